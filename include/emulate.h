@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The decoder and the executor for instructions that touch devices (vcpu/decode.c, vcpu/emulate.c).
+ *
+ * Both are free of kernel and vCPU internals: the unit tests compile them in user space and run each
+ * form against the CPU.
+ */
+#ifndef WAFER_EMULATE_H
+#define WAFER_EMULATE_H
+
+#include "types.h"
+
+#define WAFER_INSN_MAX 15
+
+/* Default operand and address size of the code segment: CS.L and CS.D. */
+enum wafer_code_mode { WAFER_CODE16 = 2, WAFER_CODE32 = 4, WAFER_CODE64 = 8 };
+
+struct wafer_insn_form;			/* an entry of the opcode tables, vcpu/decode.c */
+
+/**
+ * struct wafer_insn - one decoded instruction; depends on nothing but its bytes and the code mode
+ * @form: what it does; NULL: length and prefixes are known, executing it is not
+ * @len: bytes, prefixes included
+ * @mode: the code mode it was decoded for
+ * @op_size: operand size in bytes (1, 2, 4, 8; 16, 32, 64 for vectors)
+ * @addr_size: address size in bytes (2, 4, 8)
+ * @seg: segment of the memory operand after override (enum wafer_seg_reg)
+ * @opcode: map << 8 | opcode byte; map 0 one-byte, 1 0F, 2 0F38, 3 0F3A
+ * @lock: LOCK prefix
+ * @rep: 0, 0xf2 or 0xf3
+ * @rex: REX bits W R X B as 8 4 2 1 (VEX's are put here too)
+ * @has_rex: a REX byte was there (SPL..DIL instead of AH..BH)
+ * @vex: 0, or 1 with @vex_l, @vex_v
+ * @has_modrm: @mod, @reg (REX.R applied), @rm (REX.B applied) are valid
+ * @is_mem: the r/m operand is in memory: @base, @index (-1: none), @scale (1-8), @disp; @rip_rel
+ * @imm: immediate, sign-extended; moffs: the offset
+ */
+struct wafer_insn {
+	const struct wafer_insn_form *form;
+	u8 bytes[WAFER_INSN_MAX];
+	u8 len, mode, op_size, addr_size, seg;
+	u16 opcode;
+	bool lock, has_rex, vex, has_modrm, is_mem, rip_rel;
+	u8 rep, rex, vex_l, vex_v;
+	u8 mod, reg, rm;
+	s8 base, index;
+	u8 scale;
+	s64 disp;
+	u64 imm;
+};
+
+/**
+ * wafer_insn_decode() - decode one instruction
+ * @insn: result
+ * @bytes: its bytes, @nr of them (1-15; more than the instruction has is fine)
+ * @mode: WAFER_CODE16, 32, 64
+ *
+ * The length and the ModRM operand are found for every one-byte, 0F, 0F38 and 0F3A opcode, so that it also
+ * serves to find the length and the registers of CPUID, RDMSR, MOV CR, MOV DR, INS, OUTS and the like.
+ *
+ * Return: 0; -EAGAIN: @nr is too small; -EINVAL: no such instruction in this mode (the CPU would give #UD),
+ * or longer than 15 bytes.
+ */
+int wafer_insn_decode(struct wafer_insn *insn, const u8 *bytes, unsigned int nr, enum wafer_code_mode mode);
+
+/* What an emulation step came to. */
+enum wafer_emu_result {
+	WAFER_EMU_DONE,		/* registers, RIP and flags are written back; the instruction is over */
+	WAFER_EMU_AGAIN,	/* a REP instruction did a bounded batch; RIP stands on it still */
+	WAFER_EMU_USER,		/* an access waits for the VMM; call again with emu->log completed */
+	WAFER_EMU_EVENT,	/* emu->event is to be injected; nothing was written back but finished REP steps */
+	WAFER_EMU_UNKNOWN,	/* not an instruction we know: internal error with its bytes */
+};
+
+/* One completed access: a re-run after a trip to user space takes the data from here. */
+struct wafer_emu_access {
+	gpa_t gpa;
+	u8 len;			/* 1-8, never crosses a page */
+	bool write;
+	u8 data[8];
+};
+
+#define WAFER_EMU_LOG 20	/* 64 bytes in and out as 8-byte pieces, page crossing included */
+
+struct wafer_emu;
+
+/**
+ * struct wafer_emu_ops - what the executor needs from outside
+ * @segment: the hidden part of segment register @seg
+ * @translate: linear to guest-physical for an access of WAFER_FAULT_READ/WRITE/FETCH bits at the current CPL;
+ *	0 and *@gpa, or 1 with emu->event filled in (#PF, with has_payload and payload = the address), or -errno
+ * @read, @write: @len bytes (1-8) at guest-physical @gpa, not crossing a page. 0: done;
+ *	1: the VMM must do it, its data (for a read) will be in the log at the re-run; -errno
+ * @cmpxchg: compare-and-exchange on memory that is RAM after all (page-crossing partners, RAM side of XCHG):
+ *	0 done with *@old updated to what was found, 1: no RAM there, do it as read and write; -errno
+ * @get_vec, @set_vec: @bytes (16, 32 or 64) of vector register @nr in the guest's FPU state; set_vec with
+ *	@zero_upper clears the rest up to the register's full width (VEX and EVEX forms). NULL: no FPU
+ * @cpl: current privilege level
+ */
+struct wafer_emu_ops {
+	const struct wafer_segment *(*segment)(struct wafer_emu *emu, enum wafer_seg_reg seg);
+	int (*translate)(struct wafer_emu *emu, gva_t gva, u32 access, gpa_t *gpa);
+	int (*read)(struct wafer_emu *emu, gpa_t gpa, void *data, unsigned int len);
+	int (*write)(struct wafer_emu *emu, gpa_t gpa, const void *data, unsigned int len);
+	int (*cmpxchg)(struct wafer_emu *emu, gpa_t gpa, void *old, const void *new, unsigned int len);
+	void (*get_vec)(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes);
+	void (*set_vec)(struct wafer_emu *emu, unsigned int nr, const void *data, unsigned int bytes, bool zero_upper);
+	unsigned int (*cpl)(struct wafer_emu *emu);
+};
+
+/**
+ * struct wafer_emu - one emulation, kept over trips to user space
+ * @insn: the decoded instruction
+ * @gpr: the guest's general registers, RSP included; written back only when the step succeeds
+ * @rip, @rflags: in and out; TF and the shadow are the caller's to deal with
+ * @event: what to inject on WAFER_EMU_EVENT
+ * @log, @nr_log: accesses finished so far in the current step; cleared by the executor when a step is over
+ * @next: executor-internal: which log entry the re-run is at
+ * @error: the -errno of an op that failed (the result is then negative too)
+ */
+struct wafer_emu {
+	const struct wafer_emu_ops *ops;
+	struct wafer_insn insn;
+	u64 *gpr;
+	u64 rip, rflags;
+	struct wafer_event event;
+	struct wafer_emu_access log[WAFER_EMU_LOG];
+	u8 nr_log, next;
+};
+
+/**
+ * wafer_emulate() - execute the decoded instruction, or the next steps of a REP one
+ * @emu: set up by the caller; @emu->nr_log is 0 at the first call
+ *
+ * Device accesses happen in the order and with the sizes that the manual gives. After WAFER_EMU_USER the
+ * caller appends nothing itself: the entry of the pending access is the last of the log; the caller fills
+ * its data (for a read) and calls again.
+ *
+ * Return: enum wafer_emu_result, or -errno of an op.
+ */
+int wafer_emulate(struct wafer_emu *emu);
+
+/**
+ * struct wafer_walk - a walk of the guest's own page tables (mmu/walk.c)
+ * @cr0, @cr3, @cr4, @efer, @pdptr: the guest's paging state (@pdptr as loaded, for PAE)
+ * @rflags_ac: RFLAGS.AC for SMAP
+ * @pkru: the guest's PKRU (used if CR4.PKE)
+ * @phys_bits: guest-physical address width
+ * @has_1g: 1 GiB pages exist in the guest's CPUID
+ * @pdptr_from_memory: read the PAE PDPTEs from memory (SVM) instead of @pdptr
+ * @ctx: for the callbacks
+ * @read_entry: @size 4 or 8 bytes at guest-physical @gpa; 0 or -EFAULT (nothing mapped: reported as a
+ *	not-present fault by real hardware of no kind: the walk returns -EFAULT), or another -errno
+ * @cas_entry: compare-and-exchange of an entry, for accessed and dirty bits; 0, -EAGAIN (entry changed: the walk
+ *	restarts), -EFAULT (not writable: go on without)
+ * @gpa: result
+ * @page_size: result: size of the guest's page, bytes
+ * @writable, @user: result: the rights along the walk
+ * @error_code: result with return 1: #PF error code
+ * @entries, @nr_entries: result: which guest-physical entries with which values led there (for caches that re-read)
+ */
+struct wafer_walk {
+	u64 cr0, cr3, cr4, efer;
+	u64 pdptr[4];
+	bool rflags_ac, has_1g, pdptr_from_memory;
+	u32 pkru;
+	u8 phys_bits;
+	void *ctx;
+	int (*read_entry)(void *ctx, gpa_t gpa, unsigned int size, u64 *val);
+	int (*cas_entry)(void *ctx, gpa_t gpa, unsigned int size, u64 old, u64 new);
+	gpa_t gpa;
+	u64 page_size;
+	bool writable, user;
+	u32 error_code;
+	struct { gpa_t gpa; u64 val; } entries[5];
+	u8 nr_entries;
+};
+
+#define WAFER_WALK_USER		BIT(8)	/* access made at CPL 3 */
+#define WAFER_WALK_IMPLICIT	BIT(9)	/* supervisor access by the CPU itself (SMAP ignores AC): GDT, TSS */
+#define WAFER_WALK_NO_AD	BIT(10)	/* look only: set no accessed or dirty bits (KVM_TRANSLATE, debug) */
+
+/**
+ * wafer_walk() - translate a guest-linear address
+ * @w: the paging state; results are stored in it
+ * @gva: linear address, canonical
+ * @access: WAFER_FAULT_READ/WRITE/FETCH and WAFER_WALK_*
+ *
+ * All modes: no paging, 32-bit, PAE, 4-level, 5-level. Checks reserved bits, NX, WP, SMEP, SMAP, protection keys
+ * (SDM vol. 3 §4.6, 4.7; APM vol. 2 §5.6).
+ *
+ * Return: 0; 1: page fault with @w->error_code; -errno of a callback.
+ */
+int wafer_walk(struct wafer_walk *w, gva_t gva, u32 access);
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What a backend says of an exit. Vendor quirks end here: nothing behind this structure asks
+ * which vendor's CPU the guest left.
+ */
+#ifndef WAFER_EXIT_H
+#define WAFER_EXIT_H
+
+#include "types.h"
+
+/* Why the guest was left. The order is that of the table in vcpu/exit.c. */
+enum wafer_exit_kind {
+	WAFER_EXIT_EXTINT,	/* a host interrupt is pending; taken when interrupts are enabled */
+	WAFER_EXIT_HOST_DONE,	/* the backend has dealt with it (host NMI, SMI, INIT): go on */
+	WAFER_EXIT_MCE,		/* machine check on the host while the guest ran */
+	WAFER_EXIT_EXCEPTION,	/* an intercepted exception of the guest: event */
+	WAFER_EXIT_CPUID,
+	WAFER_EXIT_HYPERCALL,
+	WAFER_EXIT_FOREIGN_CALL,/* SVM: VMCALL, VMX: VMMCALL, where it exits by itself */
+	WAFER_EXIT_HLT,
+	WAFER_EXIT_PAUSE,
+	WAFER_EXIT_MONITOR,
+	WAFER_EXIT_MWAIT,
+	WAFER_EXIT_RDMSR,
+	WAFER_EXIT_WRMSR,
+	WAFER_EXIT_IO,		/* io */
+	WAFER_EXIT_FAULT,	/* nested page fault: fault */
+	WAFER_EXIT_CR,		/* cr */
+	WAFER_EXIT_DR,		/* dr */
+	WAFER_EXIT_XSETBV,
+	WAFER_EXIT_WBINVD,	/* WBINVD, WBNOINVD, INVD: nothing to do but skip */
+	WAFER_EXIT_INVLPG,	/* only where a backend must intercept it */
+	WAFER_EXIT_RDPMC,
+	WAFER_EXIT_RDTSC,	/* RDTSC and RDTSCP where intercepted */
+	WAFER_EXIT_TASK_SWITCH,	/* task */
+	WAFER_EXIT_IRQ_WINDOW,	/* an interrupt can be taken now */
+	WAFER_EXIT_NMI_WINDOW,	/* an NMI can be taken now */
+	WAFER_EXIT_TPR,		/* the guest's TPR fell below the threshold */
+	WAFER_EXIT_IRET,	/* backend-internal where NMI blocking is tracked by IRET */
+	WAFER_EXIT_STEP,	/* monitor trap or single step asked for by the backend or core */
+	WAFER_EXIT_PML,		/* the page-modification log is full */
+	WAFER_EXIT_TIMER,	/* the hardware's preemption timer fired */
+	WAFER_EXIT_TRIPLE,	/* triple fault / shutdown */
+	WAFER_EXIT_DENIED,	/* an instruction that is never allowed: #UD */
+	WAFER_EXIT_BAD_STATE,	/* the CPU refused the guest state */
+	WAFER_EXIT_UNKNOWN,	/* a reason that nobody has added: internal error to the VMM */
+	WAFER_NR_EXITS
+};
+
+/* Access bits of a nested page fault. */
+#define WAFER_FAULT_READ	BIT(0)
+#define WAFER_FAULT_WRITE	BIT(1)
+#define WAFER_FAULT_FETCH	BIT(2)
+#define WAFER_FAULT_PRESENT	BIT(3)	/* the entry was there, the right was not */
+#define WAFER_FAULT_GUEST_PT	BIT(4)	/* hit while walking the guest's own tables */
+#define WAFER_FAULT_RESERVED	BIT(5)	/* misconfigured entry: a bug of ours */
+
+/**
+ * struct wafer_exit - one exit in vendor-neutral form
+ * @kind: what happened
+ * @len: length of the instruction that exited, prefixes included; 0: unknown, must be decoded
+ * @reason: the raw VMX exit reason or SVM exit code, for diagnostics
+ * @info: raw qualification (VMX) or EXITINFO1 (SVM), for diagnostics
+ *
+ * The registers of RDMSR, WRMSR, CPUID, XSETBV are in the general registers.
+ */
+struct wafer_exit {
+	enum wafer_exit_kind kind;
+	u8 len;
+	u64 reason;
+	u64 info;
+	union {
+		struct wafer_event event;
+		struct {
+			u16 port;
+			u8 size;	/* 1, 2, 4 */
+			bool in;
+			bool string;
+			bool rep;
+			u8 addr_size;	/* 2, 4, 8; 0: unknown, decode */
+			u8 seg;		/* of OUTS; 0xff: unknown, decode */
+		} io;
+		struct {
+			gpa_t gpa;
+			gva_t gva;	/* valid if has_gva */
+			bool has_gva;
+			u8 access;	/* WAFER_FAULT_* */
+			u8 nr_bytes;	/* instruction bytes in @bytes (decode assist), 0: none */
+			u8 bytes[15];
+		} fault;
+		struct {
+			u8 nr;		/* 0, 2, 3, 4, 8 */
+			u8 gpr;		/* source or destination; 0xff: unknown, decode */
+			u8 op;		/* WAFER_CR_* */
+			u16 msw;	/* LMSW's operand */
+		} cr;
+		struct {
+			u8 nr;
+			u8 gpr;		/* 0xff: unknown, decode */
+			bool write;
+		} dr;
+		struct {
+			u16 selector;
+			u8 cause;	/* WAFER_TASK_* */
+			bool has_error;
+			u32 error;
+			bool has_event;	/* the switch was part of delivering @vector through a task gate */
+			u8 vector;
+			u8 event_kind;
+		} task;
+		struct {
+			const char *field; /* which field the CPU (or our check) refused, or NULL */
+			u64 hw_reason;	   /* for KVM_EXIT_FAIL_ENTRY */
+		} bad;
+	};
+};
+
+enum { WAFER_CR_WRITE, WAFER_CR_READ, WAFER_CR_CLTS, WAFER_CR_LMSW };
+enum { WAFER_TASK_CALL, WAFER_TASK_IRET, WAFER_TASK_JMP, WAFER_TASK_GATE };
+
+#endif

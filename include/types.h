@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Address types, register names and the vendor-neutral architectural state of a vCPU.
+ *
+ * Everything here is plain data: the file is compiled in user space too, by the unit tests.
+ */
+#ifndef WAFER_TYPES_H
+#define WAFER_TYPES_H
+
+#include <linux/bits.h>
+#include <linux/types.h>
+
+typedef unsigned long gva_t;	/* guest-linear address */
+typedef u64 gpa_t;		/* guest-physical address */
+typedef u64 gfn_t;		/* gpa >> PAGE_SHIFT */
+typedef unsigned long hva_t;	/* address in the VMM's address space */
+typedef u64 hpa_t;		/* host-physical address */
+
+/* General registers in the order of their encoding (SDM vol. 2 table 2-2, APM vol. 3 §1.4.1). */
+enum wafer_gpr {
+	WAFER_RAX, WAFER_RCX, WAFER_RDX, WAFER_RBX, WAFER_RSP, WAFER_RBP, WAFER_RSI, WAFER_RDI,
+	WAFER_R8, WAFER_R9, WAFER_R10, WAFER_R11, WAFER_R12, WAFER_R13, WAFER_R14, WAFER_R15,
+	WAFER_NR_GPRS
+};
+
+/* Segment registers in the order of their encoding; LDTR and TR follow. */
+enum wafer_seg_reg {
+	WAFER_ES, WAFER_CS, WAFER_SS, WAFER_DS, WAFER_FS, WAFER_GS, WAFER_LDTR, WAFER_TR,
+	WAFER_NR_SEGS
+};
+
+/*
+ * Segment attributes as VMX keeps them (SDM vol. 3 §25.4.1, access rights): the descriptor's bits
+ * 40-47 and 52-55 at their place in the upper word, and one bit for "unusable".
+ */
+#define WAFER_SEG_TYPE		0x0000f
+#define WAFER_SEG_S		BIT(4)
+#define WAFER_SEG_DPL_SHIFT	5
+#define WAFER_SEG_DPL		0x00060
+#define WAFER_SEG_P		BIT(7)
+#define WAFER_SEG_AVL		BIT(12)
+#define WAFER_SEG_L		BIT(13)
+#define WAFER_SEG_DB		BIT(14)
+#define WAFER_SEG_G		BIT(15)
+#define WAFER_SEG_UNUSABLE	BIT(16)
+
+/**
+ * struct wafer_segment - a segment register with its hidden part
+ * @base: linear base; canonical in 64-bit mode
+ * @limit: in bytes, expanded (granularity applied)
+ * @attr: WAFER_SEG_* bits
+ * @selector: the visible part
+ */
+struct wafer_segment {
+	u64 base;
+	u32 limit;
+	u32 attr;
+	u16 selector;
+};
+
+/**
+ * struct wafer_dtable - GDTR or IDTR
+ * @base: linear base
+ * @limit: in bytes, last valid offset
+ */
+struct wafer_dtable {
+	u64 base;
+	u16 limit;
+};
+
+/* What keeps events out for one instruction, or until IRET. The names of SDM vol. 3 table 25-3. */
+#define WAFER_BLOCK_STI		BIT(0)
+#define WAFER_BLOCK_MOVSS	BIT(1)
+#define WAFER_BLOCK_NMI		BIT(3)
+
+/*
+ * State groups. wafer_arch holds a cached copy of what the VMCS or VMCB holds; a group's bit in
+ * ->avail says that the copy is valid, in ->dirty that it is newer than the hardware's and is
+ * written before the next entry. The first eight bits are the segments, BIT(enum wafer_seg_reg).
+ */
+#define WAFER_G_SEG(n)		BIT(n)
+#define WAFER_G_SEGS		0xffu
+#define WAFER_G_RIP		BIT(8)
+#define WAFER_G_RSP		BIT(9)
+#define WAFER_G_RFLAGS		BIT(10)
+#define WAFER_G_CR0		BIT(11)	/* cr0 */
+#define WAFER_G_CR3		BIT(12)	/* cr3 */
+#define WAFER_G_CR4		BIT(13)	/* cr4 */
+#define WAFER_G_EFER		BIT(14)	/* efer, LMA included */
+#define WAFER_G_DT		BIT(15)	/* gdt, idt */
+#define WAFER_G_PDPTR		BIT(16)	/* pdptr[4]: what MOV CR3 loaded in PAE paging (VMX; SVM reads memory) */
+#define WAFER_G_BLOCK		BIT(17)	/* block: WAFER_BLOCK_* */
+#define WAFER_G_SYSENTER	BIT(18)	/* sysenter_cs, _esp, _eip */
+#define WAFER_G_SYSCALL		BIT(19)	/* star, lstar, cstar, fmask, kernel_gs_base */
+#define WAFER_G_DR		BIT(20)	/* dr7 and dr6; dr[0..3] are in the CPU only while ->dr_loaded */
+#define WAFER_G_PAT		BIT(21)	/* pat */
+#define WAFER_G_CR2		BIT(22)	/* cr2 */
+#define WAFER_G_SPEC		BIT(23)	/* spec_ctrl */
+#define WAFER_G_ALL		0x00ffffffu
+
+/**
+ * struct wafer_arch - architectural state of a vCPU, vendor-neutral
+ * @gpr: general registers; [WAFER_RSP] follows WAFER_G_RSP, all others are always valid outside the guest
+ * @avail: groups of which the copy here is valid
+ * @dirty: groups to be written to the VMCS/VMCB before the next entry (a subset of @avail)
+ *
+ * Read and written through the accessors of vcpu.h by everybody but the backends. [v]: owned by
+ * the thread that holds the vCPU's mutex.
+ */
+struct wafer_arch {
+	u64 gpr[WAFER_NR_GPRS];
+	u64 rip, rflags;
+	u32 avail, dirty;
+	u64 cr0, cr2, cr3, cr4, efer;
+	struct wafer_segment seg[WAFER_NR_SEGS];
+	struct wafer_dtable gdt, idt;
+	u64 pdptr[4];
+	u64 dr[4], dr6, dr7;
+	u32 block;
+	u64 sysenter_cs, sysenter_esp, sysenter_eip;
+	u64 star, lstar, cstar, fmask, kernel_gs_base;
+	u64 pat, spec_ctrl, tsc_aux;
+	u64 xcr0, xss;
+};
+
+/**
+ * struct wafer_event - something delivered through the IDT, in one format for both vendors
+ * @kind: WAFER_EV_*; WAFER_EV_NONE: nothing
+ * @vector: 0-255
+ * @has_error: an error code is pushed
+ * @has_payload: @payload holds the new CR2 (#PF) or the DR6 bits (#DB), not yet in the register
+ * @insn_len: for software interrupts and exceptions: bytes to add to RIP before it is pushed
+ * @error: the error code
+ * @payload: see @has_payload
+ */
+struct wafer_event {
+	u8 kind;
+	u8 vector;
+	bool has_error;
+	bool has_payload;
+	u8 insn_len;
+	u32 error;
+	u64 payload;
+};
+
+/* The numbers are those of the VM-entry interruption type (SDM vol. 3 table 25-17). */
+enum wafer_event_kind {
+	WAFER_EV_EXTINT		= 0,
+	WAFER_EV_NMI		= 2,
+	WAFER_EV_EXCEPTION	= 3,
+	WAFER_EV_SOFT_INT	= 4,
+	WAFER_EV_PRIV_SOFT	= 5,	/* INT1 */
+	WAFER_EV_SOFT_EXC	= 6,	/* INT3, INTO */
+	WAFER_EV_NONE		= 0xff,
+};
+
+#endif
