@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Everything that differs between the supported kernels (6.1, 6.12, 7.2). The only file that asks for the version;
+ * where distributions backport, it asks for the feature.
+ */
+#ifndef WAFER_COMPAT_H
+#define WAFER_COMPAT_H
+
+#include <linux/version.h>
+
+/* CR4.VMXE can be set for good through the CPU's CR4 shadow (not exported to us any more on 7.x). */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+#define WAFER_VMX_PERSISTENT 1
+#else
+#define WAFER_VMX_PERSISTENT 0
+#endif
+
+/* Work before entering a guest: signals, task work, reschedule. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
+#include <linux/entry-kvm.h>
+#define wafer_handle_guest_work() xfer_to_guest_mode_handle_work(NULL)
+#else
+#include <linux/entry-virt.h>
+#define wafer_handle_guest_work() xfer_to_guest_mode_handle_work()
+#endif
+
+#include <linux/eventfd.h>
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+#define wafer_eventfd_signal(ctx) eventfd_signal(ctx, 1)
+#else
+#define wafer_eventfd_signal(ctx) eventfd_signal(ctx)
+#endif
+
+#include <linux/hrtimer.h>
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+static inline void wafer_hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (*fn)(struct hrtimer *),
+				       clockid_t clock, enum hrtimer_mode mode)
+{
+	hrtimer_init(t, clock, mode);
+	t->function = fn;
+}
+#else
+#define wafer_hrtimer_setup(t, fn, clock, mode) hrtimer_setup(t, fn, clock, mode)
+#endif
+
+#include <linux/file.h>
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+#define wafer_fd_file(f) ((f).file)
+#else
+#define wafer_fd_file(f) fd_file(f)
+#endif
+
+#include <linux/mm.h>
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+static inline void wafer_vm_flags_set(struct vm_area_struct *vma, unsigned long flags)
+{
+	vma->vm_flags |= flags;
+}
+#else
+#define wafer_vm_flags_set(vma, flags) vm_flags_set(vma, flags)
+#endif
+
+/* smp_send_reschedule() is a macro over a tracepoint from 6.4 on. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+#include <trace/events/ipi.h>
+#endif
+
+#endif

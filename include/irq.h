@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Interrupt controllers and their wiring, the device bus, eventfds.
+ *
+ * Contexts: what is marked "any" may be called with interrupts off and from interrupt handlers (irqfd wake-ups, timers);
+ * its locks are raw spinlocks taken with interrupts off, held for a bounded time and never while waiting for
+ * another CPU. What is marked "window" runs in the run loop: it takes no lock but by trylock.
+ */
+#ifndef WAFER_IRQ_H
+#define WAFER_IRQ_H
+
+#include <linux/kvm.h>
+#include <linux/mutex.h>
+#include <linux/rcupdate.h>
+#include <linux/spinlock.h>
+
+#include "refuse.h"
+#include "types.h"
+
+struct wafer_vm;
+struct wafer_vcpu;
+struct wafer_lapic;	/* irq/lapic.h */
+struct wafer_pic;
+struct wafer_ioapic;
+struct wafer_pit;
+struct wafer_routes;
+struct wafer_apic_map;
+
+enum wafer_chip_mode { WAFER_CHIP_NONE, WAFER_CHIP_SPLIT, WAFER_CHIP_FULL };
+
+#define WAFER_MAX_GSI	4096
+
+/**
+ * struct wafer_irq - a VM's interrupt wiring, embedded in struct wafer_vm
+ * @mode: set once under vm->lock, before the first vCPU; read anywhere (release/acquire)
+ * @split_pins: reserved I/O APIC routes of the split chip
+ * @pic, @ioapic, @pit: [I] once created
+ * @routes: RCU; replaced as a whole under @lock
+ * @apic_map: RCU; APIC id -> vCPU for physical and logical destinations; rebuilt when an id, LDR, DFR or mode changes
+ * @irqfds, @resamplers, @ioeventfds, @coalesced: under @lock
+ */
+struct wafer_irq {
+	enum wafer_chip_mode mode;
+	u8 split_pins;
+	bool x2apic_32bit_ids;		/* KVM_CAP_X2APIC_API flag 1 */
+	bool x2apic_no_broadcast_quirk;	/* flag 2 */
+	struct wafer_pic *pic;
+	struct wafer_ioapic *ioapic;
+	struct wafer_pit *pit;
+	struct wafer_routes __rcu *routes;
+	struct wafer_apic_map __rcu *apic_map;
+	struct mutex lock;
+	struct list_head irqfds, resamplers, ioeventfds, coalesced_zones;
+	struct mutex map_lock;
+	void *coalesced_ring;		/* struct kvm_coalesced_mmio_ring, one page */
+	raw_spinlock_t ring_lock;
+};
+
+int wafer_irq_init(struct wafer_vm *vm);
+/* Before vCPUs are freed: no irqfd, timer or bus device fires after it. */
+void wafer_irq_quiesce(struct wafer_vm *vm);
+void wafer_irq_free(struct wafer_vm *vm);
+
+/* ---- chips (ioctls; vm->lock held) ---- */
+int wafer_create_irqchip(struct wafer_vm *vm);			/* -EEXIST twice, -EINVAL after a vCPU */
+int wafer_enable_split_irqchip(struct wafer_vm *vm, u64 pins);
+int wafer_create_pit(struct wafer_vm *vm, u32 flags);		/* -EEXIST, -ENXIO without full chip */
+int wafer_get_irqchip(struct wafer_vm *vm, struct kvm_irqchip *chip);
+int wafer_set_irqchip(struct wafer_vm *vm, const struct kvm_irqchip *chip);
+int wafer_get_pit(struct wafer_vm *vm, struct kvm_pit_state2 *ps);
+int wafer_set_pit(struct wafer_vm *vm, const struct kvm_pit_state2 *ps);
+int wafer_reinject_control(struct wafer_vm *vm, bool reinject);
+
+/* ---- routing and lines ---- */
+int wafer_set_routing(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, unsigned int nr,
+		      struct wafer_refusal *refusal);
+/* KVM_IRQ_LINE(_STATUS), irqfd, PIT: <0 ignored, 0 coalesced, >0 delivered. Any context. */
+int wafer_set_gsi(struct wafer_vm *vm, unsigned int source, u32 gsi, int level);
+int wafer_signal_msi(struct wafer_vm *vm, const struct kvm_msi *msi, struct wafer_refusal *refusal);
+
+/* ---- eventfds (ioctls; sleep) ---- */
+int wafer_irqfd(struct wafer_vm *vm, const struct kvm_irqfd *args, struct wafer_refusal *refusal);
+int wafer_ioeventfd(struct wafer_vm *vm, const struct kvm_ioeventfd *args, struct wafer_refusal *refusal);
+int wafer_coalesced_zone(struct wafer_vm *vm, const struct kvm_coalesced_mmio_zone *zone, bool add,
+			 struct wafer_refusal *refusal);
+
+/* ---- device bus (irq/bus.c): in-kernel devices, ioeventfds, coalesced zones ---- */
+enum wafer_bus_kind { WAFER_BUS_MMIO, WAFER_BUS_PIO, WAFER_NR_BUSES };
+
+struct wafer_bus_dev;
+/**
+ * struct wafer_bus_ops - a device on the bus
+ * @read, @write: @len 1-8 at @addr inside the registered range. 0 done, -EOPNOTSUPP not mine (the next device
+ *	or the VMM is asked), -EAGAIN: (only with @window) a lock was busy or the device must sleep: try outside the window
+ */
+struct wafer_bus_ops {
+	int (*read)(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr, unsigned int len, void *val, bool window);
+	int (*write)(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr, unsigned int len, const void *val,
+		     bool window);
+};
+
+struct wafer_bus_dev {
+	const struct wafer_bus_ops *ops;
+	gpa_t addr;
+	u64 len;		/* bytes covered, at least 1 (an ioeventfd with length 0 covers 1) */
+};
+
+/* RCU-replaced sorted array; up to 1000 devices besides ioeventfds. */
+struct wafer_bus { struct wafer_bus_table __rcu *table; };
+
+int wafer_bus_add(struct wafer_vm *vm, enum wafer_bus_kind kind, struct wafer_bus_dev *dev);
+/* After it returns nobody is inside @dev's functions (RCU grace period: may sleep). */
+void wafer_bus_del(struct wafer_vm *vm, enum wafer_bus_kind kind, struct wafer_bus_dev *dev);
+int wafer_bus_read(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len, void *val, bool window);
+int wafer_bus_write(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len, const void *val,
+		    bool window);
+
+/* ---- the CPU's side: what the run loop asks (irq/deliver.c) ---- */
+/* Window or vCPU thread: is there a maskable interrupt that the guest's TPR and priority let through? */
+bool wafer_irq_pending(struct wafer_vcpu *vcpu);
+/* Takes it: the vector (0-255), now in service (LAPIC) or acknowledged (PIC); -1 none; -EAGAIN: the PIC's lock was busy */
+int wafer_irq_ack(struct wafer_vcpu *vcpu);
+/* The lowest TPR class (CR8) that must be undercut for the highest pending interrupt, 0 none is held back. */
+u8 wafer_irq_tpr_threshold(struct wafer_vcpu *vcpu);
+/* Split or full chip: may KVM_INTERRUPT's / PIC's ExtINT reach this vCPU (LINT0, software enable)? */
+bool wafer_irq_accepts_extint(struct wafer_vcpu *vcpu);
+
+/* ---- local APIC ---- */
+int wafer_lapic_create(struct wafer_vcpu *vcpu);	/* may sleep; vcpu->lapic */
+void wafer_lapic_free(struct wafer_vcpu *vcpu);
+void wafer_lapic_reset(struct wafer_vcpu *vcpu, bool init);	/* init: INIT keeps the id and APIC_BASE */
+/* Window or not. The guest's CR8 as the hardware left it; and the other way round. */
+void wafer_lapic_set_cr8(struct wafer_vcpu *vcpu, u8 cr8);
+u8 wafer_lapic_get_cr8(struct wafer_vcpu *vcpu);
+/* MMIO page access, @offset 0-4095, window: true if in the window. 0; -EOPNOTSUPP (hw-disabled, x2APIC); -EAGAIN */
+int wafer_lapic_mmio_read(struct wafer_vcpu *vcpu, u32 offset, unsigned int len, void *val, bool window);
+int wafer_lapic_mmio_write(struct wafer_vcpu *vcpu, u32 offset, unsigned int len, const void *val, bool window);
+/* x2APIC MSRs 0x800-0x8ff: 0, 1 (#GP), -EAGAIN (only in the window) */
+int wafer_x2apic_read(struct wafer_vcpu *vcpu, u32 msr, u64 *val, bool window);
+int wafer_x2apic_write(struct wafer_vcpu *vcpu, u32 msr, u64 val, bool window);
+/* IA32_APIC_BASE: checks as the CPU does (guest) or as KVM does (host); 0 or 1 (#GP / -EINVAL) */
+u64 wafer_apic_base_get(struct wafer_vcpu *vcpu);
+int wafer_apic_base_set(struct wafer_vcpu *vcpu, u64 val, bool host);
+u64 wafer_tsc_deadline_get(struct wafer_vcpu *vcpu);
+void wafer_tsc_deadline_set(struct wafer_vcpu *vcpu, u64 val);
+/* The guest's TSC offset or ratio has changed: restart a deadline timer. */
+void wafer_lapic_tsc_changed(struct wafer_vcpu *vcpu);
+/* The vCPU thread at WAFER_H_TIMER: the timer has fired, make it an interrupt. Window or not. */
+void wafer_lapic_timer_due(struct wafer_vcpu *vcpu);
+int wafer_lapic_get(struct wafer_vcpu *vcpu, struct kvm_lapic_state *s);
+int wafer_lapic_set(struct wafer_vcpu *vcpu, const struct kvm_lapic_state *s);
+/* KVM_NMI through LINT1 is not modelled: NMIs go to wafer_vcpu_nmi() at once. PIT/NMI through LVT goes here. Any. */
+void wafer_lapic_local_nmi(struct wafer_vcpu *vcpu);
+
+/**
+ * struct wafer_irq_msg - an interrupt message on its way to local APICs
+ * @dest: destination id (8 bits; 32 with x2APIC)
+ * @mode: delivery mode: 0 fixed, 1 lowest, 2 SMI, 4 NMI, 5 INIT, 6 SIPI, 7 ExtINT
+ * @shorthand: 0 none, 1 self, 2 all, 3 all but self
+ */
+struct wafer_irq_msg {
+	u32 dest;
+	u8 vector, mode, shorthand;
+	bool logical, level, assert, x2apic_dest, redir_hint;
+};
+
+/* Any context. @src: the sending vCPU or NULL. Return: number of vCPUs reached, 0 coalesced, <0 none matched. */
+int wafer_deliver(struct wafer_vm *vm, struct wafer_vcpu *src, const struct wafer_irq_msg *msg);
+
+#endif

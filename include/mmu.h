@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Guest memory: slots, the nested page table, faults, dirty pages, access from the host.
+ *
+ * This room knows vCPUs only as fault contexts (struct wafer_fault_ctx) and asks for TLB flushes through
+ * one callback. Locks, outermost first: mmu->slots_lock (mutex; slot changes, dirty log) -> mmu->zap_lock
+ * (raw spinlock; structural changes of the table and the list of invalidations). Faults take neither:
+ * they install entries by compare-and-exchange inside a fault section (wafer_fault_ctx.in_fault).
+ */
+#ifndef WAFER_MMU_H
+#define WAFER_MMU_H
+
+#include <linux/kvm.h>
+#include <linux/list.h>
+#include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
+#include <linux/rcupdate.h>
+#include <linux/spinlock.h>
+
+#include "exit.h"
+#include "refuse.h"
+#include "types.h"
+
+struct wafer_vm;
+struct wafer_pt_format;
+
+#define WAFER_MAX_SLOTS		32764		/* what KVM has */
+#define WAFER_SLOT_MAX_PAGES	((1ull << 31) - 1)
+
+/**
+ * struct wafer_slot - a range of guest-physical memory
+ * @gfn, @npages, @hva, @id, @flags: [I] while published; flags are KVM_MEM_*
+ * @max_level: [I] largest mapping that the congruence of gfn and hva allows (ends are checked apart)
+ * @dirty: [a] dirty bitmap, npages bits rounded up to longs; NULL without KVM_MEM_LOG_DIRTY_PAGES
+ */
+struct wafer_slot {
+	gfn_t gfn;
+	u64 npages;
+	hva_t hva;
+	u32 flags;
+	u16 id;
+	u8 max_level;
+	unsigned long *dirty;
+};
+
+/**
+ * struct wafer_slots - one generation of the slot table, replaced as a whole
+ * @generation: counts changes; caches of translations compare it
+ * @nr: number of slots
+ * @slot: sorted by gfn
+ */
+struct wafer_slots {
+	struct rcu_head rcu;
+	u64 generation;
+	u32 nr;
+	struct wafer_slot *slot[];
+};
+
+/**
+ * struct wafer_fault_ctx - what the MMU knows of one vCPU
+ * @link: in mmu->ctxs (added before the vCPU can run, removed after it cannot any more)
+ * @in_fault: [a] 1 while a fault section runs on this vCPU's CPU (interrupts off, no waiting inside). Pairs:
+ *	full barrier here, then read of the invalidation list; full barrier there, then wait for 0
+ * @cache, @nr_cache: zeroed table pages for use in the section; topped up where sleeping is allowed
+ * @last_slot: index hint for slot lookups
+ * @ring: dirty ring (mmu/ring.c) or NULL
+ * @stat_*: counters for statistics, written by the owner only
+ */
+struct wafer_fault_ctx {
+	struct list_head link;
+	struct wafer_mmu *mmu;
+	int in_fault;
+	u8 nr_cache;
+	u32 last_slot;
+	void *cache[8];
+	struct wafer_dirty_ring *ring;
+	u64 stat_faults, stat_fast, stat_mmio;
+};
+
+/**
+ * struct wafer_mmu - a VM's memory
+ * @root: [I] host-physical address of the root table
+ * @format: [I]
+ * @flush: [I] makes every vCPU drop its translations before it enters again and waits until none is in the
+ *	guest with old ones. Callable with any lock of the MMU held, preemption possibly off, interrupts on
+ * @slots: RCU; replaced under slots_lock
+ * @pages: table pages in use, for accounting and limits
+ *
+ * Fields below "private" belong to mmu/ alone.
+ */
+struct wafer_mmu {
+	hpa_t root;
+	const struct wafer_pt_format *format;
+	void (*flush)(struct wafer_mmu *mmu);
+	struct mm_struct *mm;
+	struct wafer_slots __rcu *slots;
+	struct mutex slots_lock;
+	atomic_long_t pages;
+	/* private */
+	struct mmu_notifier notifier;
+	raw_spinlock_t zap_lock;
+	struct list_head ctxs;
+	struct list_head invalidations;
+	unsigned long invalidation_seq;
+	struct hlist_head slot_by_id[64];
+	u32 nr_slots;
+	u8 max_level;
+	u64 manual_protect;		/* KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 flags */
+	u32 ring_size;			/* bytes; 0: no dirty ring */
+	u8 levels;
+	void *table_private;
+};
+
+/* What a fault came to. */
+enum wafer_fault_result {
+	WAFER_FAULT_FIXED,	/* enter again */
+	WAFER_FAULT_MMIO,	/* no slot there, or a write to a read-only slot: emulate */
+	WAFER_FAULT_SLOW,	/* fast only: leave the window and call wafer_mmu_fault() */
+};
+
+/* The page-table formats (mmu/format.c). */
+extern const struct wafer_pt_format wafer_ept_format, wafer_npt_format;
+
+/**
+ * wafer_mmu_init() - make an empty table, register the notifier on current->mm. May sleep only in allocation
+ * wafer_mmu_release() - unregister (mmu_notifier_put; never waits); the VM is freed from the notifier's
+ *	free callback through @freed, or at once if registration never happened
+ * wafer_mmu_drain() - at module exit: wait for outstanding free callbacks
+ */
+int wafer_mmu_init(struct wafer_mmu *mmu, const struct wafer_pt_format *format, u8 levels, u8 max_level,
+		   void (*flush)(struct wafer_mmu *mmu));
+void wafer_mmu_release(struct wafer_mmu *mmu, void (*freed)(struct wafer_mmu *mmu));
+void wafer_mmu_drain(void);
+
+int wafer_mmu_ctx_init(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx);
+void wafer_mmu_ctx_release(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx);
+
+/**
+ * wafer_mmu_fault_fast() - resolve a nested fault in the window: interrupts off, no sleeping, no spinning
+ * @ctx: of the faulting vCPU
+ * @gpa: guest-physical address
+ * @access: WAFER_FAULT_* bits
+ *
+ * Return: enum wafer_fault_result.
+ */
+int wafer_mmu_fault_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access);
+
+/**
+ * wafer_mmu_fault() - resolve a nested fault where sleeping is allowed (outside the window, interrupts on, in the
+ *	VMM's address space)
+ *
+ * Return: WAFER_FAULT_FIXED, WAFER_FAULT_MMIO; -EFAULT: a slot, but nothing mapped behind it; -EHWPOISON: the
+ * page is poisoned (the signal has been sent); -EINTR: a fatal signal; -ENOMEM: no page-table memory.
+ */
+int wafer_mmu_fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access);
+
+/**
+ * wafer_mmu_topup() - fill @ctx->cache; may sleep. Return: 0 or -ENOMEM
+ */
+int wafer_mmu_topup(struct wafer_fault_ctx *ctx);
+
+/**
+ * wafer_set_memory_region() - KVM_SET_USER_MEMORY_REGION, every rule of it (ABI: sizes, overlaps, flags, move, delete).
+ *	After it returns no vCPU uses a mapping of the old layout.
+ */
+int wafer_set_memory_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory_region *mr,
+			    struct wafer_refusal *refusal);
+int wafer_get_dirty_log(struct wafer_mmu *mmu, const struct kvm_dirty_log *log, struct wafer_refusal *refusal);
+int wafer_clear_dirty_log(struct wafer_mmu *mmu, const struct kvm_clear_dirty_log *log, struct wafer_refusal *refusal);
+int wafer_mmu_set_manual_protect(struct wafer_mmu *mmu, u64 flags);
+
+/* Dirty rings (mmu/ring.c). Enabled before the first vCPU. */
+int wafer_ring_enable(struct wafer_mmu *mmu, u32 bytes);
+int wafer_ring_create(struct wafer_fault_ctx *ctx);
+void wafer_ring_free(struct wafer_fault_ctx *ctx);
+struct page *wafer_ring_page(struct wafer_fault_ctx *ctx, unsigned long offset);	/* for mmap; NULL past its end */
+bool wafer_ring_soft_full(struct wafer_fault_ctx *ctx);
+int wafer_ring_reset(struct wafer_mmu *mmu);		/* KVM_RESET_DIRTY_RINGS: entries recycled */
+
+/**
+ * wafer_guest_read(), wafer_guest_write() - copy from and to guest-physical memory where sleeping is allowed and
+ *	current->mm is the VMM's. Any length, over pages and slots. Writes are entered in the dirty log.
+ *
+ * Return: 0; -EFAULT where there is no memory (or, for a write, a read-only slot).
+ */
+int wafer_guest_read(struct wafer_mmu *mmu, gpa_t gpa, void *data, unsigned int len);
+int wafer_guest_write(struct wafer_mmu *mmu, gpa_t gpa, const void *data, unsigned int len);
+
+/**
+ * wafer_guest_read_fast(), wafer_guest_write_fast(), wafer_guest_cmpxchg_fast() - the same in the window, by what the
+ *	nested table maps at the moment; within one page. cmpxchg: @len 1, 2, 4, 8 (16), naturally aligned.
+ *
+ * Return: 0; -EAGAIN: not mapped (or not writable) there now: leave the window and use the sleeping one;
+ * cmpxchg: 0 and *@old equal to what was expected if exchanged, else -EBUSY with *@old updated.
+ */
+int wafer_guest_read_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, void *data, unsigned int len);
+int wafer_guest_write_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, const void *data, unsigned int len);
+int wafer_guest_cmpxchg_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, void *old, const void *new, unsigned int len);
+
+/* As wafer_guest_cmpxchg_fast() where sleeping is allowed: 0, -EBUSY (*@old updated), -EFAULT. */
+int wafer_guest_cmpxchg(struct wafer_mmu *mmu, gpa_t gpa, void *old, const void *new, unsigned int len);
+
+/* Is there a slot at @gpa, and which hva is behind it? Under RCU. NULL: none. */
+const struct wafer_slot *wafer_slot_find(struct wafer_mmu *mmu, gfn_t gfn);
+
+/* Enters one page in the dirty log (and ring of @ctx, which may be NULL). Under RCU or slots_lock. */
+void wafer_mark_dirty(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, const struct wafer_slot *slot, gfn_t gfn);
+
+/*
+ * wafer_mmu_pml() - the backend found @n guest-physical addresses in the page-modification log. Window.
+ */
+void wafer_mmu_pml(struct wafer_fault_ctx *ctx, const u64 *gpa, unsigned int n);
+
+#endif

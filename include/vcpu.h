@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A vCPU and what the rooms may do to it.
+ *
+ * Who protects what: [v] the thread that holds vcpu->mutex; [a] atomic; [I] immutable once the vCPU is published;
+ * [w] the window (interrupts off, loaded on this CPU).
+ */
+#ifndef WAFER_VCPU_H
+#define WAFER_VCPU_H
+
+#include <linux/kvm.h>
+#include <linux/mutex.h>
+#include <linux/rcuwait.h>
+
+#include "backend.h"
+#include "emulate.h"
+#include "exit.h"
+#include "irq.h"
+#include "mmu.h"
+#include "refuse.h"
+#include "types.h"
+
+struct wafer_vm;
+struct wafer_hw;		/* the backend's own part */
+struct wafer_msr_state;
+struct wafer_cpuid;
+
+/*
+ * Hazards: rare work that must be done before the next entry. Raised by anybody with wafer_vcpu_raise(), tested
+ * as one word in the window after vcpu->mode says IN_GUEST.
+ */
+enum wafer_hazard {
+	WAFER_H_EVENT,		/* look for interrupts, NMIs, exceptions to inject */
+	WAFER_H_FLUSH,		/* drop translations */
+	WAFER_H_KICK,		/* nothing but leave the guest once */
+	WAFER_H_CLOCK,		/* write the kvmclock page */
+	WAFER_H_STEAL,		/* write the steal-time record */
+	WAFER_H_TSC,		/* TSC offset or ratio changed */
+	WAFER_H_TIMER,		/* the local APIC timer fired */
+	WAFER_H_INIT_SIPI,	/* INIT or SIPI pending: lapic->init_sipi, see vcpu/mp.c */
+	WAFER_H_NMI,		/* NMI pending (nmi_pending counts) */
+	WAFER_H_INTERCEPT,	/* recompute intercepts (guest debug, MSR filter, CPUID) */
+	WAFER_H_EXIT,		/* leave to user space: vcpu->exit_request says why (EOI, triple fault, ring full) */
+	WAFER_H_MCE,		/* an injected machine check */
+	WAFER_H_CHECK,		/* state was set by user space: check it against what the CPU accepts */
+};
+
+enum wafer_vcpu_mode { WAFER_OUTSIDE, WAFER_IN_GUEST };
+
+/* Handler results besides -errno. */
+#define WAFER_TO_USER	0	/* kvm_run is filled in */
+#define WAFER_GO_ON	1
+#define WAFER_RETRY_SLOW 2	/* a fast handler: call the slow one outside the window */
+
+/**
+ * struct wafer_vcpu - a virtual CPU
+ * @arch: [v] architectural state; first, because enter.S addresses it
+ * @hw: [v] the backend's
+ * @cr8: [w] the guest's CR8 as the hardware holds it
+ * @mode: [a] enum wafer_vcpu_mode. Set, full barrier, then hazards are read; raiser: hazard, full barrier, mode
+ * @hazards: [a] BIT(enum wafer_hazard)
+ * @hw_cpu: [v, preemption off] CPU where the hardware state is bound, -1 none
+ * @guest_cpu: [w] CPU in the window; for kicks
+ * @exit: [v] the last exit
+ * @reinject: [v] what must be delivered before all else: found in delivery by the last exit, or injected by user space
+ * @pending: [v] an exception to be delivered, after @reinject
+ * @nmi_pending: [a] NMIs waiting, at most 2
+ * @extint: [v] vector given by KVM_INTERRUPT, -1 none
+ * @triple_fault: [v] pending triple fault (KVM_CAP_X86_TRIPLE_FAULT_EVENT)
+ * @complete: [v] finishes the exit that user space is handling; called at the start of KVM_RUN
+ * @id: [I] APIC id as user space gave it; @index: [I] position in vm->vcpus
+ * @mp_state: [v] KVM_MP_STATE_*; read by others for statistics only
+ */
+struct wafer_vcpu {
+	struct wafer_arch arch;
+	struct wafer_hw *hw;
+	struct wafer_vm *vm;
+	struct kvm_run *run;
+	u8 cr8;
+	bool loaded;			/* [w] between load() and put() */
+	bool fpu_loaded;		/* [v] guest FPU state is in the registers */
+	bool dr_loaded;			/* [v] dr[0..3], dr6 are in the registers */
+	int mode;
+	unsigned long hazards;
+	int hw_cpu;
+	int guest_cpu;
+	struct wafer_exit exit;
+	struct wafer_event reinject;
+	struct wafer_event pending;
+	atomic_t nmi_pending;
+	int extint;
+	bool triple_fault;
+	u32 windows;			/* [w] WAFER_WINDOW_* in force */
+	u32 intercepts;			/* [w] WAFER_ICPT_* in force */
+	struct wafer_lapic *lapic;	/* NULL without one in the kernel */
+	struct wafer_fault_ctx fault;
+	int (*complete)(struct wafer_vcpu *vcpu);
+	struct rcuwait wait;		/* sleeps here in HLT or before SIPI */
+	u32 mp_state;
+	u32 id;
+	u32 index;
+	struct mutex mutex;
+	struct pid *pid;		/* last runner; for yields */
+	/* virtual TSC and paravirtual clocks (vcpu/time.c) */
+	u64 tsc_offset, tsc_ratio;
+	u32 tsc_khz;
+	gpa_t clock_gpa, steal_gpa;	/* MSR values with the enable bit */
+	u64 steal_last;
+	u32 clock_version;
+	bool clock_stopped;		/* KVM_KVMCLOCK_CTRL */
+	/* CPUID, MSRs, FPU (vcpu/cpuid.c, msr.c, fpu.c) */
+	struct wafer_cpuid *cpuid;
+	struct wafer_msr_state *msr;
+	void *fpu;			/* XSAVE area, standard format, 64-byte aligned */
+	u32 pkru;			/* the guest's while not loaded */
+	/* guest debugging (vcpu/debug.c) */
+	u32 guest_debug;
+	u64 guest_debug_dr[8];
+	u64 step_rip;
+	/* port and memory-mapped I/O in progress (vcpu/pio.c, mmio.c) */
+	struct wafer_emu emu;
+	bool emu_busy;
+	void *pio_data;			/* page 1 of the mapping */
+	struct {
+		u16 port;
+		u8 size, in, string;
+		u32 count, done;
+		gva_t gva;
+	} pio;
+	struct page *run_page;
+	u64 sigmask;
+	bool has_sigmask;
+	struct wafer_refusal refusal;
+	u64 stat_exits[WAFER_NR_EXITS];
+	u64 stat_user, stat_halts, stat_halt_wakeups, stat_injected;
+};
+
+/* ---- register access: read on demand, written before the next entry (vcpu/regs.c) ---- */
+void wafer_fetch_state(struct wafer_vcpu *vcpu, u32 mask);	/* groups of @mask not yet available */
+
+static inline void wafer_need(struct wafer_vcpu *vcpu, u32 mask)
+{
+	if (unlikely(~vcpu->arch.avail & mask))
+		wafer_fetch_state(vcpu, mask & ~vcpu->arch.avail);
+}
+
+/* The caller is about to overwrite all of the groups in @mask, or has them already. */
+static inline void wafer_touch(struct wafer_vcpu *vcpu, u32 mask)
+{
+	vcpu->arch.avail |= mask;
+	vcpu->arch.dirty |= mask;
+}
+
+#define WAFER_REG(name, field, group)						\
+static inline u64 wafer_##name(struct wafer_vcpu *vcpu)				\
+{										\
+	wafer_need(vcpu, group);						\
+	return vcpu->arch.field;						\
+}										\
+static inline void wafer_put_##name(struct wafer_vcpu *vcpu, u64 val)		\
+{										\
+	vcpu->arch.field = val;							\
+	wafer_touch(vcpu, group);						\
+}
+WAFER_REG(rip, rip, WAFER_G_RIP)
+WAFER_REG(rsp, gpr[WAFER_RSP], WAFER_G_RSP)
+WAFER_REG(rflags, rflags, WAFER_G_RFLAGS)
+WAFER_REG(cr0, cr0, WAFER_G_CR0)
+WAFER_REG(cr2, cr2, WAFER_G_CR2)
+WAFER_REG(cr3, cr3, WAFER_G_CR3)
+WAFER_REG(cr4, cr4, WAFER_G_CR4)
+WAFER_REG(efer, efer, WAFER_G_EFER)
+WAFER_REG(block, block, WAFER_G_BLOCK)
+#undef WAFER_REG
+
+static inline const struct wafer_segment *wafer_seg(struct wafer_vcpu *vcpu, enum wafer_seg_reg n)
+{
+	wafer_need(vcpu, WAFER_G_SEG(n));
+	return &vcpu->arch.seg[n];
+}
+
+static inline void wafer_put_seg(struct wafer_vcpu *vcpu, enum wafer_seg_reg n, const struct wafer_segment *seg)
+{
+	vcpu->arch.seg[n] = *seg;
+	wafer_touch(vcpu, WAFER_G_SEG(n));
+}
+
+/* Current privilege level: SS.DPL (SDM vol. 3 §25.4.1; SVM keeps the CPL field equal to it). */
+static inline unsigned int wafer_cpl(struct wafer_vcpu *vcpu)
+{
+	return (wafer_seg(vcpu, WAFER_SS)->attr & WAFER_SEG_DPL) >> WAFER_SEG_DPL_SHIFT;
+}
+
+/* WAFER_CODE16, 32 or 64: what CS.L, CS.D and EFER.LMA say. */
+enum wafer_code_mode wafer_code_mode(struct wafer_vcpu *vcpu);
+
+/* ---- life (vcpu/vcpu.c) ---- */
+struct wafer_vcpu *wafer_vcpu_create(struct wafer_vm *vm, u32 id);	/* ERR_PTR; vm->lock held; not yet published */
+void wafer_vcpu_free(struct wafer_vcpu *vcpu);
+void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init);		/* architectural RESET or INIT */
+
+/* ---- the window (vcpu/window.c): preemption and interrupts off, loaded ---- */
+void wafer_window_open(struct wafer_vcpu *vcpu);
+void wafer_window_close(struct wafer_vcpu *vcpu);
+
+/* ---- kicks (vcpu/kick.c); any context ---- */
+void wafer_vcpu_raise(struct wafer_vcpu *vcpu, enum wafer_hazard hazard);	/* and kick or wake */
+void wafer_vcpu_nmi(struct wafer_vcpu *vcpu);
+void wafer_vm_raise(struct wafer_vm *vm, enum wafer_hazard hazard);
+/* Raises @hazard on all vCPUs and waits until none is in the guest without having seen it. Interrupts on. */
+void wafer_vm_raise_wait(struct wafer_vm *vm, enum wafer_hazard hazard);
+
+/* ---- running (vcpu/run.c) ---- */
+int wafer_vcpu_run(struct wafer_vcpu *vcpu);				/* KVM_RUN, mutex held */
+
+/* ---- events (vcpu/event.c) ---- */
+void wafer_queue_exception(struct wafer_vcpu *vcpu, u8 vector);
+void wafer_queue_exception_err(struct wafer_vcpu *vcpu, u8 vector, u32 error);
+void wafer_queue_event(struct wafer_vcpu *vcpu, const struct wafer_event *ev);	/* #DF and triple-fault rules applied */
+void wafer_queue_pf(struct wafer_vcpu *vcpu, gva_t addr, u32 error);
+static inline void wafer_queue_gp(struct wafer_vcpu *vcpu) { wafer_queue_exception_err(vcpu, 13, 0); }
+static inline void wafer_queue_ud(struct wafer_vcpu *vcpu) { wafer_queue_exception(vcpu, 6); }
+int wafer_inject_events(struct wafer_vcpu *vcpu);			/* window; at WAFER_H_EVENT */
+bool wafer_can_take_irq(struct wafer_vcpu *vcpu);			/* IF, shadow; nothing to reinject */
+bool wafer_ready_for_extint(struct wafer_vcpu *vcpu);
+
+/* ---- instructions (vcpu/insn.c) ---- */
+/*
+ * Skips the instruction that exited: RIP past it, STI/MOV SS shadow ended, #DB if TF is set. Where the exit says no
+ * length the instruction is fetched and decoded. Window. Return: WAFER_GO_ON; WAFER_RETRY_SLOW if the bytes can't be
+ * had in the window.
+ */
+int wafer_skip(struct wafer_vcpu *vcpu);
+/* The same with interrupts on. 0, or -errno. */
+int wafer_skip_slow(struct wafer_vcpu *vcpu);
+/* Decodes the instruction at RIP into @insn. @window: in the window. 0; -EAGAIN (window only); 1: an event was queued; -errno */
+int wafer_fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn, bool window);
+/* Linear to guest-physical. 0; 1: an event was queued (or, with @ev, filled in); -EAGAIN (window); -errno */
+int wafer_translate(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, bool window, struct wafer_event *ev);
+
+/* ---- control registers with the CPU's checks (vcpu/cr.c): 0, 1 (#GP to be raised) ---- */
+int wafer_set_cr0(struct wafer_vcpu *vcpu, u64 val);
+int wafer_set_cr3(struct wafer_vcpu *vcpu, u64 val);
+int wafer_set_cr4(struct wafer_vcpu *vcpu, u64 val);
+int wafer_set_cr8(struct wafer_vcpu *vcpu, u64 val);
+int wafer_set_efer(struct wafer_vcpu *vcpu, u64 val);
+int wafer_set_xcr0(struct wafer_vcpu *vcpu, u64 val);
+bool wafer_cr0_valid(u64 cr0);
+bool wafer_cr4_valid(struct wafer_vcpu *vcpu, u64 cr4);		/* by host and, once set, the guest's CPUID */
+u64 wafer_cr4_allowed(void);						/* what the module supports at all */
+u64 wafer_efer_allowed(void);
+
+/* ---- CPUID (vcpu/cpuid.c) ---- */
+int wafer_supported_cpuid(struct kvm_cpuid_entry2 *e, unsigned int max);	/* number, or -E2BIG */
+int wafer_emulated_cpuid(struct kvm_cpuid_entry2 *e, unsigned int max);
+int wafer_set_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, unsigned int nr);
+int wafer_get_cpuid(struct wafer_vcpu *vcpu, struct kvm_cpuid_entry2 *e, unsigned int max);
+void wafer_cpuid(struct wafer_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);	/* the instruction; any */
+void wafer_cpuid_free(struct wafer_vcpu *vcpu);
+/* A feature bit of <asm/cpufeatures.h>, word * 32 + bit, in the guest's CPUID. */
+bool wafer_guest_has(struct wafer_vcpu *vcpu, unsigned int feature);
+u8 wafer_guest_phys_bits(struct wafer_vcpu *vcpu);
+u64 wafer_guest_xcr0(struct wafer_vcpu *vcpu);			/* components the guest may enable */
+u32 wafer_pv_features(struct wafer_vcpu *vcpu);			/* CPUID 0x40000001 EAX of the guest */
+
+/* ---- MSRs (vcpu/msr.c) ---- */
+#define WAFER_MSR_OK	0
+#define WAFER_MSR_GP	1	/* #GP, or the host's ioctl stops here */
+#define WAFER_MSR_SLOW	2	/* not in the window: guest memory or a lock is needed */
+#define WAFER_MSR_USER_UNKNOWN	3	/* goes to user space if it asked for unknown ones, else #GP */
+#define WAFER_MSR_USER_FILTER	4	/* denied by the filter: user space if it asked, else #GP */
+int wafer_msr_read(struct wafer_vcpu *vcpu, u32 index, u64 *val, bool window);	/* by the guest */
+int wafer_msr_write(struct wafer_vcpu *vcpu, u32 index, u64 val, bool window);
+int wafer_msr_get(struct wafer_vcpu *vcpu, u32 index, u64 *val);			/* by the host; 0 or 1 */
+int wafer_msr_set(struct wafer_vcpu *vcpu, u32 index, u64 val);
+int wafer_msr_list(u32 *index, unsigned int max);				/* KVM_GET_MSR_INDEX_LIST; count */
+int wafer_feature_msr_list(u32 *index, unsigned int max);
+int wafer_feature_msr(u32 index, u64 *val);					/* 0 or 1 */
+int wafer_msr_create(struct wafer_vcpu *vcpu);
+void wafer_msr_free(struct wafer_vcpu *vcpu);
+void wafer_msr_reset(struct wafer_vcpu *vcpu, bool init);
+void wafer_msr_intercepts(struct wafer_vcpu *vcpu);				/* at WAFER_H_INTERCEPT, window */
+int wafer_set_msr_filter(struct wafer_vm *vm, const struct kvm_msr_filter *filter);
+int wafer_setup_mce(struct wafer_vcpu *vcpu, u64 mcg_cap);
+int wafer_set_mce(struct wafer_vcpu *vcpu, const struct kvm_x86_mce *mce);
+u64 wafer_mce_cap(void);
+
+/* ---- FPU (vcpu/fpu.c) ---- */
+int wafer_fpu_create(struct wafer_vcpu *vcpu);
+void wafer_fpu_free(struct wafer_vcpu *vcpu);
+void wafer_fpu_reset(struct wafer_vcpu *vcpu, bool init);
+void wafer_fpu_load(struct wafer_vcpu *vcpu);		/* preemption is off from here ... */
+void wafer_fpu_put(struct wafer_vcpu *vcpu);		/* ... to here */
+u64 wafer_host_xcr0(void);				/* components offered to guests */
+u32 wafer_xsave_size(u64 xcr0, bool compacted);
+unsigned int wafer_xsave_bytes(void);			/* KVM_CAP_XSAVE2 */
+int wafer_get_xsave(struct wafer_vcpu *vcpu, void *buf, unsigned int size);
+int wafer_set_xsave(struct wafer_vcpu *vcpu, const void *buf);
+int wafer_get_xcrs(struct wafer_vcpu *vcpu, struct kvm_xcrs *x);
+int wafer_set_xcrs(struct wafer_vcpu *vcpu, const struct kvm_xcrs *x);
+int wafer_get_fpu(struct wafer_vcpu *vcpu, struct kvm_fpu *f);
+int wafer_set_fpu(struct wafer_vcpu *vcpu, const struct kvm_fpu *f);
+void wafer_fpu_get_vec(struct wafer_vcpu *vcpu, unsigned int nr, void *data, unsigned int bytes);
+void wafer_fpu_set_vec(struct wafer_vcpu *vcpu, unsigned int nr, const void *data, unsigned int bytes, bool zero_upper);
+
+/* ---- state ioctls (vcpu/state.c); mutex held, vCPU not running ---- */
+int wafer_get_regs(struct wafer_vcpu *vcpu, struct kvm_regs *r);
+int wafer_set_regs(struct wafer_vcpu *vcpu, const struct kvm_regs *r);
+int wafer_get_sregs(struct wafer_vcpu *vcpu, struct kvm_sregs *s);
+int wafer_set_sregs(struct wafer_vcpu *vcpu, const struct kvm_sregs *s);
+int wafer_get_sregs2(struct wafer_vcpu *vcpu, struct kvm_sregs2 *s);
+int wafer_set_sregs2(struct wafer_vcpu *vcpu, const struct kvm_sregs2 *s);
+int wafer_get_events(struct wafer_vcpu *vcpu, struct kvm_vcpu_events *e);
+int wafer_set_events(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *e);
+int wafer_get_debugregs(struct wafer_vcpu *vcpu, struct kvm_debugregs *d);
+int wafer_set_debugregs(struct wafer_vcpu *vcpu, const struct kvm_debugregs *d);
+int wafer_get_mp_state(struct wafer_vcpu *vcpu, struct kvm_mp_state *m);
+int wafer_set_mp_state(struct wafer_vcpu *vcpu, const struct kvm_mp_state *m);
+int wafer_interrupt(struct wafer_vcpu *vcpu, u32 irq);		/* KVM_INTERRUPT */
+int wafer_set_guest_debug(struct wafer_vcpu *vcpu, const struct kvm_guest_debug *d);
+int wafer_translate_ioctl(struct wafer_vcpu *vcpu, struct kvm_translation *t);
+void wafer_sync_regs_out(struct wafer_vcpu *vcpu);			/* kvm_valid_regs */
+int wafer_sync_regs_in(struct wafer_vcpu *vcpu);			/* kvm_dirty_regs */
+/* Is the whole state what the CPU accepts at entry? NULL, or the name of the field that is not. Window or not. */
+const char *wafer_check_state(struct wafer_vcpu *vcpu);
+
+/* ---- INIT, SIPI, HLT (vcpu/mp.c) ---- */
+/* From the local APICs; any context. */
+void wafer_vcpu_init_ipi(struct wafer_vcpu *vcpu);
+void wafer_vcpu_sipi(struct wafer_vcpu *vcpu, u8 vector);
+
+/* ---- time (vcpu/time.c) ---- */
+u64 wafer_guest_tsc(struct wafer_vcpu *vcpu, u64 host_tsc);
+u64 wafer_guest_tsc_now(struct wafer_vcpu *vcpu);
+void wafer_write_tsc(struct wafer_vcpu *vcpu, u64 val, bool host);
+int wafer_set_tsc_khz(struct wafer_vcpu *vcpu, u32 khz);
+int wafer_set_tsc_offset(struct wafer_vcpu *vcpu, u64 offset);
+int wafer_kvmclock_ctrl(struct wafer_vcpu *vcpu);
+int wafer_set_clock_msr(struct wafer_vcpu *vcpu, u64 val, bool old_msr);
+int wafer_set_wall_clock(struct wafer_vcpu *vcpu, gpa_t gpa);
+int wafer_set_steal_msr(struct wafer_vcpu *vcpu, u64 val);
+void wafer_get_clock(struct wafer_vm *vm, struct kvm_clock_data *c);
+int wafer_set_clock(struct wafer_vm *vm, const struct kvm_clock_data *c);
+/* Host nanoseconds until the guest's TSC reaches @deadline (at least 0). */
+u64 wafer_tsc_delta_ns(struct wafer_vcpu *vcpu, u64 deadline, u64 *now_ns);
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* A virtual machine. Protection marks as in vcpu.h; [m]: vm->lock. */
+#ifndef WAFER_VM_H
+#define WAFER_VM_H
+
+#include <linux/kvm.h>
+#include <linux/mutex.h>
+#include <linux/refcount.h>
+
+#include "irq.h"
+#include "mmu.h"
+#include "refuse.h"
+#include "types.h"
+
+#define WAFER_MAX_VCPUS		288
+#define WAFER_MAX_VCPU_ID	4096	/* ids are APIC ids and may be sparse */
+
+struct wafer_vcpu;
+struct wafer_msr_filter;
+
+/**
+ * struct wafer_vm - a virtual machine
+ * @users: one for each file (VM, vCPU, statistics) and one for each asynchronous user
+ * @mm: [I] the address space that made it; every ioctl must come from it
+ * @lock: configuration: chips, vCPU creation, capabilities
+ * @mmu: guest memory
+ * @irq: interrupt wiring
+ * @bus: in-kernel devices
+ * @vcpus, @nr_vcpus: published with release, read with acquire; never shrinks
+ */
+struct wafer_vm {
+	refcount_t users;
+	struct mm_struct *mm;
+	struct mutex lock;
+	struct wafer_mmu mmu;
+	struct wafer_irq irq;
+	struct wafer_bus bus[WAFER_NR_BUSES];
+	u32 nr_vcpus;
+	u32 max_vcpu_id;		/* [m] KVM_CAP_MAX_VCPU_ID, 0: not set */
+	u32 boot_cpu_id;		/* [m] */
+	struct wafer_vcpu *vcpus[WAFER_MAX_VCPUS];
+	/* capabilities switched on; [m] to write, read anywhere once set */
+	u64 quirks_disabled;		/* KVM_X86_QUIRK_* */
+	u32 exits_disabled;		/* KVM_X86_DISABLE_EXITS_* */
+	u32 msr_exits;			/* KVM_MSR_EXIT_REASON_* to user space */
+	bool exception_payload;
+	bool triple_fault_event;
+	bool enforce_pv;
+	bool exit_on_emulation_failure;
+	bool platform_info_read;	/* KVM_CAP_MSR_PLATFORM_INFO */
+	struct wafer_msr_filter __rcu *msr_filter;
+	u64 identity_map_addr;
+	u32 tss_addr;
+	/* time (vcpu/time.c), under time_lock */
+	raw_spinlock_t time_lock;
+	s64 clock_offset;		/* kvmclock = CLOCK_BOOTTIME-like monotonic raw + this */
+	u64 tsc_offset, tsc_last_write, tsc_last_ns;
+	u32 tsc_khz;
+	u32 halt_poll_ns;
+	struct wafer_refusal refusal;
+};
+
+/**
+ * wafer_vm_create() - a VM for current->mm, the hardware taken. ERR_PTR: -EBUSY in use by another hypervisor, -ENOMEM
+ * wafer_vm_get(), wafer_vm_put() - references; the last put frees, without waiting
+ */
+struct wafer_vm *wafer_vm_create(void);
+static inline void wafer_vm_get(struct wafer_vm *vm) { refcount_inc(&vm->users); }
+void wafer_vm_put(struct wafer_vm *vm);
+
+#define wafer_for_each_vcpu(i, vcpu, vm)					\
+	for ((i) = 0; (i) < smp_load_acquire(&(vm)->nr_vcpus) &&		\
+		     ((vcpu) = (vm)->vcpus[i], true); (i)++)
+
+struct wafer_vcpu *wafer_vcpu_by_id(struct wafer_vm *vm, u32 id);
+
+/* Taking and giving back the hardware (vcpu/hardware.c): per-CPU, hotplug, suspend, reboot, panic. */
+int wafer_hardware_init(void);
+void wafer_hardware_exit(void);
+int wafer_hardware_get(void);
+void wafer_hardware_put(void);
+
+#endif
