@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the checkout itself builds for a host: wafer.ko, the program wafer, the selftests.
+
+Everything is built in copies of the sources, one per checkout and kernel, so that objects of different kernels
+never meet and the checkout stays clean. Only what changed is built again.
+"""
+import os
+import pathlib
+import shutil
+import subprocess
+
+from cache import ROOT, TOP, Failure, digest, lock, run, say
+
+SOURCE = TOP
+USER_PARTS = ("tools", "selftests", "include")
+SKIP = (".o", ".ko", ".cmd", ".mod", ".mod.c", ".a", ".d")
+ENV = {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k not in
+       ("MFLAGS", "KDIR", "ARCH", "W", "C", "V", "O", "M")}
+
+
+def _files():
+    """The checkout's files: tracked ones and new ones, not what is built there."""
+    p = subprocess.run(["git", "-C", str(SOURCE), "ls-files", "-z", "-co", "--exclude-standard"],
+                       capture_output=True)
+    if p.returncode == 0:
+        names = [os.fsdecode(n) for n in p.stdout.split(b"\0") if n]
+    else:
+        names = [os.path.relpath(os.path.join(d, f), SOURCE) for d, dirs, files in os.walk(SOURCE)
+                 for f in files if ".git" not in pathlib.Path(d).parts]
+    return [n for n in names if not n.endswith(SKIP) and (SOURCE / n).is_file()]
+
+
+def _mirror(target, keep):
+    """Brings the copy up to date: only changed files are touched, vanished ones go."""
+    target.mkdir(parents=True, exist_ok=True)
+    listing = target / ".copied"
+    before = set(listing.read_text().split("\n")) if listing.exists() else set()
+    names = [n for n in _files() if keep(n)]
+    for n in names:
+        s, d = SOURCE / n, target / n
+        try:
+            old, new = d.stat(), s.stat()
+            if old.st_mtime_ns == new.st_mtime_ns and old.st_size == new.st_size:
+                continue
+        except FileNotFoundError:
+            d.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(s, d)
+    for n in before - set(names) - {""}:
+        (target / n).unlink(missing_ok=True)
+    listing.write_text("\n".join(names))
+
+
+def _copy_of_tree(part):
+    return ROOT / "trees" / f"{SOURCE.name}-{digest(str(SOURCE))}" / part
+
+
+def module(kernel, needed=True):
+    """wafer.ko for this kernel, as bytes; None when it does not build and is not needed."""
+    if not (SOURCE / "Kbuild").exists():
+        if not needed:
+            return None
+        raise Failure("there is no Kbuild in this checkout yet, so no wafer.ko: use --module kvm or none")
+    path = _copy_of_tree(kernel.key)
+    with lock(f"tree-{path.parent.name}-{kernel.key}"):
+        _mirror(path, lambda n: n.split("/")[0] not in ("scripts", "selftests", "tools", "Documentation"))
+        p = subprocess.run(["make", "-C", str(kernel.kdir), f"M={path}", f"-j{os.cpu_count() or 1}",
+                            *kernel.make, "modules"], stdin=subprocess.DEVNULL, env=ENV,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        said = "\n".join(l for l in p.stderr.splitlines() if not l.startswith("Skipping BTF generation"))
+        if p.returncode and not needed:
+            say(f"wafer.ko does not build for the kernel {kernel.release}, so it is not in this host")
+            return None
+        if said.strip():
+            say(said.replace(f"{path}/", ""))
+        if p.returncode:
+            raise Failure(f"wafer.ko does not build for the kernel {kernel.release}: see the compiler's messages above")
+        return (path / "wafer.ko").read_bytes()
+
+
+def add_programs(archive):
+    """The user-space programs, under /wafer."""
+    path = _copy_of_tree("user")
+    with lock(f"tree-{path.parent.name}-user"):
+        _mirror(path, lambda n: n.split("/")[0] in USER_PARTS)
+        _exitcost(archive, path)
+        if (path / "tools/Makefile").exists():
+            _make(path, ["make", "-C", "tools"], "tools")
+            if (path / "tools/wafer").exists():
+                archive.tree(path / "tools/wafer", "wafer/wafer")
+        _selftests(archive, path)
+
+
+def _make(path, argv, what):
+    p = subprocess.run(argv, cwd=path, stdin=subprocess.DEVNULL, env=ENV, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, text=True)
+    if p.stderr.strip():
+        say(p.stderr.strip().replace(f"{path}/", ""))
+    if p.returncode:
+        raise Failure(f"{what}: does not build ({' '.join(argv)}): see the messages above")
+
+
+def _exitcost(archive, path):
+    source, target = path / "selftests/bench/exitcost.c", path / "exitcost"
+    if source.exists():
+        if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+            run(["cc", "-O2", "-static", "-o", target, source])
+        archive.tree(target, "wafer/exitcost")
+
+
+def _selftests(archive, path):
+    """Installed by the rules of kselftest: a directory with the programs and run_kselftest.sh or our own runner."""
+    makefile = path / "selftests/Makefile"
+    if makefile.exists() and "install" in makefile.read_text():
+        out = path / "selftests-installed"
+        shutil.rmtree(out, ignore_errors=True)
+        _make(path, ["make", "-C", "selftests", "install", f"INSTALL_PATH={out}"], "selftests")
+        if out.is_dir():
+            archive.tree(out, "wafer/selftests")
