@@ -68,6 +68,13 @@ struct wafer_dtable {
 	u16 limit;
 };
 
+/* EFER's bits (SDM vol. 3 §2.2.1, APM vol. 2 §3.1.7), short names for what is tested all over. */
+#define WAFER_EFER_SCE		BIT(0)
+#define WAFER_EFER_LME		BIT(8)
+#define WAFER_EFER_LMA		BIT(10)
+#define WAFER_EFER_NX		BIT(11)
+#define WAFER_EFER_SVME		BIT(12)
+
 /* What keeps events out for one instruction, or until IRET. The names of SDM vol. 3 table 25-3. */
 #define WAFER_BLOCK_STI		BIT(0)
 #define WAFER_BLOCK_MOVSS	BIT(1)

@@ -202,8 +202,11 @@ void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init);		/* architectural RES
 /* ---- the window (vcpu/window.c): preemption and interrupts off, loaded ---- */
 void wafer_window_open(struct wafer_vcpu *vcpu);
 void wafer_window_close(struct wafer_vcpu *vcpu);
+void wafer_vcpu_detach(struct wafer_vcpu *vcpu);
 
 /* ---- kicks (vcpu/kick.c); any context ---- */
+int wafer_kick_init(void);
+void wafer_kick_exit(void);
 void wafer_vcpu_raise(struct wafer_vcpu *vcpu, enum wafer_hazard hazard);	/* and kick or wake */
 void wafer_vcpu_nmi(struct wafer_vcpu *vcpu);
 void wafer_vm_raise(struct wafer_vm *vm, enum wafer_hazard hazard);
