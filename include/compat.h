@@ -43,6 +43,23 @@ static inline void wafer_hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (
 #define wafer_hrtimer_setup(t, fn, clock, mode) hrtimer_setup(t, fn, clock, mode)
 #endif
 
+/* Suspend callbacks of the last CPU got an argument and an object of their own. */
+#include <linux/syscore_ops.h>
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)
+#define WAFER_SYSCORE_ARG void
+#define WAFER_SYSCORE(name, suspend_fn, resume_fn) \
+	static struct syscore_ops name = { .suspend = suspend_fn, .resume = resume_fn }
+#define wafer_syscore_register(s) register_syscore_ops(s)
+#define wafer_syscore_unregister(s) unregister_syscore_ops(s)
+#else
+#define WAFER_SYSCORE_ARG void *unused
+#define WAFER_SYSCORE(name, suspend_fn, resume_fn) \
+	static const struct syscore_ops name##_ops = { .suspend = suspend_fn, .resume = resume_fn }; \
+	static struct syscore name = { .ops = &name##_ops }
+#define wafer_syscore_register(s) register_syscore(s)
+#define wafer_syscore_unregister(s) unregister_syscore(s)
+#endif
+
 #include <linux/file.h>
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 #define wafer_fd_file(f) ((f).file)

@@ -195,6 +195,8 @@ static inline unsigned int wafer_cpl(struct wafer_vcpu *vcpu)
 enum wafer_code_mode wafer_code_mode(struct wafer_vcpu *vcpu);
 
 /* ---- life (vcpu/vcpu.c) ---- */
+int wafer_vcpu_cache_init(void);
+void wafer_vcpu_cache_exit(void);
 struct wafer_vcpu *wafer_vcpu_create(struct wafer_vm *vm, u32 id);	/* ERR_PTR; vm->lock held; not yet published */
 void wafer_vcpu_free(struct wafer_vcpu *vcpu);
 void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init);		/* architectural RESET or INIT */
@@ -208,6 +210,11 @@ void wafer_vcpu_detach(struct wafer_vcpu *vcpu);
 int wafer_kick_init(void);
 void wafer_kick_exit(void);
 void wafer_vcpu_raise(struct wafer_vcpu *vcpu, enum wafer_hazard hazard);	/* and kick or wake */
+/* By the vCPU's own thread, or while it cannot be in the guest: no kick is needed. */
+static inline void wafer_hazard_set(struct wafer_vcpu *vcpu, enum wafer_hazard hazard)
+{
+	set_bit(hazard, &vcpu->hazards);
+}
 void wafer_vcpu_nmi(struct wafer_vcpu *vcpu);
 void wafer_vm_raise(struct wafer_vm *vm, enum wafer_hazard hazard);
 /* Raises @hazard on all vCPUs and waits until none is in the guest without having seen it. Interrupts on. */
@@ -259,6 +266,7 @@ int wafer_emulated_cpuid(struct kvm_cpuid_entry2 *e, unsigned int max);
 int wafer_set_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, unsigned int nr);
 int wafer_get_cpuid(struct wafer_vcpu *vcpu, struct kvm_cpuid_entry2 *e, unsigned int max);
 void wafer_cpuid(struct wafer_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);	/* the instruction; any */
+int wafer_cpuid_create(struct wafer_vcpu *vcpu);	/* an empty table */
 void wafer_cpuid_free(struct wafer_vcpu *vcpu);
 /* A feature bit of <asm/cpufeatures.h>, word * 32 + bit, in the guest's CPUID. */
 bool wafer_guest_has(struct wafer_vcpu *vcpu, unsigned int feature);
@@ -283,6 +291,7 @@ int wafer_msr_create(struct wafer_vcpu *vcpu);
 void wafer_msr_free(struct wafer_vcpu *vcpu);
 void wafer_msr_reset(struct wafer_vcpu *vcpu, bool init);
 void wafer_msr_intercepts(struct wafer_vcpu *vcpu);				/* at WAFER_H_INTERCEPT, window */
+void wafer_msr_filter_free(struct wafer_vm *vm);
 int wafer_set_msr_filter(struct wafer_vm *vm, const struct kvm_msr_filter *filter);
 int wafer_setup_mce(struct wafer_vcpu *vcpu, u64 mcg_cap);
 int wafer_set_mce(struct wafer_vcpu *vcpu, const struct kvm_x86_mce *mce);
@@ -333,6 +342,7 @@ void wafer_vcpu_init_ipi(struct wafer_vcpu *vcpu);
 void wafer_vcpu_sipi(struct wafer_vcpu *vcpu, u8 vector);
 
 /* ---- time (vcpu/time.c) ---- */
+void wafer_vcpu_time_init(struct wafer_vcpu *vcpu);
 u64 wafer_guest_tsc(struct wafer_vcpu *vcpu, u64 host_tsc);
 u64 wafer_guest_tsc_now(struct wafer_vcpu *vcpu);
 void wafer_write_tsc(struct wafer_vcpu *vcpu, u64 val, bool host);

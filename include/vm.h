@@ -57,6 +57,7 @@ struct wafer_vm {
 	u64 tsc_offset, tsc_last_write, tsc_last_ns;
 	u32 tsc_khz;
 	u32 halt_poll_ns;
+	struct list_head link;		/* in the list of all VMs (vcpu/hardware.c) */
 	struct wafer_refusal refusal;
 };
 
@@ -79,5 +80,11 @@ int wafer_hardware_init(void);
 void wafer_hardware_exit(void);
 int wafer_hardware_get(void);
 void wafer_hardware_put(void);
+void wafer_hardware_add_vm(struct wafer_vm *vm);
+void wafer_hardware_del_vm(struct wafer_vm *vm);
+
+/* Time of the VM as a whole (vcpu/time.c). */
+void wafer_vm_time_init(struct wafer_vm *vm);
+void wafer_vm_tsc_went_back(struct wafer_vm *vm, u64 cycles);
 
 #endif

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Life of a VM. */
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+
+#include "vcpu.h"
+#include "vm.h"
+
+static void flush_all(struct wafer_mmu *mmu)
+{
+	wafer_vm_raise_wait(container_of(mmu, struct wafer_vm, mmu), WAFER_H_FLUSH);
+}
+
+/* The last step: the notifier's grace period is over, nothing can call in any more. */
+static void memory_gone(struct wafer_mmu *mmu)
+{
+	struct wafer_vm *vm = container_of(mmu, struct wafer_vm, mmu);
+
+	mmdrop(vm->mm);
+	kfree(vm);
+}
+
+struct wafer_vm *wafer_vm_create(void)
+{
+	struct wafer_vm *vm;
+	int r;
+
+	vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
+	if (!vm)
+		return ERR_PTR(-ENOMEM);
+	refcount_set(&vm->users, 1);
+	mutex_init(&vm->lock);
+	wafer_vm_time_init(vm);
+	r = wafer_irq_init(vm);
+	if (r)
+		goto free;
+	r = wafer_hardware_get();
+	if (r)
+		goto irq;
+	mmgrab(current->mm);
+	vm->mm = current->mm;
+	wafer_hardware_add_vm(vm);
+	r = wafer_mmu_init(&vm->mmu, wafer_caps.format, wafer_caps.levels, wafer_caps.max_level, flush_all);
+	if (r)
+		goto hardware;
+	return vm;
+
+hardware:
+	wafer_hardware_del_vm(vm);
+	mmdrop(vm->mm);
+	wafer_hardware_put();
+irq:
+	wafer_irq_free(vm);
+free:
+	kfree(vm);
+	return ERR_PTR(r);
+}
+
+/**
+ * wafer_vm_put() - give back a reference
+ * @vm: VM
+ *
+ * With the last one nobody runs or calls a vCPU any more: each descriptor holds a reference. First what can fire by
+ * itself is silenced (irqfds, timers), then vCPUs go, then memory, whose end comes from the notifier's grace period.
+ */
+void wafer_vm_put(struct wafer_vm *vm)
+{
+	unsigned int i;
+
+	if (!refcount_dec_and_test(&vm->users))
+		return;
+	wafer_hardware_del_vm(vm);
+	wafer_irq_quiesce(vm);
+	for (i = 0; i < vm->nr_vcpus; i++)
+		wafer_vcpu_free(vm->vcpus[i]);
+	wafer_irq_free(vm);
+	wafer_msr_filter_free(vm);
+	wafer_hardware_put();
+	wafer_mmu_release(&vm->mmu, memory_gone);
+}
+
+struct wafer_vcpu *wafer_vcpu_by_id(struct wafer_vm *vm, u32 id)
+{
+	struct wafer_vcpu *vcpu;
+	unsigned int i;
+
+	/* The common case: ids count from 0. */
+	if (id < smp_load_acquire(&vm->nr_vcpus) && vm->vcpus[id]->id == id)
+		return vm->vcpus[id];
+	wafer_for_each_vcpu(i, vcpu, vm)
+		if (vcpu->id == id)
+			return vcpu;
+	return NULL;
+}
