@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The commands of `wafer`; each gets its own arguments, its name first. */
+#ifndef WAFER_CMD_H
+#define WAFER_CMD_H
+
+#define WAFER_VERSION		"0.1.0"
+#define DEFAULT_DEVICE		"/dev/wafer"
+
+int cmd_run(int argc, char **argv);
+int cmd_check(int argc, char **argv);
+int cmd_info(int argc, char **argv);
+
+#endif

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * wafer: runs virtual machines on /dev/wafer, and says what a host can do.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd.h"
+#include "util.h"
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *summary;
+} commands[] = {
+	{ "run", cmd_run, "run a Linux kernel in a virtual machine" },
+};
+
+static void usage(void)
+{
+	printf("usage: wafer COMMAND [OPTION]...\n\nCommands:\n");
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		printf("  %-8s %s\n", commands[i].name, commands[i].summary);
+	printf("\n'wafer COMMAND --help' tells a command's options.\n"
+	       "  --version  print the version\n"
+	       "  --help     print this\n");
+}
+
+/* Otherwise the first file that is opened would become standard output. */
+static void fill_standard_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+		if (fd < 0)
+			exit(STATUS_HOST);
+	} while (fd <= STDERR_FILENO);
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	fill_standard_descriptors();
+	if (argc < 2) {
+		say("no command given; 'wafer --help' lists them");
+		return STATUS_USAGE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		usage();
+		return STATUS_OK;
+	}
+	if (!strcmp(argv[1], "--version")) {
+		printf("wafer %s\n", WAFER_VERSION);
+		return STATUS_OK;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (!strcmp(argv[1], commands[i].name))
+			return commands[i].run(argc - 1, argv + 1);
+	}
+	say("no command '%s'; 'wafer --help' lists them", argv[1]);
+	return STATUS_USAGE;
+}
