@@ -33,7 +33,7 @@ struct wafer_insn_form;			/* an entry of the opcode tables, vcpu/decode.c */
  * @vex: 0, or 1 with @vex_l, @vex_v
  * @has_modrm: @mod, @reg (REX.R applied), @rm (REX.B applied) are valid
  * @is_mem: the r/m operand is in memory: @base, @index (-1: none), @scale (1-8), @disp; @rip_rel
- * @imm: immediate, sign-extended; moffs: the offset
+ * @imm: immediate, sign-extended; moffs: the offset (in @disp too, with @is_mem)
  */
 struct wafer_insn {
 	const struct wafer_insn_form *form;
@@ -66,10 +66,11 @@ int wafer_insn_decode(struct wafer_insn *insn, const u8 *bytes, unsigned int nr,
 /* What an emulation step came to. */
 enum wafer_emu_result {
 	WAFER_EMU_DONE,		/* registers, RIP and flags are written back; the instruction is over */
-	WAFER_EMU_AGAIN,	/* a REP instruction did a bounded batch; RIP stands on it still */
+	WAFER_EMU_AGAIN,	/* a REP instruction did a bounded batch (one step if TF is set); RIP stands on it still */
 	WAFER_EMU_USER,		/* an access waits for the VMM; call again with emu->log completed */
 	WAFER_EMU_EVENT,	/* emu->event is to be injected; nothing was written back but finished REP steps */
 	WAFER_EMU_UNKNOWN,	/* not an instruction we know: internal error with its bytes */
+	WAFER_EMU_RETRY,	/* nothing was done: RAM changed under a locked instruction; let the guest try again */
 };
 
 /* One completed access: a re-run after a trip to user space takes the data from here. */
@@ -78,6 +79,13 @@ struct wafer_emu_access {
 	u8 len;			/* 1-8, never crosses a page */
 	bool write;
 	u8 data[8];
+};
+
+/* A translated page of an operand: rights that were asked for, 0 if it is not valid. */
+struct wafer_emu_page {
+	gva_t gva;
+	gpa_t gpa;
+	u32 access;
 };
 
 #define WAFER_EMU_LOG 20	/* 64 bytes in and out as 8-byte pieces, page crossing included */
@@ -91,11 +99,11 @@ struct wafer_emu;
  *	0 and *@gpa, or 1 with emu->event filled in (#PF, with has_payload and payload = the address), or -errno
  * @read, @write: @len bytes (1-8) at guest-physical @gpa, not crossing a page. 0: done;
  *	1: the VMM must do it, its data (for a read) will be in the log at the re-run; -errno
- * @cmpxchg: compare-and-exchange on memory that is RAM after all (page-crossing partners, RAM side of XCHG):
- *	0 done with *@old updated to what was found, 1: no RAM there, do it as read and write; -errno
+ * @cmpxchg: compare-and-exchange of @len bytes (1, 2, 4, 8; 16 for CMPXCHG16B, aligned) that do not cross a page, for
+ *	locked instructions whose operand is RAM after all: 0 done, or not done with *@old updated to what was found;
+ *	1: no RAM there, do it as read and write; -errno
  * @get_vec, @set_vec: @bytes (16, 32 or 64) of vector register @nr in the guest's FPU state; set_vec with
  *	@zero_upper clears the rest up to the register's full width (VEX and EVEX forms). NULL: no FPU
- * @cpl: current privilege level
  */
 struct wafer_emu_ops {
 	const struct wafer_segment *(*segment)(struct wafer_emu *emu, enum wafer_seg_reg seg);
@@ -105,27 +113,37 @@ struct wafer_emu_ops {
 	int (*cmpxchg)(struct wafer_emu *emu, gpa_t gpa, void *old, const void *new, unsigned int len);
 	void (*get_vec)(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes);
 	void (*set_vec)(struct wafer_emu *emu, unsigned int nr, const void *data, unsigned int bytes, bool zero_upper);
-	unsigned int (*cpl)(struct wafer_emu *emu);
 };
 
 /**
  * struct wafer_emu - one emulation, kept over trips to user space
  * @insn: the decoded instruction
  * @gpr: the guest's general registers, RSP included; written back only when the step succeeds
- * @rip, @rflags: in and out; TF and the shadow are the caller's to deal with
+ * @rip, @rflags: in and out; TF and the shadow are the caller's to deal with. RF is cleared when it is done
+ * @va_bits: width of canonical addresses: 48, or 57 with CR4.LA57
+ * @real: real or virtual-8086 mode: limits are checked, types of segments are not
  * @event: what to inject on WAFER_EMU_EVENT
  * @log, @nr_log: accesses finished so far in the current step; cleared by the executor when a step is over
  * @next: executor-internal: which log entry the re-run is at
- * @error: the -errno of an op that failed (the result is then negative too)
+ * @batch: executor-internal: REP steps done since the caller last had WAFER_EMU_AGAIN or began
+ * @page: executor-internal: translations of the operands' pages. They are made before the first access of a step and
+ *	stay until it is over, so that a re-run does not fault after a device was touched
+ *
+ * Whoever fills it in for a new instruction sets @ops, @insn, @gpr, @rip, @rflags, @va_bits, @real and clears @nr_log
+ * and @batch; the rest need not be initialised.
  */
 struct wafer_emu {
 	const struct wafer_emu_ops *ops;
 	struct wafer_insn insn;
 	u64 *gpr;
 	u64 rip, rflags;
-	struct wafer_event event;
-	struct wafer_emu_access log[WAFER_EMU_LOG];
+	u8 va_bits;
+	bool real;
 	u8 nr_log, next;
+	u32 batch;
+	struct wafer_event event;
+	struct wafer_emu_page page[4];
+	struct wafer_emu_access log[WAFER_EMU_LOG];
 };
 
 /**
@@ -139,6 +157,23 @@ struct wafer_emu {
  * Return: enum wafer_emu_result, or -errno of an op.
  */
 int wafer_emulate(struct wafer_emu *emu);
+
+/**
+ * wafer_emu_linear() - segmentation: from an offset to a linear address, with all checks
+ * @emu: @emu->insn.mode, @emu->va_bits and @emu->real say which checks there are
+ * @seg: segment register
+ * @offset: effective address, cut to the address size
+ * @size: bytes that will be accessed
+ * @access: WAFER_FAULT_READ, WAFER_FAULT_WRITE
+ * @gva: result
+ *
+ * Limits (expand-down too), rights and usability outside 64-bit code, canonical form in it (SDM vol. 3 §5.3-5.5,
+ * APM vol. 2 §4.7, 4.8, 4.12). For port I/O with strings too.
+ *
+ * Return: 0, or WAFER_EMU_EVENT with #GP(0) or #SS(0) in @emu->event.
+ */
+int wafer_emu_linear(struct wafer_emu *emu, enum wafer_seg_reg seg, u64 offset, unsigned int size, u32 access,
+		     gva_t *gva);
 
 /**
  * struct wafer_walk - a walk of the guest's own page tables (mmu/walk.c)
