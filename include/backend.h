@@ -36,6 +36,7 @@ struct wafer_pt_format;
  * @has_pml: page-modification log
  * @has_len: instruction length at (nearly) every exit
  * @has_tsc_scaling: set_tsc() honours a ratio
+ * @pdptr_from_memory: PAE PDPTEs are read from memory at each walk (SVM), not kept since the load of CR3 (VMX)
  * @tsc_frac_bits: fraction bits of the ratio
  * @has_tpr_shadow: CR8 needs no intercept with the local APIC in the kernel
  * @has_vnmi: NMI blocking is tracked by hardware
@@ -48,6 +49,7 @@ struct wafer_caps {
 	u8 levels;
 	u8 max_level;
 	bool has_ad, has_pml, has_len, has_tsc_scaling, has_tpr_shadow, has_vnmi;
+	bool pdptr_from_memory;
 	u8 tsc_frac_bits;
 	u32 asids;
 	u64 cr4_fixed1;

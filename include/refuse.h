@@ -8,6 +8,8 @@
 /**
  * struct wafer_refusal - the last refusal on a descriptor
  * @ioctl: number of the ioctl in progress, set by the door (ioctl/)
+ * @refused: the ioctl that was refused last, 0: none yet
+ * @noted: the ioctl in progress has been refused with a field
  * @err: positive errno
  * @value: the offending value
  * @field: name of the field
@@ -17,7 +19,8 @@
  * are literals, so that a torn copy still points at text.
  */
 struct wafer_refusal {
-	u32 ioctl;
+	u32 ioctl, refused;
+	bool noted;
 	int err;
 	u64 value;
 	const char *field;

@@ -11,6 +11,7 @@
 #include <linux/kvm.h>
 #include <linux/mutex.h>
 #include <linux/rcuwait.h>
+#include <linux/signal_types.h>
 
 #include "backend.h"
 #include "emulate.h"
@@ -77,6 +78,7 @@ struct wafer_vcpu {
 	struct wafer_vm *vm;
 	struct kvm_run *run;
 	u8 cr8;
+	u8 last_cr8;			/* what the local APIC knows of */
 	bool loaded;			/* [w] between load() and put() */
 	bool fpu_loaded;		/* [v] guest FPU state is in the registers */
 	bool dr_loaded;			/* [v] dr[0..3], dr6 are in the registers */
@@ -91,6 +93,7 @@ struct wafer_vcpu {
 	int extint;
 	bool triple_fault;
 	u32 windows;			/* [w] WAFER_WINDOW_* in force */
+	u8 tpr_threshold;		/* [w] in force */
 	u32 intercepts;			/* [w] WAFER_ICPT_* in force */
 	struct wafer_lapic *lapic;	/* NULL without one in the kernel */
 	struct wafer_fault_ctx fault;
@@ -128,8 +131,15 @@ struct wafer_vcpu {
 		gva_t gva;
 	} pio;
 	struct page *run_page;
-	u64 sigmask;
+	sigset_t sigmask;
 	bool has_sigmask;
+	bool want_irq_window;		/* run->request_interrupt_window as read at KVM_RUN */
+	bool recheck;			/* [w] look for events again after the next exit */
+	bool eoi_exit;			/* [v] KVM_EXIT_IOAPIC_EOI for eoi_vector is due (split chip) */
+	u8 eoi_vector;
+	u8 sipi_vector;			/* [a] of the last SIPI */
+	unsigned long init_sipi;	/* [a] WAFER_GOT_INIT, WAFER_GOT_SIPI */
+	struct rcu_head rcu;
 	struct wafer_refusal refusal;
 	u64 stat_exits[WAFER_NR_EXITS];
 	u64 stat_user, stat_halts, stat_halt_wakeups, stat_injected;
@@ -170,7 +180,7 @@ WAFER_REG(cr2, cr2, WAFER_G_CR2)
 WAFER_REG(cr3, cr3, WAFER_G_CR3)
 WAFER_REG(cr4, cr4, WAFER_G_CR4)
 WAFER_REG(efer, efer, WAFER_G_EFER)
-WAFER_REG(block, block, WAFER_G_BLOCK)
+WAFER_REG(block, block, WAFER_G_BLOCK)	/* wafer_block(), wafer_put_block() */
 #undef WAFER_REG
 
 static inline const struct wafer_segment *wafer_seg(struct wafer_vcpu *vcpu, enum wafer_seg_reg n)
@@ -230,19 +240,17 @@ void wafer_queue_event(struct wafer_vcpu *vcpu, const struct wafer_event *ev);	/
 void wafer_queue_pf(struct wafer_vcpu *vcpu, gva_t addr, u32 error);
 static inline void wafer_queue_gp(struct wafer_vcpu *vcpu) { wafer_queue_exception_err(vcpu, 13, 0); }
 static inline void wafer_queue_ud(struct wafer_vcpu *vcpu) { wafer_queue_exception(vcpu, 6); }
+void wafer_deliver_payload(struct wafer_vcpu *vcpu, struct wafer_event *ev);
 int wafer_inject_events(struct wafer_vcpu *vcpu);			/* window; at WAFER_H_EVENT */
 bool wafer_can_take_irq(struct wafer_vcpu *vcpu);			/* IF, shadow; nothing to reinject */
 bool wafer_ready_for_extint(struct wafer_vcpu *vcpu);
 
 /* ---- instructions (vcpu/insn.c) ---- */
-/*
- * Skips the instruction that exited: RIP past it, STI/MOV SS shadow ended, #DB if TF is set. Where the exit says no
- * length the instruction is fetched and decoded. Window. Return: WAFER_GO_ON; WAFER_RETRY_SLOW if the bytes can't be
- * had in the window.
- */
+/* Past the instruction that exited (exit.len is known): WAFER_GO_ON. */
 int wafer_skip(struct wafer_vcpu *vcpu);
-/* The same with interrupts on. 0, or -errno. */
-int wafer_skip_slow(struct wafer_vcpu *vcpu);
+/* What the CPU does at the end of an instruction: the shadow ends, TF traps. */
+void wafer_retired(struct wafer_vcpu *vcpu);
+void wafer_single_step_trap(struct wafer_vcpu *vcpu);	/* vcpu/debug.c */
 /* Decodes the instruction at RIP into @insn. @window: in the window. 0; -EAGAIN (window only); 1: an event was queued; -errno */
 int wafer_fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn, bool window);
 /* Linear to guest-physical. 0; 1: an event was queued (or, with @ev, filled in); -EAGAIN (window); -errno */
@@ -261,9 +269,11 @@ u64 wafer_cr4_allowed(void);						/* what the module supports at all */
 u64 wafer_efer_allowed(void);
 
 /* ---- CPUID (vcpu/cpuid.c) ---- */
+void wafer_cpuid_setup(void);					/* once, after wafer_fpu_setup() */
 int wafer_supported_cpuid(struct kvm_cpuid_entry2 *e, unsigned int max);	/* number, or -E2BIG */
 int wafer_emulated_cpuid(struct kvm_cpuid_entry2 *e, unsigned int max);
 int wafer_set_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, unsigned int nr);
+/* The number of entries; as many as @max are copied. */
 int wafer_get_cpuid(struct wafer_vcpu *vcpu, struct kvm_cpuid_entry2 *e, unsigned int max);
 void wafer_cpuid(struct wafer_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);	/* the instruction; any */
 int wafer_cpuid_create(struct wafer_vcpu *vcpu);	/* an empty table */
@@ -298,6 +308,7 @@ int wafer_set_mce(struct wafer_vcpu *vcpu, const struct kvm_x86_mce *mce);
 u64 wafer_mce_cap(void);
 
 /* ---- FPU (vcpu/fpu.c) ---- */
+void wafer_fpu_setup(void);						/* once, after the hardware is found */
 int wafer_fpu_create(struct wafer_vcpu *vcpu);
 void wafer_fpu_free(struct wafer_vcpu *vcpu);
 void wafer_fpu_reset(struct wafer_vcpu *vcpu, bool init);
@@ -312,6 +323,7 @@ int wafer_get_xcrs(struct wafer_vcpu *vcpu, struct kvm_xcrs *x);
 int wafer_set_xcrs(struct wafer_vcpu *vcpu, const struct kvm_xcrs *x);
 int wafer_get_fpu(struct wafer_vcpu *vcpu, struct kvm_fpu *f);
 int wafer_set_fpu(struct wafer_vcpu *vcpu, const struct kvm_fpu *f);
+u32 wafer_guest_pkru(struct wafer_vcpu *vcpu);		/* in or out of the window */
 void wafer_fpu_get_vec(struct wafer_vcpu *vcpu, unsigned int nr, void *data, unsigned int bytes);
 void wafer_fpu_set_vec(struct wafer_vcpu *vcpu, unsigned int nr, const void *data, unsigned int bytes, bool zero_upper);
 
@@ -337,6 +349,7 @@ int wafer_sync_regs_in(struct wafer_vcpu *vcpu);			/* kvm_dirty_regs */
 const char *wafer_check_state(struct wafer_vcpu *vcpu);
 
 /* ---- INIT, SIPI, HLT (vcpu/mp.c) ---- */
+enum { WAFER_GOT_INIT, WAFER_GOT_SIPI, WAFER_GOT_UNHALT };	/* bits of vcpu->init_sipi */
 /* From the local APICs; any context. */
 void wafer_vcpu_init_ipi(struct wafer_vcpu *vcpu);
 void wafer_vcpu_sipi(struct wafer_vcpu *vcpu, u8 vector);

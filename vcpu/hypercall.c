@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Paravirtual calls, by VMCALL on either vendor's CPU and by VMMCALL likewise. */
+#include <linux/kvm_para.h>
+#include <asm/trapnr.h>
+
+#include "core.h"
+
+/* Guests that were told of no such feature still may not be refused what old KVM gave them, unless the VMM says so. */
+static bool may_call(struct wafer_vcpu *vcpu, unsigned int feature)
+{
+	return !vcpu->vm->enforce_pv || wafer_pv_features(vcpu) & BIT(feature);
+}
+
+/* A CPU that waits in HLT for its lock is to go on (KVM_HC_KICK_CPU: RCX is the APIC id). */
+static void kick_halted(struct wafer_vcpu *vcpu, u32 apic_id)
+{
+	struct wafer_vcpu *target = wafer_vcpu_by_id(vcpu->vm, apic_id);
+
+	if (target) {
+		set_bit(WAFER_GOT_UNHALT, &target->init_sipi);
+		wafer_vcpu_raise(target, WAFER_H_KICK);
+	}
+}
+
+static long call(struct wafer_vcpu *vcpu, u64 nr, u64 a1)
+{
+	if (wafer_cpl(vcpu))
+		return -KVM_EPERM;
+	switch (nr) {
+	case KVM_HC_VAPIC_POLL_IRQ:
+		return 0;
+	case KVM_HC_KICK_CPU:
+		if (!may_call(vcpu, KVM_FEATURE_PV_UNHALT))
+			break;
+		kick_halted(vcpu, a1);
+		return 0;
+	case KVM_HC_SCHED_YIELD:
+		if (!may_call(vcpu, KVM_FEATURE_PV_SCHED_YIELD))
+			break;
+		return 0;
+	}
+	return -KVM_ENOSYS;
+}
+
+int wafer_exit_hypercall(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
+{
+	u64 *gpr = vcpu->arch.gpr;
+	bool wide = wafer_code_mode(vcpu) == WAFER_CODE64;
+	u64 nr = gpr[WAFER_RAX], arg = gpr[WAFER_RCX];
+	long r;
+
+	/* The ABI of KVM: number in RAX, first argument in RBX, second in RCX. */
+	if (!wide) {
+		nr = (u32)nr;
+		arg = (u32)arg;
+	}
+	r = call(vcpu, nr, arg);
+	gpr[WAFER_RAX] = wide ? r : (u32)r;
+	return wafer_skip(vcpu);
+}
+
+/**
+ * wafer_foreign_hypercall() - the other vendor's hypercall instruction
+ * @vcpu: vCPU that got #UD on it
+ * @window: in the window
+ *
+ * With the quirk KVM_X86_QUIRK_FIX_HYPERCALL_INSN (on by default) the instruction is replaced in the guest's memory by
+ * this CPU's and run again. Anything else that gave #UD gets it.
+ */
+int wafer_foreign_hypercall(struct wafer_vcpu *vcpu, bool window)
+{
+	static const u8 vmcall[] = { 0x0f, 0x01, 0xc1 }, vmmcall[] = { 0x0f, 0x01, 0xd9 };
+	const u8 *native = wafer_backend == &wafer_vmx ? vmcall : vmmcall;
+	const u8 *foreign = wafer_backend == &wafer_vmx ? vmmcall : vmcall;
+	struct wafer_insn *insn = &vcpu->emu.insn;
+	gva_t gva;
+	gpa_t gpa;
+	bool decoded;
+	int i, r;
+
+	r = wafer_decode_exit(vcpu, window, &decoded);
+	if (!decoded)
+		return r;
+	if (insn->len < 3 || memcmp(insn->bytes + insn->len - 3, foreign, 3) ||
+	    vcpu->vm->quirks_disabled & KVM_X86_QUIRK_FIX_HYPERCALL_INSN) {
+		wafer_queue_ud(vcpu);
+		return WAFER_GO_ON;
+	}
+	if (window)
+		return WAFER_RETRY_SLOW;
+	gva = wafer_rip(vcpu) + insn->len - 3;
+	if (wafer_code_mode(vcpu) != WAFER_CODE64)
+		gva = (u32)(gva + wafer_seg(vcpu, WAFER_CS)->base);
+	/* Byte by byte, since the instruction may lie across pages; as the CPU would write it: the guest may fault. */
+	for (i = 2; i >= 0; i--) {
+		r = wafer_translate(vcpu, gva + i, WAFER_FAULT_WRITE, &gpa, false, NULL);
+		if (r == 1)
+			return WAFER_GO_ON;
+		if (r || wafer_guest_write(&vcpu->vm->mmu, gpa, &native[i], 1)) {
+			wafer_queue_ud(vcpu);
+			return WAFER_GO_ON;
+		}
+	}
+	return WAFER_GO_ON;
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The guest's instruction at RIP: translating, fetching, decoding and skipping it. */
+#include <linux/string.h>
+#include <asm/processor-flags.h>
+#include <asm/trapnr.h>
+
+#include "core.h"
+
+/* Callbacks of the walker: guest page-table entries, in the window or where sleeping is allowed. */
+static int read_entry_window(void *ctx, gpa_t gpa, unsigned int size, u64 *val)
+{
+	struct wafer_vcpu *vcpu = ctx;
+
+	*val = 0;
+	return wafer_guest_read_fast(&vcpu->fault, gpa, val, size);
+}
+
+static int read_entry(void *ctx, gpa_t gpa, unsigned int size, u64 *val)
+{
+	struct wafer_vcpu *vcpu = ctx;
+
+	*val = 0;
+	return wafer_guest_read(&vcpu->vm->mmu, gpa, val, size);
+}
+
+/* -EBUSY is the memory room's word for "changed meanwhile"; the walker's is -EAGAIN, here as -ERESTART. */
+static int cas_entry_window(void *ctx, gpa_t gpa, unsigned int size, u64 old, u64 new)
+{
+	struct wafer_vcpu *vcpu = ctx;
+	int r = wafer_guest_cmpxchg_fast(&vcpu->fault, gpa, &old, &new, size);
+
+	return r == -EBUSY ? -ERESTART : r;
+}
+
+static int cas_entry(void *ctx, gpa_t gpa, unsigned int size, u64 old, u64 new)
+{
+	struct wafer_vcpu *vcpu = ctx;
+	int r = wafer_guest_cmpxchg(&vcpu->vm->mmu, gpa, &old, &new, size);
+
+	return r == -EBUSY ? -ERESTART : r;
+}
+
+/**
+ * wafer_translate() - guest-linear to guest-physical, as the CPU would do it now
+ * @vcpu: vCPU
+ * @gva: linear address
+ * @access: WAFER_FAULT_* and WAFER_WALK_*; the CPL is added here unless WAFER_WALK_IMPLICIT is given
+ * @gpa: result
+ * @window: called in the window
+ * @ev: where a page fault goes; NULL: it is queued
+ *
+ * Return: 0; 1: page fault; -EAGAIN: not to be had in the window; -EFAULT: the guest's tables are where no memory is.
+ */
+int wafer_translate(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, bool window, struct wafer_event *ev)
+{
+	struct wafer_walk w;
+	int r;
+
+	w.cr0 = wafer_cr0(vcpu);
+	if (!(w.cr0 & X86_CR0_PG)) {
+		*gpa = (u32)gva;
+		return 0;
+	}
+	w.cr3 = wafer_cr3(vcpu);
+	w.cr4 = wafer_cr4(vcpu);
+	w.efer = wafer_efer(vcpu);
+	w.pdptr_from_memory = false;
+	if (w.cr4 & X86_CR4_PAE && !(w.efer & WAFER_EFER_LMA)) {
+		wafer_need(vcpu, WAFER_G_PDPTR);
+		memcpy(w.pdptr, vcpu->arch.pdptr, sizeof(w.pdptr));
+		w.pdptr_from_memory = wafer_caps.pdptr_from_memory;
+	}
+	w.rflags_ac = w.cr4 & X86_CR4_SMAP && wafer_rflags(vcpu) & X86_EFLAGS_AC;
+	w.pkru = w.cr4 & X86_CR4_PKE ? wafer_guest_pkru(vcpu) : 0;
+	w.phys_bits = wafer_guest_phys_bits(vcpu);
+	w.has_1g = true;
+	w.ctx = vcpu;
+	w.read_entry = window ? read_entry_window : read_entry;
+	w.cas_entry = window ? cas_entry_window : cas_entry;
+	if (!(access & WAFER_WALK_IMPLICIT) && wafer_cpl(vcpu) == 3)
+		access |= WAFER_WALK_USER;
+	r = wafer_walk(&w, gva, access);
+	if (r == 0) {
+		*gpa = w.gpa;
+	} else if (r == 1) {
+		struct wafer_event pf = {
+			.kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_PF, .has_error = true,
+			.error = w.error_code, .has_payload = true, .payload = gva,
+		};
+
+		if (ev)
+			*ev = pf;
+		else
+			wafer_queue_event(vcpu, &pf);
+	}
+	return r;
+}
+
+/* Reads @n bytes at linear @gva, all in one page. */
+static int fetch_bytes(struct wafer_vcpu *vcpu, gva_t gva, u8 *buf, unsigned int n, bool window)
+{
+	gpa_t gpa;
+	int r = wafer_translate(vcpu, gva, WAFER_FAULT_FETCH, &gpa, window, NULL);
+
+	if (r)
+		return r;
+	return window ? wafer_guest_read_fast(&vcpu->fault, gpa, buf, n) :
+			wafer_guest_read(&vcpu->vm->mmu, gpa, buf, n);
+}
+
+/**
+ * wafer_fetch_insn() - fetch and decode the instruction at RIP
+ * @vcpu: vCPU
+ * @insn: result
+ * @window: called in the window
+ *
+ * The CPU has fetched it a moment ago, but another vCPU may have changed code or tables since: faults are possible and
+ * are the guest's.
+ *
+ * Return: 0; 1: an event was queued; -EAGAIN: not to be had in the window; -errno.
+ */
+int wafer_fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn, bool window)
+{
+	enum wafer_code_mode mode = wafer_code_mode(vcpu);
+	gva_t gva = wafer_rip(vcpu);
+	unsigned int n;
+	u8 buf[WAFER_INSN_MAX];
+	int r;
+
+	if (mode != WAFER_CODE64)
+		gva = (u32)(gva + wafer_seg(vcpu, WAFER_CS)->base);
+	n = min_t(unsigned int, WAFER_INSN_MAX, PAGE_SIZE - (gva & ~PAGE_MASK));
+	r = fetch_bytes(vcpu, gva, buf, n, window);
+	if (r)
+		return r;
+	r = wafer_insn_decode(insn, buf, n, mode);
+	if (r == -EAGAIN && n < WAFER_INSN_MAX) {
+		gva += n;
+		if (mode != WAFER_CODE64)
+			gva = (u32)gva;
+		r = fetch_bytes(vcpu, gva, buf + n, WAFER_INSN_MAX - n, window);
+		if (r)
+			return r;
+		r = wafer_insn_decode(insn, buf, WAFER_INSN_MAX, mode);
+	}
+	if (r) {
+		/* Not an instruction: changed under us, or one that only the CPU knows. It decides if run again. */
+		wafer_queue_ud(vcpu);
+		return 1;
+	}
+	return 0;
+}
+
+/**
+ * wafer_decode_exit() - have the exiting instruction decoded in vcpu->emu.insn, its length in the exit
+ * @vcpu: vCPU
+ * @window: called in the window
+ * @decoded: true: go on with the handler; false: return what this returns
+ */
+int wafer_decode_exit(struct wafer_vcpu *vcpu, bool window, bool *decoded)
+{
+	int r = wafer_fetch_insn(vcpu, &vcpu->emu.insn, window);
+
+	*decoded = !r;
+	if (!r) {
+		vcpu->exit.len = vcpu->emu.insn.len;
+		return WAFER_GO_ON;
+	}
+	if (r == 1)
+		return WAFER_GO_ON;
+	if (r == -EAGAIN && window)
+		return WAFER_RETRY_SLOW;
+	return wafer_emulation_failure(vcpu);
+}
+
+/**
+ * wafer_skip() - go past the instruction that exited
+ * @vcpu: vCPU, exit.len known
+ *
+ * The shadow of STI and MOV SS ends with the instruction after them, which this one was; TF gives a trap after it
+ * (SDM vol. 3 §17.3.1.4). Outside 64-bit mode EIP wraps at 4 GiB; a carry into bit 32 cannot come from elsewhere.
+ *
+ * Return: WAFER_GO_ON.
+ */
+int wafer_skip(struct wafer_vcpu *vcpu)
+{
+	u64 old = wafer_rip(vcpu), rip = old + vcpu->exit.len;
+
+	if (unlikely(((rip ^ old) >> 31) == 3) && wafer_code_mode(vcpu) != WAFER_CODE64)
+		rip = (u32)rip;
+	wafer_put_rip(vcpu, rip);
+	wafer_retired(vcpu);
+	return WAFER_GO_ON;
+}
+
+/**
+ * wafer_retired() - what the CPU does at the end of each instruction, for one that was emulated
+ * @vcpu: vCPU; RIP stands behind the instruction
+ */
+void wafer_retired(struct wafer_vcpu *vcpu)
+{
+	u64 flags;
+
+	if (wafer_block(vcpu) & (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS))
+		wafer_put_block(vcpu, vcpu->arch.block & ~(WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS));
+	flags = wafer_rflags(vcpu);
+	if (unlikely(flags & (X86_EFLAGS_TF | X86_EFLAGS_RF))) {
+		if (flags & X86_EFLAGS_RF)
+			wafer_put_rflags(vcpu, flags & ~X86_EFLAGS_RF);
+		if (flags & X86_EFLAGS_TF)
+			wafer_single_step_trap(vcpu);
+	}
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KVM_RUN: the loop from user space into the guest and back.
+ *
+ * No wake-up is lost. run_guest() stores IN_GUEST, then a full barrier, then reads the hazards and the thread's work
+ * flags. Who raises a hazard stores it, then a full barrier, then reads the mode (kick.c); who sets a thread flag
+ * (signal, reschedule) follows it with an interrupt to the CPU where the thread runs. If the loop missed the
+ * store, the interrupt comes after interrupts were turned off: it is pending at the entry and ends the guest's
+ * run at once as WAFER_EXIT_EXTINT. On one and the same CPU there is no "in between", since interrupts are off.
+ */
+#include <linux/interrupt.h>
+#include <linux/sched/signal.h>
+#include <linux/signal.h>
+
+#include "compat.h"
+#include "core.h"
+#include "pkru.h"
+
+/* Hazards that need guest memory, sleeping or the FPU area: dealt with by the outer loop. */
+#define SLOW_HAZARDS (BIT(WAFER_H_CLOCK) | BIT(WAFER_H_STEAL) | BIT(WAFER_H_INIT_SIPI) | \
+		      BIT(WAFER_H_EXIT) | BIT(WAFER_H_CHECK))
+
+static bool thread_work_pending(void)
+{
+	/* The FPU section keeps softirqs from running on return from interrupts on 7.x: make room for them. */
+	return __xfer_to_guest_mode_work_pending() || local_softirq_pending();
+}
+
+/* Before the entry, in the window, when hazards or thread work were seen. WAFER_GO_ON: look again. */
+static int before_entry(struct wafer_vcpu *vcpu)
+{
+	if (READ_ONCE(vcpu->hazards) & SLOW_HAZARDS || thread_work_pending())
+		return WAFER_LEAVE;
+	if (test_and_clear_bit(WAFER_H_KICK, &vcpu->hazards))
+		return WAFER_LEAVE;
+	if (test_and_clear_bit(WAFER_H_FLUSH, &vcpu->hazards))
+		wafer_backend->flush_tlb(vcpu);
+	if (test_and_clear_bit(WAFER_H_TSC, &vcpu->hazards))
+		wafer_backend->set_tsc(vcpu, vcpu->tsc_offset, vcpu->tsc_ratio);
+	if (test_and_clear_bit(WAFER_H_INTERCEPT, &vcpu->hazards)) {
+		wafer_msr_intercepts(vcpu);
+		vcpu->intercepts = wafer_wanted_intercepts(vcpu);
+		wafer_backend->intercept(vcpu, vcpu->intercepts);
+	}
+	if (test_and_clear_bit(WAFER_H_TIMER, &vcpu->hazards))
+		wafer_lapic_timer_due(vcpu);
+	if (test_and_clear_bit(WAFER_H_NMI, &vcpu->hazards) || test_bit(WAFER_H_EVENT, &vcpu->hazards) ||
+	    test_and_clear_bit(WAFER_H_MCE, &vcpu->hazards))
+		return wafer_inject_events(vcpu);
+	return WAFER_GO_ON;
+}
+
+/*
+ * The exit has to be finished outside the window, or by user space: what everybody there asks for is fetched
+ * while it is cheap.
+ */
+static void fetch_for_outside(struct wafer_vcpu *vcpu)
+{
+	wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_BLOCK);
+}
+
+/* The guest runs, in one window after the other, until something needs the outer loop or user space. */
+static int run_guest(struct wafer_vcpu *vcpu)
+{
+	struct wafer_exit *exit = &vcpu->exit;
+	int r;
+
+	wafer_fpu_load(vcpu);
+	current->flags |= PF_VCPU;		/* the tick is charged to the guest */
+	do {
+		wafer_window_open(vcpu);
+		WRITE_ONCE(vcpu->guest_cpu, smp_processor_id());
+		wafer_debug_load(vcpu);
+		do {
+			WRITE_ONCE(vcpu->mode, WAFER_IN_GUEST);
+			smp_mb();		/* pairs with raise_sees_guest() in kick.c */
+			if (unlikely(READ_ONCE(vcpu->hazards) || thread_work_pending())) {
+				WRITE_ONCE(vcpu->mode, WAFER_OUTSIDE);
+				r = before_entry(vcpu);
+				continue;
+			}
+			if (unlikely(vcpu->reinject.kind != WAFER_EV_NONE))
+				wafer_backend->inject(vcpu, &vcpu->reinject);
+			wafer_pkru_enter(vcpu);
+			wafer_backend->enter(vcpu, exit);
+			wafer_pkru_leave(vcpu);
+			WRITE_ONCE(vcpu->mode, WAFER_OUTSIDE);
+			vcpu->stat_exits[exit->kind]++;
+			if (unlikely(vcpu->recheck)) {
+				vcpu->recheck = false;
+				wafer_hazard_set(vcpu, WAFER_H_EVENT);
+			}
+			if (unlikely(vcpu->lapic && vcpu->cr8 != vcpu->last_cr8)) {
+				vcpu->last_cr8 = vcpu->cr8;
+				wafer_lapic_set_cr8(vcpu, vcpu->cr8);
+			}
+			r = wafer_handle_exit(vcpu, true);
+		} while (r == WAFER_GO_ON);
+		if (r != WAFER_REOPEN)
+			fetch_for_outside(vcpu);
+		wafer_debug_put(vcpu);
+		wafer_window_close(vcpu);
+	} while (r == WAFER_REOPEN && !thread_work_pending());
+	current->flags &= ~PF_VCPU;
+	wafer_fpu_put(vcpu);
+	if (r == WAFER_RETRY_SLOW)
+		r = wafer_handle_exit(vcpu, false);
+	return r;
+}
+
+/* Reasons for an exit that other threads or the chips have left behind. */
+static int requested_exit(struct wafer_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+
+	clear_bit(WAFER_H_EXIT, &vcpu->hazards);
+	if (vcpu->eoi_exit) {
+		vcpu->eoi_exit = false;
+		run->exit_reason = KVM_EXIT_IOAPIC_EOI;
+		run->eoi.vector = vcpu->eoi_vector;
+		return WAFER_TO_USER;
+	}
+	if (vcpu->triple_fault) {
+		vcpu->triple_fault = false;
+		run->exit_reason = KVM_EXIT_SHUTDOWN;
+		return WAFER_TO_USER;
+	}
+	if (vcpu->fault.ring && wafer_ring_soft_full(&vcpu->fault)) {
+		run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
+		wafer_hazard_set(vcpu, WAFER_H_EXIT);	/* until it has been emptied */
+		return WAFER_TO_USER;
+	}
+	return WAFER_GO_ON;
+}
+
+static int slow_hazards(struct wafer_vcpu *vcpu)
+{
+	const char *field;
+	int r = WAFER_GO_ON;
+
+	if (test_and_clear_bit(WAFER_H_INIT_SIPI, &vcpu->hazards))
+		r = wafer_init_sipi(vcpu);
+	if (test_and_clear_bit(WAFER_H_CLOCK, &vcpu->hazards))
+		wafer_update_clock(vcpu);
+	if (test_and_clear_bit(WAFER_H_STEAL, &vcpu->hazards))
+		wafer_update_steal(vcpu);
+	if (r == WAFER_GO_ON && test_and_clear_bit(WAFER_H_CHECK, &vcpu->hazards)) {
+		field = wafer_check_state(vcpu);
+		if (field) {
+			wafer_hazard_set(vcpu, WAFER_H_CHECK);	/* it stays wrong until it is set anew */
+			return wafer_fail_entry(vcpu, 0x80000021, field);
+		}
+	}
+	if (r == WAFER_GO_ON && test_bit(WAFER_H_EXIT, &vcpu->hazards))
+		r = requested_exit(vcpu);
+	return r;
+}
+
+static int run_loop(struct wafer_vcpu *vcpu)
+{
+	int r;
+
+	for (;;) {
+		if (vcpu->steal_gpa & 1 && current->sched_info.run_delay != vcpu->steal_last)
+			wafer_hazard_set(vcpu, WAFER_H_STEAL);
+		r = WAFER_GO_ON;
+		if (READ_ONCE(vcpu->hazards) & SLOW_HAZARDS)
+			r = slow_hazards(vcpu);
+		if (r > 0)
+			r = likely(vcpu->mp_state == KVM_MP_STATE_RUNNABLE) ? run_guest(vcpu) : wafer_sleep(vcpu);
+		if (r <= 0)
+			return r;
+		if (__xfer_to_guest_mode_work_pending()) {
+			r = wafer_handle_guest_work();
+			if (r) {
+				vcpu->run->exit_reason = KVM_EXIT_INTR;
+				return r;
+			}
+		}
+	}
+}
+
+/* What must be done before the guest goes on: wait for SIPI, take in what the VMM has set, finish its last exit. */
+static int prepare(struct wafer_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	int (*complete)(struct wafer_vcpu *vcpu) = vcpu->complete;
+	int r;
+
+	if (vcpu->mp_state == KVM_MP_STATE_UNINITIALIZED) {
+		if (READ_ONCE(run->immediate_exit))
+			return -EINTR;
+		r = wafer_sleep(vcpu);
+		if (r < 0)
+			return r;
+	}
+	r = wafer_sync_regs_in(vcpu);
+	if (r)
+		return r;
+	if (!vcpu->lapic && wafer_set_cr8(vcpu, READ_ONCE(run->cr8)))
+		return -EINVAL;
+	if (complete) {
+		vcpu->complete = NULL;
+		r = complete(vcpu);
+		if (r <= 0)
+			return r;
+		if (r != WAFER_GO_ON)
+			r = WAFER_GO_ON;
+	}
+	if (READ_ONCE(run->immediate_exit))
+		return -EINTR;
+	vcpu->want_irq_window = READ_ONCE(run->request_interrupt_window) &&
+				vcpu->vm->irq.mode != WAFER_CHIP_FULL;
+	if (vcpu->want_irq_window)
+		wafer_hazard_set(vcpu, WAFER_H_EVENT);
+	return WAFER_GO_ON;
+}
+
+/* Out fields: written at every return, since VMMs copy them into their own model (QEMU does). */
+static void report(struct wafer_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+
+	run->if_flag = !!(wafer_rflags(vcpu) & X86_EFLAGS_IF);
+	run->cr8 = vcpu->lapic ? wafer_lapic_get_cr8(vcpu) : vcpu->cr8;
+	run->apic_base = wafer_apic_base_get(vcpu);
+	run->ready_for_interrupt_injection = vcpu->vm->irq.mode == WAFER_CHIP_FULL || wafer_ready_for_extint(vcpu);
+	if (unlikely(run->kvm_valid_regs))
+		wafer_sync_regs_out(vcpu);
+}
+
+/**
+ * wafer_vcpu_run() - KVM_RUN
+ * @vcpu: vCPU, its mutex held
+ *
+ * Return: 0: vcpu->run says what the VMM is to do; -EINTR: a signal or immediate_exit; -EFAULT with
+ * KVM_EXIT_MEMORY_FAULT; -EAGAIN; -EINVAL: bad sync regs.
+ */
+int wafer_vcpu_run(struct wafer_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	sigset_t old;
+	int r;
+
+	if (unlikely(vcpu->has_sigmask))
+		sigprocmask(SIG_SETMASK, &vcpu->sigmask, &old);
+	run->flags = 0;
+	run->exit_reason = KVM_EXIT_UNKNOWN;
+	r = prepare(vcpu);
+	if (r > 0)
+		r = run_loop(vcpu);
+	if (r == -EINTR)
+		run->exit_reason = KVM_EXIT_INTR;
+	vcpu->stat_user++;
+	report(vcpu);
+	if (unlikely(vcpu->has_sigmask))
+		sigprocmask(SIG_SETMASK, &old, NULL);
+	return r;
+}
