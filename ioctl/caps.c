@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What KVM_CHECK_EXTENSION says, and what KVM_ENABLE_CAP switches on. */
+#include <linux/cpumask.h>
+#include <linux/kvm.h>
+#include <asm/cpufeature.h>
+
+#include "backend.h"
+#include "door.h"
+#include "vcpu.h"
+#include "vm.h"
+
+#define VALID_QUIRKS	0x7f		/* KVM_X86_QUIRK_LINT0_REENABLED to _MWAIT_NEVER_UD_FAULTS */
+#define VALID_MSR_EXITS	(KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER)
+#define VALID_CLOCK	(KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)
+#define VALID_X2APIC	(KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
+#define VALID_NO_EXITS	(KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE)
+#define VALID_DEBUG	(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_SW_BP |	\
+			 KVM_GUESTDBG_USE_HW_BP | KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP |	\
+			 KVM_GUESTDBG_BLOCKIRQ)
+#define RING_BYTES	(65536 * sizeof(struct kvm_dirty_gfn))
+
+static long has_xsave(void)
+{
+	return boot_cpu_has(X86_FEATURE_XSAVE);
+}
+
+static long has_tsc_scaling(void)
+{
+	return wafer_caps.has_tsc_scaling;
+}
+
+static long online_cpus(void)
+{
+	return min_t(long, num_online_cpus(), WAFER_MAX_VCPUS);
+}
+
+static long xsave_bytes(void)
+{
+	return wafer_xsave_bytes();
+}
+
+/* What is not in the table is 0. */
+static const struct extension {
+	u32 cap;
+	s32 value;
+	long (*fn)(void);
+} extensions[] = {
+	{ KVM_CAP_IRQCHIP, 1 },
+	{ KVM_CAP_HLT, 1 },
+	{ KVM_CAP_MMU_SHADOW_CACHE_CONTROL, 1 },
+	{ KVM_CAP_USER_MEMORY, 1 },
+	{ KVM_CAP_SET_TSS_ADDR, 1 },
+	{ KVM_CAP_VAPIC, 1 },
+	{ KVM_CAP_EXT_CPUID, 1 },
+	{ KVM_CAP_CLOCKSOURCE, 1 },
+	{ KVM_CAP_NR_VCPUS, 0, online_cpus },
+	{ KVM_CAP_NR_MEMSLOTS, WAFER_MAX_SLOTS },
+	{ KVM_CAP_PIT, 1 },
+	{ KVM_CAP_NOP_IO_DELAY, 1 },
+	{ KVM_CAP_MP_STATE, 1 },
+	{ KVM_CAP_COALESCED_MMIO, KVM_COALESCED_MMIO_PAGE_OFFSET },
+	{ KVM_CAP_SYNC_MMU, 1 },
+	{ KVM_CAP_DESTROY_MEMORY_REGION_WORKS, 1 },
+	{ KVM_CAP_USER_NMI, 1 },
+	{ KVM_CAP_SET_GUEST_DEBUG, 1 },
+	{ KVM_CAP_REINJECT_CONTROL, 1 },
+	{ KVM_CAP_IRQ_ROUTING, WAFER_MAX_GSI },
+	{ KVM_CAP_IRQ_INJECT_STATUS, 1 },
+	{ KVM_CAP_JOIN_MEMORY_REGIONS_WORKS, 1 },
+	{ KVM_CAP_MCE, 32 },
+	{ KVM_CAP_IRQFD, 1 },
+	{ KVM_CAP_PIT2, 1 },
+	{ KVM_CAP_SET_BOOT_CPU_ID, 1 },
+	{ KVM_CAP_PIT_STATE2, 1 },
+	{ KVM_CAP_IOEVENTFD, 1 },
+	{ KVM_CAP_SET_IDENTITY_MAP_ADDR, 1 },
+	{ KVM_CAP_ADJUST_CLOCK, VALID_CLOCK },
+	{ KVM_CAP_INTERNAL_ERROR_DATA, 1 },
+	{ KVM_CAP_VCPU_EVENTS, 1 },
+	{ KVM_CAP_DEBUGREGS, 1 },
+	{ KVM_CAP_X86_ROBUST_SINGLESTEP, 1 },
+	{ KVM_CAP_ENABLE_CAP, 1 },
+	{ KVM_CAP_XSAVE, 1 },
+	{ KVM_CAP_XCRS, 0, has_xsave },
+	{ KVM_CAP_TSC_CONTROL, 0, has_tsc_scaling },
+	{ KVM_CAP_GET_TSC_KHZ, 1 },
+	{ KVM_CAP_MAX_VCPUS, WAFER_MAX_VCPUS },
+	{ KVM_CAP_TSC_DEADLINE_TIMER, 1 },
+	{ KVM_CAP_SYNC_REGS, KVM_SYNC_X86_VALID_FIELDS },
+	{ KVM_CAP_KVMCLOCK_CTRL, 1 },
+	{ KVM_CAP_SIGNAL_MSI, 1 },
+	{ KVM_CAP_READONLY_MEM, 1 },
+	{ KVM_CAP_IRQFD_RESAMPLE, 1 },
+	{ KVM_CAP_IOAPIC_POLARITY_IGNORED, 1 },
+	{ KVM_CAP_ENABLE_CAP_VM, 1 },
+	{ KVM_CAP_IOEVENTFD_NO_LENGTH, 1 },
+	{ KVM_CAP_CHECK_EXTENSION_VM, 1 },
+	{ KVM_CAP_DISABLE_QUIRKS, 1 },
+	{ KVM_CAP_MULTI_ADDRESS_SPACE, 1 },
+	{ KVM_CAP_SPLIT_IRQCHIP, 1 },
+	{ KVM_CAP_IOEVENTFD_ANY_LENGTH, 1 },
+	{ KVM_CAP_VCPU_ATTRIBUTES, 1 },
+	{ KVM_CAP_MAX_VCPU_ID, WAFER_MAX_VCPU_ID },
+	{ KVM_CAP_X2APIC_API, VALID_X2APIC },
+	{ KVM_CAP_IMMEDIATE_EXIT, 1 },
+	{ KVM_CAP_X86_DISABLE_EXITS, VALID_NO_EXITS },
+	{ KVM_CAP_GET_MSR_FEATURES, 1 },
+	{ KVM_CAP_MSR_PLATFORM_INFO, 1 },
+	{ KVM_CAP_COALESCED_PIO, 1 },
+	{ KVM_CAP_EXCEPTION_PAYLOAD, 1 },
+	{ KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET },
+	{ KVM_CAP_HALT_POLL, 1 },
+	{ KVM_CAP_LAST_CPU, 1 },
+	{ KVM_CAP_STEAL_TIME, 1 },
+	{ KVM_CAP_X86_USER_SPACE_MSR, 1 },
+	{ KVM_CAP_X86_MSR_FILTER, 1 },
+	{ KVM_CAP_ENFORCE_PV_FEATURE_CPUID, 1 },
+	{ KVM_CAP_DIRTY_LOG_RING, RING_BYTES },
+	{ KVM_CAP_SET_GUEST_DEBUG2, VALID_DEBUG },
+	{ KVM_CAP_SREGS2, 1 },
+	{ KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1 },
+	{ KVM_CAP_XSAVE2, 0, xsave_bytes },
+	{ KVM_CAP_SYS_ATTRIBUTES, 1 },
+	{ KVM_CAP_DISABLE_QUIRKS2, VALID_QUIRKS },
+	{ KVM_CAP_VM_TSC_CONTROL, 0, has_tsc_scaling },
+	{ KVM_CAP_SYSTEM_EVENT_DATA, 1 },
+	{ KVM_CAP_X86_TRIPLE_FAULT_EVENT, 1 },
+	{ KVM_CAP_DIRTY_LOG_RING_ACQ_REL, RING_BYTES },
+	{ KVM_CAP_MEMORY_FAULT_INFO, 1 },
+};
+
+/**
+ * wafer_check_extension() - KVM_CHECK_EXTENSION
+ * @vm: the VM, or NULL from /dev/wafer
+ * @cap: KVM_CAP_*; unknown ones are absent
+ *
+ * Return: what the capability's description says; 0: absent.
+ */
+long wafer_check_extension(struct wafer_vm *vm, long cap)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(extensions); i++)
+		if (extensions[i].cap == cap)
+			return extensions[i].fn ? extensions[i].fn() : extensions[i].value;
+	return 0;
+}
+
+/* Capabilities of a VM; vm->lock is held. */
+static long disable_quirks(struct wafer_vm *vm, u64 mask)
+{
+	vm->quirks_disabled = mask;
+	return 0;
+}
+
+static long split_irqchip(struct wafer_vm *vm, u64 pins)
+{
+	return wafer_enable_split_irqchip(vm, pins);
+}
+
+static long max_vcpu_id(struct wafer_vm *vm, u64 limit)
+{
+	if (limit > WAFER_MAX_VCPU_ID || (vm->max_vcpu_id && vm->max_vcpu_id != limit))
+		return -EINVAL;
+	vm->max_vcpu_id = limit;
+	return 0;
+}
+
+static long x2apic_api(struct wafer_vm *vm, u64 flags)
+{
+	if (flags & KVM_X2APIC_API_USE_32BIT_IDS)
+		vm->irq.x2apic_32bit_ids = true;
+	if (flags & KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
+		vm->irq.x2apic_no_broadcast_quirk = true;
+	return 0;
+}
+
+static long disable_exits(struct wafer_vm *vm, u64 exits)
+{
+	vm->exits_disabled |= exits;
+	wafer_vm_raise(vm, WAFER_H_INTERCEPT);
+	return 0;
+}
+
+static long platform_info(struct wafer_vm *vm, u64 on)
+{
+	vm->platform_info_read = on;
+	return 0;
+}
+
+static long exception_payload(struct wafer_vm *vm, u64 on)
+{
+	vm->exception_payload = on;
+	return 0;
+}
+
+static long triple_fault_event(struct wafer_vm *vm, u64 on)
+{
+	vm->triple_fault_event = on;
+	return 0;
+}
+
+static long manual_protect(struct wafer_vm *vm, u64 flags)
+{
+	if (flags == KVM_DIRTY_LOG_INITIALLY_SET)
+		return -EINVAL;
+	return wafer_mmu_set_manual_protect(&vm->mmu, flags);
+}
+
+static long halt_poll(struct wafer_vm *vm, u64 ns)
+{
+	vm->halt_poll_ns = ns;
+	return 0;
+}
+
+static long msr_exits(struct wafer_vm *vm, u64 reasons)
+{
+	vm->msr_exits = reasons;
+	return 0;
+}
+
+static long dirty_ring(struct wafer_vm *vm, u64 bytes)
+{
+	if (vm->nr_vcpus)
+		return wafer_refuse(&vm->refusal, -EINVAL, "vCPUs", vm->nr_vcpus, "none exist yet");
+	return wafer_ring_enable(&vm->mmu, bytes);
+}
+
+static long emulation_failure(struct wafer_vm *vm, u64 on)
+{
+	vm->exit_on_emulation_failure = on;
+	return 0;
+}
+
+static const struct switchable {
+	u32 cap;
+	u64 valid;		/* args[0] may have these bits */
+	long (*fn)(struct wafer_vm *vm, u64 arg);
+} switchables[] = {
+	{ KVM_CAP_DISABLE_QUIRKS, VALID_QUIRKS, disable_quirks },
+	{ KVM_CAP_DISABLE_QUIRKS2, VALID_QUIRKS, disable_quirks },
+	{ KVM_CAP_SPLIT_IRQCHIP, ~0ull, split_irqchip },
+	{ KVM_CAP_MAX_VCPU_ID, ~0ull, max_vcpu_id },
+	{ KVM_CAP_X2APIC_API, VALID_X2APIC, x2apic_api },
+	{ KVM_CAP_X86_DISABLE_EXITS, VALID_NO_EXITS, disable_exits },
+	{ KVM_CAP_MSR_PLATFORM_INFO, ~0ull, platform_info },
+	{ KVM_CAP_EXCEPTION_PAYLOAD, ~0ull, exception_payload },
+	{ KVM_CAP_X86_TRIPLE_FAULT_EVENT, ~0ull, triple_fault_event },
+	{ KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 3, manual_protect },
+	{ KVM_CAP_HALT_POLL, U32_MAX, halt_poll },
+	{ KVM_CAP_X86_USER_SPACE_MSR, VALID_MSR_EXITS, msr_exits },
+	{ KVM_CAP_DIRTY_LOG_RING, U32_MAX, dirty_ring },
+	{ KVM_CAP_DIRTY_LOG_RING_ACQ_REL, U32_MAX, dirty_ring },
+	{ KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1, emulation_failure },
+};
+
+/**
+ * wafer_vm_enable_cap() - KVM_ENABLE_CAP on a VM
+ * @vm: the VM, vm->lock held
+ * @cap: as user space gave it
+ *
+ * Return: 0; -EINVAL: not a capability that can be switched on, flags, or unknown bits in args[0]; or the
+ * capability's own error.
+ */
+long wafer_vm_enable_cap(struct wafer_vm *vm, const struct kvm_enable_cap *cap)
+{
+	const struct switchable *s;
+
+	if (cap->flags)
+		return wafer_refuse(&vm->refusal, -EINVAL, "flags", cap->flags, "are 0");
+	for (s = switchables; s < switchables + ARRAY_SIZE(switchables); s++) {
+		if (s->cap != cap->cap)
+			continue;
+		if (cap->args[0] & ~s->valid)
+			return wafer_refuse(&vm->refusal, -EINVAL, "args[0]", cap->args[0], "has known bits only");
+		return s->fn(vm, cap->args[0]);
+	}
+	return wafer_refuse(&vm->refusal, -EINVAL, "cap", cap->cap, "can be enabled on a VM");
+}
+
+/**
+ * wafer_vcpu_enable_cap() - KVM_ENABLE_CAP on a vCPU
+ * @vcpu: the vCPU, its mutex held
+ * @cap: as user space gave it
+ *
+ * Return: 0 or -EINVAL.
+ */
+long wafer_vcpu_enable_cap(struct wafer_vcpu *vcpu, const struct kvm_enable_cap *cap)
+{
+	if (cap->flags)
+		return wafer_refuse(&vcpu->refusal, -EINVAL, "flags", cap->flags, "are 0");
+	if (cap->cap != KVM_CAP_ENFORCE_PV_FEATURE_CPUID)
+		return wafer_refuse(&vcpu->refusal, -EINVAL, "cap", cap->cap, "can be enabled on a vCPU");
+	vcpu->vm->enforce_pv = cap->args[0];
+	return 0;
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The ioctls of a VM's descriptor. */
+#include <linux/compat.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/kvm.h>
+#include <linux/module.h>
+#include <linux/uaccess.h>
+
+#include "door.h"
+#include "vcpu.h"
+#include "vm.h"
+
+static long check_extension(void *vm, void *data, unsigned long cap)
+{
+	return wafer_check_extension(vm, cap);
+}
+
+static long enable_cap(void *vm, void *data, unsigned long arg)
+{
+	return wafer_vm_enable_cap(vm, data);
+}
+
+static long create_vcpu(void *vm, void *data, unsigned long id)
+{
+	if (id != (u32)id)
+		return -EINVAL;
+	return wafer_vcpu_open(vm, id);
+}
+
+static long set_user_memory_region(void *obj, void *data, unsigned long arg)
+{
+	struct wafer_vm *vm = obj;
+
+	return wafer_set_memory_region(&vm->mmu, data, &vm->refusal);
+}
+
+static long get_dirty_log(void *obj, void *data, unsigned long arg)
+{
+	struct wafer_vm *vm = obj;
+	struct kvm_dirty_log *log = data;
+
+	if (in_compat_syscall())
+		log->dirty_bitmap = compat_ptr((compat_uptr_t)log->padding2);
+	return wafer_get_dirty_log(&vm->mmu, log, &vm->refusal);
+}
+
+static long clear_dirty_log(void *obj, void *data, unsigned long arg)
+{
+	struct wafer_vm *vm = obj;
+	struct kvm_clear_dirty_log *log = data;
+
+	if (in_compat_syscall())
+		log->dirty_bitmap = compat_ptr((compat_uptr_t)log->padding2);
+	return wafer_clear_dirty_log(&vm->mmu, log, &vm->refusal);
+}
+
+static long reset_dirty_rings(void *obj, void *data, unsigned long arg)
+{
+	struct wafer_vm *vm = obj;
+
+	return vm->mmu.ring_size ? wafer_ring_reset(&vm->mmu) : -EINVAL;
+}
+
+/* There is no shadow paging whose pages could be limited. */
+static long set_nr_mmu_pages(void *obj, void *data, unsigned long nr)
+{
+	return nr < 64 ? -EINVAL : 0;
+}
+
+static long set_tss_addr(void *obj, void *data, unsigned long addr)
+{
+	struct wafer_vm *vm = obj;
+
+	if (addr > 0xffffd000)
+		return wafer_refuse(&vm->refusal, -EINVAL, "TSS address", addr, "is at most 0xffffd000");
+	vm->tss_addr = addr;
+	return 0;
+}
+
+static long set_identity_map_addr(void *obj, void *data, unsigned long arg)
+{
+	struct wafer_vm *vm = obj;
+
+	if (vm->nr_vcpus)
+		return wafer_refuse(&vm->refusal, -EINVAL, "vCPUs", vm->nr_vcpus, "none exist yet");
+	vm->identity_map_addr = *(u64 *)data ?: 0xfffbc000;
+	return 0;
+}
+
+static long set_boot_cpu_id(void *obj, void *data, unsigned long id)
+{
+	struct wafer_vm *vm = obj;
+
+	if (vm->nr_vcpus)
+		return -EBUSY;
+	vm->boot_cpu_id = id;
+	return 0;
+}
+
+static long create_irqchip(void *vm, void *data, unsigned long arg)
+{
+	return wafer_create_irqchip(vm);
+}
+
+static long create_pit(void *vm, void *data, unsigned long arg)
+{
+	const struct kvm_pit_config *config = data;
+
+	return wafer_create_pit(vm, config ? config->flags : KVM_PIT_SPEAKER_DUMMY);
+}
+
+static long reinject_control(void *vm, void *data, unsigned long arg)
+{
+	struct kvm_reinject_control control;
+
+	if (copy_from_user(&control, (void __user *)arg, sizeof(control)))
+		return -EFAULT;
+	return wafer_reinject_control(vm, control.pit_reinject);
+}
+
+static long set_gsi_routing(void *vm, void *data, unsigned long arg)
+{
+	return wafer_door_routing(vm, (void __user *)arg);
+}
+
+static long irq_line(void *obj, void *data, unsigned long arg)
+{
+	struct wafer_vm *vm = obj;
+	struct kvm_irq_level *line = data;
+
+	if (vm->irq.mode == WAFER_CHIP_NONE)
+		return wafer_refuse(&vm->refusal, -ENXIO, "irqchip", 0, "is in the kernel");
+	line->status = wafer_set_gsi(vm, 0, line->irq, line->level);
+	return 0;
+}
+
+static long signal_msi(void *obj, void *data, unsigned long arg)
+{
+	struct wafer_vm *vm = obj;
+
+	return wafer_signal_msi(vm, data, &vm->refusal);
+}
+
+static long irqfd(void *obj, void *data, unsigned long arg)
+{
+	struct wafer_vm *vm = obj;
+
+	return wafer_irqfd(vm, data, &vm->refusal);
+}
+
+static long ioeventfd(void *obj, void *data, unsigned long arg)
+{
+	struct wafer_vm *vm = obj;
+
+	return wafer_ioeventfd(vm, data, &vm->refusal);
+}
+
+static long coalesce(void *obj, void *data, unsigned long arg)
+{
+	struct wafer_vm *vm = obj;
+
+	return wafer_coalesced_zone(vm, data, true, &vm->refusal);
+}
+
+static long uncoalesce(void *obj, void *data, unsigned long arg)
+{
+	struct wafer_vm *vm = obj;
+
+	return wafer_coalesced_zone(vm, data, false, &vm->refusal);
+}
+
+static long get_clock(void *vm, void *data, unsigned long arg)
+{
+	wafer_get_clock(vm, data);
+	return 0;
+}
+
+static long set_msr_filter(void *vm, void *data, unsigned long arg)
+{
+	return wafer_set_msr_filter(vm, data);
+}
+
+static long set_tsc_khz(void *obj, void *data, unsigned long khz)
+{
+	struct wafer_vm *vm = obj;
+
+	if (vm->nr_vcpus)
+		return -EINVAL;
+	if (khz != (u32)khz || (!wafer_caps.has_tsc_scaling && khz && khz != tsc_khz))
+		return wafer_refuse(&vm->refusal, -EINVAL, "TSC frequency, kHz", khz, "is the host's, without TSC scaling");
+	vm->tsc_khz = khz ?: tsc_khz;
+	return 0;
+}
+
+static long get_tsc_khz(void *obj, void *data, unsigned long arg)
+{
+	struct wafer_vm *vm = obj;
+
+	return vm->tsc_khz;
+}
+
+DOOR_DATA(get_irqchip, struct wafer_vm, struct kvm_irqchip)
+DOOR_DATA(set_irqchip, struct wafer_vm, struct kvm_irqchip)
+DOOR_DATA(get_pit, struct wafer_vm, struct kvm_pit_state2)
+DOOR_DATA(set_pit, struct wafer_vm, struct kvm_pit_state2)
+DOOR_DATA(set_clock, struct wafer_vm, struct kvm_clock_data)
+
+static const struct wafer_door vm_doors[] = {
+	{ KVM_IRQ_LINE_STATUS,		DOOR_IN | DOOR_OUT,		irq_line },
+	{ KVM_IRQ_LINE,			DOOR_IN,			irq_line },
+	{ KVM_SIGNAL_MSI,		DOOR_IN,			signal_msi },
+	{ KVM_GET_DIRTY_LOG,		DOOR_IN,			get_dirty_log },
+	{ KVM_CLEAR_DIRTY_LOG,		DOOR_IN,			clear_dirty_log },
+	{ KVM_RESET_DIRTY_RINGS,	0,				reset_dirty_rings },
+	{ KVM_SET_USER_MEMORY_REGION,	DOOR_IN,			set_user_memory_region },
+	{ KVM_SET_GSI_ROUTING,		0,				set_gsi_routing },
+	{ KVM_IOEVENTFD,		DOOR_IN,			ioeventfd },
+	{ KVM_IRQFD,			DOOR_IN,			irqfd },
+	{ KVM_REGISTER_COALESCED_MMIO,	DOOR_IN,			coalesce },
+	{ KVM_UNREGISTER_COALESCED_MMIO, DOOR_IN,			uncoalesce },
+	{ KVM_CHECK_EXTENSION,		0,				check_extension },
+	{ KVM_ENABLE_CAP,		DOOR_IN | DOOR_LOCK,		enable_cap },
+	{ KVM_CREATE_VCPU,		0,				create_vcpu },
+	{ KVM_SET_TSS_ADDR,		DOOR_LOCK,			set_tss_addr },
+	{ KVM_SET_IDENTITY_MAP_ADDR,	DOOR_IN | DOOR_LOCK,		set_identity_map_addr },
+	{ KVM_SET_NR_MMU_PAGES,		0,				set_nr_mmu_pages },
+	{ KVM_SET_BOOT_CPU_ID,		DOOR_LOCK,			set_boot_cpu_id },
+	{ KVM_CREATE_IRQCHIP,		DOOR_LOCK,			create_irqchip },
+	{ KVM_CREATE_PIT2,		DOOR_IN | DOOR_LOCK,		create_pit },
+	{ KVM_CREATE_PIT,		DOOR_LOCK,			create_pit },
+	{ KVM_REINJECT_CONTROL,		DOOR_LOCK,			reinject_control },
+	{ KVM_GET_IRQCHIP,		DOOR_IN | DOOR_OUT | DOOR_LOCK,	get_irqchip },
+	{ KVM_SET_IRQCHIP,		DOOR_IN | DOOR_LOCK,		set_irqchip },
+	{ KVM_GET_PIT2,			DOOR_OUT | DOOR_LOCK,		get_pit },
+	{ KVM_SET_PIT2,			DOOR_IN | DOOR_LOCK,		set_pit },
+	{ KVM_GET_CLOCK,		DOOR_OUT,			get_clock },
+	{ KVM_SET_CLOCK,		DOOR_IN,			set_clock },
+	{ KVM_X86_SET_MSR_FILTER,	DOOR_IN,			set_msr_filter },
+	{ KVM_SET_TSC_KHZ,		DOOR_LOCK,			set_tsc_khz },
+	{ KVM_GET_TSC_KHZ,		0,				get_tsc_khz },
+};
+
+static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct wafer_vm *vm = file->private_data;
+	const struct wafer_doors doors = {
+		.door = vm_doors,
+		.nr = ARRAY_SIZE(vm_doors),
+		.obj = vm,
+		.lock = &vm->lock,
+		.refusal = &vm->refusal,
+	};
+
+	if (vm->mm != current->mm)
+		return -EIO;
+	return wafer_door(&doors, cmd, arg);
+}
+
+static int vm_release(struct inode *inode, struct file *file)
+{
+	wafer_vm_put(file->private_data);
+	return 0;
+}
+
+static const struct file_operations vm_fops = {
+	.owner = THIS_MODULE,
+	.release = vm_release,
+	.unlocked_ioctl = vm_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.llseek = noop_llseek,
+};
+
+/**
+ * wafer_vm_open() - a descriptor for a new VM
+ * @vm: the caller's reference goes to the descriptor
+ *
+ * Return: the descriptor, or -errno with the reference still the caller's.
+ */
+int wafer_vm_open(struct wafer_vm *vm)
+{
+	struct file *file;
+	int fd = wafer_new_file("wafer-vm", &vm_fops, vm, &file);
+
+	if (fd >= 0)
+		fd_install(fd, file);
+	return fd;
+}
