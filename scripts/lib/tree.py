@@ -84,8 +84,7 @@ def add_programs(archive):
         _mirror(path, lambda n: n.split("/")[0] in USER_PARTS)
         _exitcost(archive, path)
         if (path / "tools/Makefile").exists():
-            _make(path, ["make", "-C", "tools"], "tools")
-            if (path / "tools/wafer").exists():
+            if _make(path, ["make", "-C", "tools"], "tools/"):
                 archive.tree(path / "tools/wafer", "wafer/wafer")
         _selftests(archive, path)
 
@@ -96,7 +95,9 @@ def _make(path, argv, what):
     if p.stderr.strip():
         say(p.stderr.strip().replace(f"{path}/", ""))
     if p.returncode:
-        raise Failure(f"{what}: does not build ({' '.join(argv)}): see the messages above")
+        # the host may be wanted for something else
+        say(f"{what} does not build (see above), so what comes from there is not in this host")
+    return p.returncode == 0
 
 
 def _exitcost(archive, path):
@@ -113,6 +114,5 @@ def _selftests(archive, path):
     if makefile.exists() and "install" in makefile.read_text():
         out = path / "selftests-installed"
         shutil.rmtree(out, ignore_errors=True)
-        _make(path, ["make", "-C", "selftests", "install", f"INSTALL_PATH={out}"], "selftests")
-        if out.is_dir():
+        if _make(path, ["make", "-C", "selftests", "install", f"INSTALL_PATH={out}"], "selftests/"):
             archive.tree(out, "wafer/selftests")
