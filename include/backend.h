@@ -62,6 +62,8 @@ struct wafer_caps {
  * Contexts: "window" means preemption and interrupts off, between load() and put() on this CPU.
  *
  * @name: "vmx" or "svm"
+ * @rival: the in-tree module that may hold the hardware
+ * @hypercall: third byte of the hypercall instruction, after 0F 01
  * @detect: once, at module load; -ENODEV: not this vendor's CPU (silent); -EOPNOTSUPP: unusable, with
  *	one line in the log that says why and what to do
  * @teardown: undoes detect()
@@ -92,6 +94,8 @@ struct wafer_caps {
  */
 struct wafer_backend {
 	const char *name;
+	const char *rival;
+	u8 hypercall;
 	int  (*detect)(struct wafer_caps *caps);
 	void (*teardown)(void);
 	int  (*cpu_on)(void);

@@ -105,7 +105,7 @@ int wafer_hardware_get(void)
 	cpus_read_unlock();
 	if (r == -EBUSY)
 		pr_warn_ratelimited("%s is in use by another hypervisor; remove it: modprobe -r %s\n",
-				    wafer_backend->name, wafer_backend == &wafer_svm ? "kvm_amd" : "kvm_intel");
+				    wafer_backend->name, wafer_backend->rival);
 	return r;
 }
 

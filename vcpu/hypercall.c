@@ -69,37 +69,30 @@ int wafer_exit_hypercall(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool 
  */
 int wafer_foreign_hypercall(struct wafer_vcpu *vcpu, bool window)
 {
-	static const u8 vmcall[] = { 0x0f, 0x01, 0xc1 }, vmmcall[] = { 0x0f, 0x01, 0xd9 };
-	const u8 *native = wafer_backend == &wafer_vmx ? vmcall : vmmcall;
-	const u8 *foreign = wafer_backend == &wafer_vmx ? vmmcall : vmcall;
+	const u8 vmcall = 0xc1, vmmcall = 0xd9;	/* each after 0F 01 */
+	u8 native = wafer_backend->hypercall, foreign = native ^ vmcall ^ vmmcall;
 	struct wafer_insn *insn = &vcpu->emu.insn;
 	gva_t gva;
 	gpa_t gpa;
 	bool decoded;
-	int i, r;
+	int r;
 
 	r = wafer_decode_exit(vcpu, window, &decoded);
 	if (!decoded)
 		return r;
-	if (insn->len < 3 || memcmp(insn->bytes + insn->len - 3, foreign, 3) ||
+	if (insn->opcode != 0x101 || insn->bytes[insn->len - 1] != foreign ||
 	    vcpu->vm->quirks_disabled & KVM_X86_QUIRK_FIX_HYPERCALL_INSN) {
 		wafer_queue_ud(vcpu);
 		return WAFER_GO_ON;
 	}
 	if (window)
 		return WAFER_RETRY_SLOW;
-	gva = wafer_rip(vcpu) + insn->len - 3;
+	gva = wafer_rip(vcpu) + insn->len - 1;
 	if (wafer_code_mode(vcpu) != WAFER_CODE64)
 		gva = (u32)(gva + wafer_seg(vcpu, WAFER_CS)->base);
-	/* Byte by byte, since the instruction may lie across pages; as the CPU would write it: the guest may fault. */
-	for (i = 2; i >= 0; i--) {
-		r = wafer_translate(vcpu, gva + i, WAFER_FAULT_WRITE, &gpa, false, NULL);
-		if (r == 1)
-			return WAFER_GO_ON;
-		if (r || wafer_guest_write(&vcpu->vm->mmu, gpa, &native[i], 1)) {
-			wafer_queue_ud(vcpu);
-			return WAFER_GO_ON;
-		}
-	}
+	/* The one byte in which the two differ, written as the CPU would write it: the guest may fault. */
+	r = wafer_translate(vcpu, gva, WAFER_FAULT_WRITE, &gpa, false, NULL);
+	if (r < 0 || (!r && wafer_guest_write(&vcpu->vm->mmu, gpa, &native, 1)))
+		wafer_queue_ud(vcpu);
 	return WAFER_GO_ON;
 }

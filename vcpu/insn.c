@@ -23,13 +23,16 @@ static int read_entry(void *ctx, gpa_t gpa, unsigned int size, u64 *val)
 	return wafer_guest_read(&vcpu->vm->mmu, gpa, val, size);
 }
 
-/* -EBUSY is the memory room's word for "changed meanwhile"; the walker's is -EAGAIN, here as -ERESTART. */
+/*
+ * To the walker -EAGAIN says that the entry has changed, to the memory room that the page is not mapped now: the one
+ * becomes the other, and the other -EINPROGRESS until the walk is over.
+ */
 static int cas_entry_window(void *ctx, gpa_t gpa, unsigned int size, u64 old, u64 new)
 {
 	struct wafer_vcpu *vcpu = ctx;
 	int r = wafer_guest_cmpxchg_fast(&vcpu->fault, gpa, &old, &new, size);
 
-	return r == -EBUSY ? -ERESTART : r;
+	return r == -EAGAIN ? -EINPROGRESS : r == -EBUSY ? -EAGAIN : r;
 }
 
 static int cas_entry(void *ctx, gpa_t gpa, unsigned int size, u64 old, u64 new)
@@ -37,7 +40,7 @@ static int cas_entry(void *ctx, gpa_t gpa, unsigned int size, u64 old, u64 new)
 	struct wafer_vcpu *vcpu = ctx;
 	int r = wafer_guest_cmpxchg(&vcpu->vm->mmu, gpa, &old, &new, size);
 
-	return r == -EBUSY ? -ERESTART : r;
+	return r == -EBUSY ? -EAGAIN : r;
 }
 
 /**
@@ -93,7 +96,7 @@ int wafer_translate(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, 
 		else
 			wafer_queue_event(vcpu, &pf);
 	}
-	return r;
+	return r == -EINPROGRESS ? -EAGAIN : r;
 }
 
 /* Reads @n bytes at linear @gva, all in one page. */
