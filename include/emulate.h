@@ -99,7 +99,7 @@ struct wafer_emu;
  *	0 and *@gpa, or 1 with emu->event filled in (#PF, with has_payload and payload = the address), or -errno
  * @read, @write: @len bytes (1-8) at guest-physical @gpa, not crossing a page. 0: done;
  *	1: the VMM must do it, its data (for a read) will be in the log at the re-run; -errno
- * @cas: compare-and-exchange of @len bytes (1, 2, 4, 8; 16 for CMPXCHG16B, aligned) that do not cross a page, for
+ * @cmpxchg: compare-and-exchange of @len bytes (1, 2, 4, 8; 16 for CMPXCHG16B, aligned) that do not cross a page, for
  *	locked instructions whose operand is RAM after all: 0 done, or not done with *@old updated to what was found;
  *	1: no RAM there, do it as read and write; -errno
  * @get_vec, @set_vec: @bytes (16, 32 or 64) of vector register @nr in the guest's FPU state; set_vec with
@@ -110,7 +110,7 @@ struct wafer_emu_ops {
 	int (*translate)(struct wafer_emu *emu, gva_t gva, u32 access, gpa_t *gpa);
 	int (*read)(struct wafer_emu *emu, gpa_t gpa, void *data, unsigned int len);
 	int (*write)(struct wafer_emu *emu, gpa_t gpa, const void *data, unsigned int len);
-	int (*cas)(struct wafer_emu *emu, gpa_t gpa, void *old, const void *new, unsigned int len);
+	int (*cmpxchg)(struct wafer_emu *emu, gpa_t gpa, void *old, const void *new, unsigned int len);
 	void (*get_vec)(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes);
 	void (*set_vec)(struct wafer_emu *emu, unsigned int nr, const void *data, unsigned int bytes, bool zero_upper);
 };
