@@ -144,7 +144,11 @@ union wafer_value {
 	u8 b[32];
 };
 
+#define WAFER_SPAN_ALIGNED	BIT(15)	/* with the access: #GP if not aligned to the size */
+
 /* vcpu/operand.c: 0, or enum wafer_emu_result, or -errno */
+u64 wafer_get_gpr(const struct wafer_emu *emu, unsigned int nr, unsigned int size);
+void wafer_put_gpr(struct wafer_emu *emu, unsigned int nr, unsigned int size, u64 val);
 int wafer_raise(struct wafer_emu *emu, u8 vector);
 u64 wafer_address(const struct wafer_emu *emu);
 int wafer_span(struct wafer_emu *emu, struct wafer_span *span, unsigned int slot, enum wafer_seg_reg seg,
@@ -162,8 +166,5 @@ static inline u64 wafer_size_mask(unsigned int size)
 /* vcpu/emulate_string.c, vcpu/emulate_vec.c */
 int wafer_emulate_string(struct wafer_emu *emu);
 int wafer_emulate_vec(struct wafer_emu *emu);
-
-u64 wafer_get_gpr(const struct wafer_emu *emu, unsigned int nr, unsigned int size);
-void wafer_put_gpr(struct wafer_emu *emu, unsigned int nr, unsigned int size, u64 val);
 
 #endif
