@@ -20,7 +20,7 @@ def _compile(source, target):
 def base(kernel):
     """The part that is the same in every run on this kernel."""
     vmlinuz, initrd = guest.image()
-    files = [PARTS / n for n in ["init", "load", "agent.c"]]
+    files = [PARTS / n for n in ["init", "load", "run-selftests", "agent.c"]]
     lib = [SCRIPTS / "lib" / n for n in ["image.py", "guest.py", "cpio.py"]]
     mark = digest(kernel.key, initrd, *files, *lib)
     return once(ROOT / "images" / f"host-{kernel.key}-{mark}",
@@ -44,6 +44,7 @@ def _make_base(path, kernel, vmlinuz, initrd):
         a.text("etc/group", "root:x:0:\nkvm:x:107:\nnogroup:x:65534:\n")
         a.text("init", (PARTS / "init").read_bytes(), 0o755)
         a.text("wafer/load", (PARTS / "load").read_bytes(), 0o755)
+        a.text("wafer/run-selftests", (PARTS / "run-selftests").read_bytes(), 0o755)
         a.text("wafer/.host/agent", (path / "agent").read_bytes(), 0o755)
         a.text("wafer/vmlinuz", vmlinuz.read_bytes())
         a.text("wafer/initrd", initrd.read_bytes())

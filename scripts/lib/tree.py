@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import subprocess
 
+import kernels
 from cache import ROOT, TOP, Failure, digest, lock, run, say
 
 SOURCE = TOP
@@ -84,7 +85,7 @@ def add_programs(archive):
         _mirror(path, lambda n: n.split("/")[0] in USER_PARTS)
         _exitcost(archive, path)
         if (path / "tools/Makefile").exists():
-            if _make(path, ["make", "-C", "tools"], "tools/"):
+            if _make(path, ["make", "-C", "tools", "STATIC=1"], "tools/"):
                 archive.tree(path / "tools/wafer", "wafer/wafer")
         _selftests(archive, path)
 
@@ -114,5 +115,7 @@ def _selftests(archive, path):
     if makefile.exists() and "install" in makefile.read_text():
         out = path / "selftests-installed"
         shutil.rmtree(out, ignore_errors=True)
-        if _make(path, ["make", "-C", "selftests", "install", f"INSTALL_PATH={out}"], "selftests/"):
+        # the harness and the runner come from the kernel's source
+        if _make(path, ["make", "-C", "selftests", "install", f"INSTALL_PATH={out}",
+                        f"KERNEL_SRC={kernels.source()}"], "selftests/"):
             archive.tree(out, "wafer/selftests")

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+#	make [KDIR=...] [W=1] [C=1]	the module, for the running kernel or the one of KDIR, and the tools
+#	make demo [HOST=svm|vmx]	boots Debian's kernel in a VM; in an emulated host if need be
+#	make test [BACKEND=svm|vmx]	all tests, on both backends
+#	make bench [BACKEND=svm|vmx]	what an exit costs, beside the in-tree KVM
+#	make check			static checks
+#	make install			the module, the tool and its manual page
+
+# The running kernel's headers; where there are none, the newest that are installed.
+KDIR ?= $(firstword $(wildcard /lib/modules/$(shell uname -r)/build) \
+	$(shell ls -d /usr/src/linux-headers-*-amd64 2>/dev/null | sort -rV))
+
+all: modules tools
+
+modules:
+	@if [ -z "$(KDIR)" ]; then \
+		echo "no kernel headers: as root, apt-get install linux-headers-amd64, or say KDIR=..." >&2; exit 2; fi
+	$(MAKE) -C $(KDIR) M=$(CURDIR) CONFIG_DEBUG_INFO_BTF_MODULES= modules
+
+tools:
+	$(MAKE) -C tools
+
+install: all
+	$(MAKE) -C $(KDIR) M=$(CURDIR) CONFIG_DEBUG_INFO_BTF_MODULES= modules_install
+	$(MAKE) -C tools install
+
+# They start makes of their own, with settings of their own.
+demo:
+	@env -u MAKEFLAGS -u MFLAGS scripts/demo $(HOST)
+
+test:
+	@env -u MAKEFLAGS -u MFLAGS scripts/test $(if $(BACKEND),--backend $(BACKEND))
+
+bench:
+	@env -u MAKEFLAGS -u MFLAGS scripts/bench $(if $(BACKEND),--backend $(BACKEND))
+
+check:
+	@env -u MAKEFLAGS -u MFLAGS scripts/check
+
+clean:
+	$(if $(KDIR),$(MAKE) -C $(KDIR) M=$(CURDIR) clean)
+	$(MAKE) -C tools clean
+	$(MAKE) -C selftests/unit clean
+
+.PHONY: all modules tools install demo test bench check clean
