@@ -99,7 +99,7 @@ struct wafer_dtable {
 #define WAFER_G_BLOCK		BIT(17)	/* block: WAFER_BLOCK_* */
 #define WAFER_G_SYSENTER	BIT(18)	/* sysenter_cs, _esp, _eip */
 #define WAFER_G_SYSCALL		BIT(19)	/* star, lstar, cstar, fmask, kernel_gs_base */
-#define WAFER_G_DR		BIT(20)	/* dr7 and dr6; dr[0..3] are in the CPU only while ->dr_loaded */
+#define WAFER_G_DR		BIT(20)	/* hw_dr7; dr6 and dr7 live in struct wafer_arch alone, dr[0..3] in the CPU while ->dr_loaded */
 #define WAFER_G_PAT		BIT(21)	/* pat */
 #define WAFER_G_CR2		BIT(22)	/* cr2 */
 #define WAFER_G_SPEC		BIT(23)	/* spec_ctrl */
@@ -122,7 +122,8 @@ struct wafer_arch {
 	struct wafer_segment seg[WAFER_NR_SEGS];
 	struct wafer_dtable gdt, idt;
 	u64 pdptr[4];
-	u64 dr[4], dr6, dr7;
+	u64 dr[4], dr6, dr7;	/* the guest's; always valid, since MOV DR exits */
+	u64 hw_dr7;		/* what the CPU has while the guest runs; written with WAFER_G_DR */
 	u32 block;
 	u64 sysenter_cs, sysenter_esp, sysenter_eip;
 	u64 star, lstar, cstar, fmask, kernel_gs_base;

@@ -115,7 +115,9 @@ struct wafer_vcpu {
 	struct wafer_cpuid *cpuid;
 	struct wafer_msr_state *msr;
 	void *fpu;			/* XSAVE area, standard format, 64-byte aligned */
-	u32 pkru;			/* the guest's while not loaded */
+	u32 pkru;			/* the guest's; in the CPU only around the entry (pkru.h) */
+	u32 host_pkru;			/* [w] */
+	bool has_pku;			/* the guest's CPUID has PKU: it can see PKRU */
 	/* guest debugging (vcpu/debug.c) */
 	u32 guest_debug;
 	u64 guest_debug_dr[8];
@@ -341,6 +343,9 @@ int wafer_set_debugregs(struct wafer_vcpu *vcpu, const struct kvm_debugregs *d);
 int wafer_get_mp_state(struct wafer_vcpu *vcpu, struct kvm_mp_state *m);
 int wafer_set_mp_state(struct wafer_vcpu *vcpu, const struct kvm_mp_state *m);
 int wafer_interrupt(struct wafer_vcpu *vcpu, u32 irq);		/* KVM_INTERRUPT */
+#define WAFER_GUESTDBG_MASK (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_SW_BP | \
+			     KVM_GUESTDBG_USE_HW_BP | KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP | \
+			     KVM_GUESTDBG_BLOCKIRQ)	/* KVM_CAP_SET_GUEST_DEBUG2 */
 int wafer_set_guest_debug(struct wafer_vcpu *vcpu, const struct kvm_guest_debug *d);
 int wafer_translate_ioctl(struct wafer_vcpu *vcpu, struct kvm_translation *t);
 void wafer_sync_regs_out(struct wafer_vcpu *vcpu);			/* kvm_valid_regs */
@@ -356,6 +361,7 @@ void wafer_vcpu_sipi(struct wafer_vcpu *vcpu, u8 vector);
 
 /* ---- time (vcpu/time.c) ---- */
 void wafer_vcpu_time_init(struct wafer_vcpu *vcpu);
+bool wafer_tsc_unstable(void);
 u64 wafer_guest_tsc(struct wafer_vcpu *vcpu, u64 host_tsc);
 u64 wafer_guest_tsc_now(struct wafer_vcpu *vcpu);
 void wafer_write_tsc(struct wafer_vcpu *vcpu, u64 val, bool host);

@@ -53,8 +53,11 @@ struct wafer_vm {
 	u32 tss_addr;
 	/* time (vcpu/time.c), under time_lock */
 	raw_spinlock_t time_lock;
-	s64 clock_offset;		/* kvmclock = CLOCK_BOOTTIME-like monotonic raw + this */
+	u64 clock_ns, clock_tsc;	/* kvmclock is clock_ns at host TSC clock_tsc */
+	u64 clock_boot_ns;		/* CLOCK_BOOTTIME at the same moment */
+	bool tsc_written;
 	u64 tsc_offset, tsc_last_write, tsc_last_ns;
+	u32 default_tsc_khz;		/* [m] KVM_SET_TSC_KHZ on the VM, for vCPUs to come; 0: the host's */
 	u32 tsc_khz;
 	u32 halt_poll_ns;
 	struct list_head link;		/* in the list of all VMs (vcpu/hardware.c) */

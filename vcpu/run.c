@@ -180,20 +180,13 @@ static int run_loop(struct wafer_vcpu *vcpu)
 	}
 }
 
-/* What must be done before the guest goes on: wait for SIPI, take in what the VMM has set, finish its last exit. */
+/* What must be done before the guest goes on: take in what the VMM has set, finish its last exit. */
 static int prepare(struct wafer_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 	int (*complete)(struct wafer_vcpu *vcpu) = vcpu->complete;
 	int r;
 
-	if (vcpu->mp_state == KVM_MP_STATE_UNINITIALIZED) {
-		if (READ_ONCE(run->immediate_exit))
-			return -EINTR;
-		r = wafer_sleep(vcpu);
-		if (r < 0)
-			return r;
-	}
 	r = wafer_sync_regs_in(vcpu);
 	if (r)
 		return r;

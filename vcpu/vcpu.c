@@ -155,7 +155,7 @@ void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init)
 	reset_segments(a);
 	memset(a->dr, 0, sizeof(a->dr));
 	a->dr6 = 0xffff0ff0;
-	a->dr7 = 0x400;
+	a->dr7 = a->hw_dr7 = 0x400;
 	a->block = 0;
 	if (!init) {
 		a->pat = 0x0007040600070406ull;

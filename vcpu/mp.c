@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Starting, halting and waking: INIT, SIPI, HLT. */
+#include <linux/rcuwait.h>
+#include <linux/sched/signal.h>
+#include <asm/processor-flags.h>
+
+#include "compat.h"
+#include "core.h"
+
+/* From a local APIC; any context. The bit is set before the hazard, and read after the hazard was cleared. */
+void wafer_vcpu_init_ipi(struct wafer_vcpu *vcpu)
+{
+	/* INIT clears what came before it: a SIPI from before is void. */
+	clear_bit(WAFER_GOT_SIPI, &vcpu->init_sipi);
+	set_bit(WAFER_GOT_INIT, &vcpu->init_sipi);
+	wafer_vcpu_raise(vcpu, WAFER_H_INIT_SIPI);
+}
+
+void wafer_vcpu_sipi(struct wafer_vcpu *vcpu, u8 vector)
+{
+	WRITE_ONCE(vcpu->sipi_vector, vector);
+	set_bit(WAFER_GOT_SIPI, &vcpu->init_sipi);
+	wafer_vcpu_raise(vcpu, WAFER_H_INIT_SIPI);
+}
+
+/**
+ * wafer_init_sipi() - act on INIT and SIPI (SDM vol. 3 §9.4.3)
+ * @vcpu: vCPU, outside the window, FPU not loaded
+ *
+ * The boot CPU restarts at the reset vector, others wait for SIPI. SIPI is taken by a CPU that waits for it and lost on
+ * any other.
+ *
+ * Return: WAFER_GO_ON.
+ */
+int wafer_init_sipi(struct wafer_vcpu *vcpu)
+{
+	struct wafer_segment cs;
+
+	if (test_and_clear_bit(WAFER_GOT_INIT, &vcpu->init_sipi)) {
+		wafer_vcpu_reset(vcpu, true);
+		vcpu->mp_state = vcpu->id == vcpu->vm->boot_cpu_id ? KVM_MP_STATE_RUNNABLE :
+								     KVM_MP_STATE_INIT_RECEIVED;
+	}
+	if (test_and_clear_bit(WAFER_GOT_SIPI, &vcpu->init_sipi) && vcpu->mp_state == KVM_MP_STATE_INIT_RECEIVED) {
+		u8 vector = READ_ONCE(vcpu->sipi_vector);
+
+		cs = *wafer_seg(vcpu, WAFER_CS);
+		cs.selector = vector << 8;
+		cs.base = vector << 12;
+		wafer_put_seg(vcpu, WAFER_CS, &cs);
+		wafer_put_rip(vcpu, 0);
+		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+	}
+	return WAFER_GO_ON;
+}
+
+/* Is there something that ends HLT (SDM vol. 2, HLT)? */
+bool wafer_runnable(struct wafer_vcpu *vcpu)
+{
+	if (test_and_clear_bit(WAFER_H_TIMER, &vcpu->hazards))
+		wafer_lapic_timer_due(vcpu);
+	if (vcpu->reinject.kind != WAFER_EV_NONE || vcpu->pending.kind != WAFER_EV_NONE)
+		return true;
+	if (atomic_read(&vcpu->nmi_pending) && !(wafer_block(vcpu) & WAFER_BLOCK_NMI))
+		return true;
+	if (test_and_clear_bit(WAFER_GOT_UNHALT, &vcpu->init_sipi))
+		return true;
+	return wafer_rflags(vcpu) & X86_EFLAGS_IF && wafer_irq_pending(vcpu);
+}
+
+/* Has a sleeping vCPU anything to do: wake up, start, tell the VMM something? */
+static bool must_wake(struct wafer_vcpu *vcpu)
+{
+	const unsigned long always = BIT(WAFER_H_INIT_SIPI) | BIT(WAFER_H_EXIT);
+
+	if (READ_ONCE(vcpu->hazards) & always)
+		return true;
+	return vcpu->mp_state == KVM_MP_STATE_HALTED && wafer_runnable(vcpu);
+}
+
+/**
+ * wafer_sleep() - a vCPU that does not run waits here
+ * @vcpu: vCPU with an mp_state other than RUNNABLE
+ *
+ * The waiter sets its state, then looks; who raises a hazard sets it, then looks for the waiter (rcuwait).
+ *
+ * Return: WAFER_GO_ON, also for signals, which the outer loop looks for.
+ */
+int wafer_sleep(struct wafer_vcpu *vcpu)
+{
+	prepare_to_rcuwait(&vcpu->wait);
+	for (;;) {
+		set_current_state(TASK_INTERRUPTIBLE);
+		if (must_wake(vcpu) || signal_pending(current) || __xfer_to_guest_mode_work_pending())
+			break;
+		schedule();
+	}
+	finish_rcuwait(&vcpu->wait);
+	if (vcpu->mp_state == KVM_MP_STATE_HALTED && must_wake(vcpu)) {
+		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+		vcpu->stat_halt_wakeups++;
+		wafer_hazard_set(vcpu, WAFER_H_EVENT);
+	}
+	if (wafer_tsc_unstable())
+		wafer_hazard_set(vcpu, WAFER_H_CLOCK);
+	return WAFER_GO_ON;
+}

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Time: the guest's TSC, kvmclock and steal time.
+ *
+ * kvmclock is the host's TSC counted from one pair (clock_ns, clock_tsc) of the VM: the same line for all vCPUs, so that
+ * the guest may trust it without comparing CPUs. Where the host's TSC is not to be trusted (it stops in deep
+ * sleep states), the pair is taken anew after each sleep and the guest is not told that it is stable.
+ */
+#include <linux/ktime.h>
+#include <linux/math64.h>
+#include <linux/sched.h>
+#include <linux/timekeeping.h>
+#include <asm/kvm_para.h>
+#include <asm/pvclock-abi.h>
+#include <asm/tsc.h>
+
+#include "core.h"
+
+#define NS_PER_S 1000000000ull
+
+bool wafer_tsc_unstable(void)
+{
+	return check_tsc_unstable();
+}
+
+static u64 default_ratio(void)
+{
+	return 1ull << wafer_caps.tsc_frac_bits;
+}
+
+static u64 scale(struct wafer_vcpu *vcpu, u64 tsc)
+{
+	if (likely(!wafer_caps.has_tsc_scaling || vcpu->tsc_ratio == default_ratio()))
+		return tsc;
+	return mul_u64_u64_shr(tsc, vcpu->tsc_ratio, wafer_caps.tsc_frac_bits);
+}
+
+u64 wafer_guest_tsc(struct wafer_vcpu *vcpu, u64 host_tsc)
+{
+	return scale(vcpu, host_tsc) + vcpu->tsc_offset;
+}
+
+u64 wafer_guest_tsc_now(struct wafer_vcpu *vcpu)
+{
+	return wafer_guest_tsc(vcpu, rdtsc());
+}
+
+/* A guest may ask for any deadline: cut off before the quotient overflows, which would be a #DE on the host. */
+static u64 cycles_to_ns(u64 cycles, u32 khz)
+{
+	return mul_u64_u64_div_u64(min(cycles, (u64)khz << 40), 1000000, khz);
+}
+
+/* Takes effect at the next entry; a TSC-deadline timer and kvmclock depend on it. */
+static void tsc_changed(struct wafer_vcpu *vcpu)
+{
+	wafer_hazard_set(vcpu, WAFER_H_TSC);
+	wafer_hazard_set(vcpu, WAFER_H_CLOCK);
+	if (vcpu->lapic)
+		wafer_lapic_tsc_changed(vcpu);
+}
+
+int wafer_set_tsc_offset(struct wafer_vcpu *vcpu, u64 offset)
+{
+	vcpu->tsc_offset = offset;
+	tsc_changed(vcpu);
+	return 0;
+}
+
+/*
+ * VMMs set the TSCs of a VM's vCPUs one after the other to the same value, meaning that they are in step. So a
+ * write by the host that is within a second of where the last one would be by now is taken for the same (KVM does so).
+ */
+static bool same_write(struct wafer_vm *vm, struct wafer_vcpu *vcpu, u64 val, u64 now_ns)
+{
+	u64 expected, second = vcpu->tsc_khz * 1000ull;
+
+	if (!vm->tsc_written || vm->tsc_khz != vcpu->tsc_khz)
+		return false;
+	if (!val)
+		return true;
+	expected = vm->tsc_last_write + mul_u64_u64_div_u64(now_ns - vm->tsc_last_ns, vcpu->tsc_khz, 1000000);
+	return val - expected + second < 2 * second;
+}
+
+/**
+ * wafer_write_tsc() - set the guest's TSC
+ * @vcpu: vCPU
+ * @val: its value now
+ * @host: written by the VMM (may be put in step with the other vCPUs), not by the guest
+ */
+void wafer_write_tsc(struct wafer_vcpu *vcpu, u64 val, bool host)
+{
+	struct wafer_vm *vm = vcpu->vm;
+	u64 offset = val - scale(vcpu, rdtsc());
+	u64 now_ns = ktime_get_boottime_ns();
+	unsigned long flags;
+
+	if (host) {
+		raw_spin_lock_irqsave(&vm->time_lock, flags);
+		if (same_write(vm, vcpu, val, now_ns)) {
+			offset = vm->tsc_offset;
+		} else {
+			vm->tsc_offset = offset;
+			vm->tsc_khz = vcpu->tsc_khz;
+			vm->tsc_written = true;
+		}
+		vm->tsc_last_write = scale(vcpu, rdtsc()) + offset;
+		vm->tsc_last_ns = now_ns;
+		raw_spin_unlock_irqrestore(&vm->time_lock, flags);
+	}
+	wafer_set_tsc_offset(vcpu, offset);
+}
+
+/**
+ * wafer_set_tsc_khz() - KVM_SET_TSC_KHZ
+ * @vcpu: vCPU
+ * @khz: frequency, 0: the host's
+ *
+ * Within 250 ppm of the host's frequency nothing is scaled. Without scaling hardware nothing else can be had.
+ *
+ * Return: 0 or -EINVAL.
+ */
+int wafer_set_tsc_khz(struct wafer_vcpu *vcpu, u32 khz)
+{
+	u64 tolerance = tsc_khz * 250ull / 1000000;
+	u64 now = wafer_guest_tsc_now(vcpu), ratio = default_ratio();
+
+	if (!khz)
+		khz = tsc_khz;
+	if (khz + tolerance < tsc_khz || khz > tsc_khz + tolerance) {
+		if (!wafer_caps.has_tsc_scaling)
+			return wafer_refuse(&vcpu->refusal, -EINVAL, "tsc_khz", khz,
+					    "must be the host's frequency: this CPU cannot scale the TSC");
+		ratio = mul_u64_u32_div(default_ratio(), khz, tsc_khz);
+		if (!ratio || khz / tsc_khz >= 256)
+			return wafer_refuse(&vcpu->refusal, -EINVAL, "tsc_khz", khz, "must be within the scaling range");
+	}
+	vcpu->tsc_ratio = ratio;
+	vcpu->tsc_khz = khz;
+	wafer_set_tsc_offset(vcpu, now - scale(vcpu, rdtsc()));
+	return 0;
+}
+
+/* Host nanoseconds until the guest's TSC reaches @deadline; *@now_ns is CLOCK_MONOTONIC at the same moment. */
+u64 wafer_tsc_delta_ns(struct wafer_vcpu *vcpu, u64 deadline, u64 *now_ns)
+{
+	u64 tsc = wafer_guest_tsc_now(vcpu);
+
+	*now_ns = ktime_get_ns();
+	return deadline > tsc ? cycles_to_ns(deadline - tsc, vcpu->tsc_khz) : 0;
+}
+
+/* ---- kvmclock ---- */
+
+static void start_clock(struct wafer_vm *vm, u64 ns)
+{
+	vm->clock_ns = ns;
+	vm->clock_tsc = rdtsc();
+	vm->clock_boot_ns = ktime_get_boottime_ns();
+}
+
+/* The VM's clock at host TSC @tsc; time_lock held. */
+static u64 clock_at(struct wafer_vm *vm, u64 tsc)
+{
+	return vm->clock_ns + cycles_to_ns(tsc - vm->clock_tsc, tsc_khz);
+}
+
+static u64 clock_now(struct wafer_vm *vm, u64 *tsc)
+{
+	unsigned long flags;
+	u64 ns;
+
+	raw_spin_lock_irqsave(&vm->time_lock, flags);
+	if (wafer_tsc_unstable())
+		start_clock(vm, vm->clock_ns + ktime_get_boottime_ns() - vm->clock_boot_ns);
+	*tsc = rdtsc();
+	ns = clock_at(vm, *tsc);
+	raw_spin_unlock_irqrestore(&vm->time_lock, flags);
+	return ns;
+}
+
+/* ns = ((cycles << shift) * mul) >> 32, shift negative for a right shift (asm/pvclock-abi.h). */
+static void time_scale(u32 khz, s8 *shift, u32 *mul)
+{
+	u64 hz = khz * 1000ull, target = NS_PER_S;
+
+	*shift = 0;
+	while (hz > target * 2) {
+		hz >>= 1;
+		(*shift)--;
+	}
+	while (hz <= target) {
+		hz <<= 1;
+		(*shift)++;
+	}
+	*mul = div64_u64(target << 32, hz);
+}
+
+/**
+ * wafer_update_clock() - at WAFER_H_CLOCK: write the vCPU's kvmclock record
+ * @vcpu: vCPU, outside the window
+ *
+ * The guest reads it without a lock: an odd version says that it is being written.
+ */
+void wafer_update_clock(struct wafer_vcpu *vcpu)
+{
+	struct pvclock_vcpu_time_info t = { 0 };
+	struct wafer_mmu *mmu = &vcpu->vm->mmu;
+	gpa_t gpa = vcpu->clock_gpa & ~1ull;
+	u64 tsc;
+
+	if (!(vcpu->clock_gpa & 1))
+		return;
+	t.system_time = clock_now(vcpu->vm, &tsc);
+	t.tsc_timestamp = wafer_guest_tsc(vcpu, tsc);
+	time_scale(vcpu->tsc_khz, &t.tsc_shift, &t.tsc_to_system_mul);
+	if (!wafer_tsc_unstable())
+		t.flags |= PVCLOCK_TSC_STABLE_BIT;
+	if (vcpu->clock_stopped)
+		t.flags |= PVCLOCK_GUEST_STOPPED;
+	vcpu->clock_stopped = false;
+	t.version = vcpu->clock_version | 1;
+	if (wafer_guest_write(mmu, gpa, &t.version, sizeof(t.version)))
+		return;
+	smp_wmb();	/* the odd version before the rest; pairs with the guest's read barriers */
+	wafer_guest_write(mmu, gpa + sizeof(t.version), (void *)&t + sizeof(t.version), sizeof(t) - sizeof(t.version));
+	smp_wmb();	/* the rest before the even version */
+	t.version++;
+	wafer_guest_write(mmu, gpa, &t.version, sizeof(t.version));
+	vcpu->clock_version = t.version;
+}
+
+/* MSR_KVM_SYSTEM_TIME (old and new number): bit 0 enables. 0 or 1 (#GP) */
+int wafer_set_clock_msr(struct wafer_vcpu *vcpu, u64 val, bool old_msr)
+{
+	vcpu->clock_gpa = val;
+	wafer_hazard_set(vcpu, WAFER_H_CLOCK);
+	return 0;
+}
+
+/* MSR_KVM_WALL_CLOCK: the time of day at which kvmclock was 0. Outside the window. 0 or 1 */
+int wafer_set_wall_clock(struct wafer_vcpu *vcpu, gpa_t gpa)
+{
+	struct wafer_mmu *mmu = &vcpu->vm->mmu;
+	struct pvclock_wall_clock w;
+	u64 ns, tsc;
+	u32 version;
+
+	if (!gpa)
+		return 0;
+	if (wafer_guest_read(mmu, gpa, &version, sizeof(version)))
+		return 1;
+	version = (version + 1) | 1;
+	if (wafer_guest_write(mmu, gpa, &version, sizeof(version)))
+		return 1;
+	ns = ktime_get_real_ns() - clock_now(vcpu->vm, &tsc);
+	w.sec = div_u64_rem(ns, NS_PER_S, &w.nsec);
+	smp_wmb();	/* as in wafer_update_clock() */
+	wafer_guest_write(mmu, gpa + 4, &w.sec, 8);
+	smp_wmb();
+	version++;
+	wafer_guest_write(mmu, gpa, &version, sizeof(version));
+	return 0;
+}
+
+/* KVM_KVMCLOCK_CTRL: the guest's watchdogs are told that it was stopped. */
+int wafer_kvmclock_ctrl(struct wafer_vcpu *vcpu)
+{
+	if (!(vcpu->clock_gpa & 1))
+		return wafer_refuse(&vcpu->refusal, -EINVAL, "kvmclock", vcpu->clock_gpa,
+				    "must have been switched on by the guest");
+	vcpu->clock_stopped = true;
+	wafer_hazard_set(vcpu, WAFER_H_CLOCK);
+	return 0;
+}
+
+void wafer_get_clock(struct wafer_vm *vm, struct kvm_clock_data *c)
+{
+	memset(c, 0, sizeof(*c));
+	c->clock = clock_now(vm, &c->host_tsc);
+	c->realtime = ktime_get_real_ns();
+	c->flags = KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC;
+	if (!wafer_tsc_unstable())
+		c->flags |= KVM_CLOCK_TSC_STABLE;
+}
+
+/* KVM_SET_CLOCK; with KVM_CLOCK_REALTIME the time that has passed since @c was taken is added. */
+int wafer_set_clock(struct wafer_vm *vm, const struct kvm_clock_data *c)
+{
+	u64 ns = c->clock, now = ktime_get_real_ns();
+	unsigned long flags;
+
+	if (c->flags & ~(u32)(KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC))
+		return wafer_refuse(&vm->refusal, -EINVAL, "flags", c->flags, "must be KVM_CLOCK_* bits");
+	if (c->flags & KVM_CLOCK_REALTIME && now > c->realtime)
+		ns += now - c->realtime;
+	raw_spin_lock_irqsave(&vm->time_lock, flags);
+	start_clock(vm, ns);
+	raw_spin_unlock_irqrestore(&vm->time_lock, flags);
+	wafer_vm_raise(vm, WAFER_H_CLOCK);
+	return 0;
+}
+
+/* ---- steal time ---- */
+
+/* MSR_KVM_STEAL_TIME: 64-byte aligned address, bit 0 enables, bits 5:1 reserved. 0 or 1 (#GP) */
+int wafer_set_steal_msr(struct wafer_vcpu *vcpu, u64 val)
+{
+	if (val & 0x3e)
+		return 1;
+	vcpu->steal_gpa = val;
+	if (val & 1) {
+		vcpu->steal_last = current->sched_info.run_delay;
+		wafer_hazard_set(vcpu, WAFER_H_STEAL);
+	}
+	return 0;
+}
+
+/* At WAFER_H_STEAL, outside the window: add the time that this thread waited for a CPU. */
+void wafer_update_steal(struct wafer_vcpu *vcpu)
+{
+	gpa_t gpa = vcpu->steal_gpa & ~0x3full;
+	struct wafer_mmu *mmu = &vcpu->vm->mmu;
+	u64 delay = current->sched_info.run_delay;
+	struct kvm_steal_time st;
+
+	if (!(vcpu->steal_gpa & 1) || wafer_guest_read(mmu, gpa, &st, sizeof(st)))
+		return;
+	st.version |= 1;
+	st.flags = 0;
+	st.preempted = 0;
+	st.steal += delay - vcpu->steal_last;
+	vcpu->steal_last = delay;
+	wafer_guest_write(mmu, gpa + offsetof(struct kvm_steal_time, version), &st.version, sizeof(st.version));
+	smp_wmb();	/* odd version, then the record, then the even version, as for kvmclock */
+	wafer_guest_write(mmu, gpa, &st.steal, sizeof(st.steal));
+	wafer_guest_write(mmu, gpa + offsetof(struct kvm_steal_time, preempted), &st.preempted, 1);
+	smp_wmb();
+	st.version++;
+	wafer_guest_write(mmu, gpa + offsetof(struct kvm_steal_time, version), &st.version, sizeof(st.version));
+}
+
+/* ---- beginnings, and what suspend does ---- */
+
+void wafer_vm_time_init(struct wafer_vm *vm)
+{
+	raw_spin_lock_init(&vm->time_lock);
+	start_clock(vm, 0);
+}
+
+/* A new vCPU is in step with those that are there. */
+void wafer_vcpu_time_init(struct wafer_vcpu *vcpu)
+{
+	vcpu->tsc_khz = vcpu->vm->default_tsc_khz ?: tsc_khz;
+	vcpu->tsc_ratio = default_ratio();
+	if (vcpu->vm->default_tsc_khz)
+		wafer_set_tsc_khz(vcpu, vcpu->vm->default_tsc_khz);
+	wafer_write_tsc(vcpu, 0, true);
+}
+
+/* The host's TSC lost @cycles in suspend; interrupts are off, no vCPU runs. */
+void wafer_vm_tsc_went_back(struct wafer_vm *vm, u64 cycles)
+{
+	struct wafer_vcpu *vcpu;
+	unsigned int i;
+
+	vm->clock_tsc -= cycles;
+	wafer_for_each_vcpu(i, vcpu, vm) {
+		vcpu->tsc_offset += scale(vcpu, cycles);
+		wafer_hazard_set(vcpu, WAFER_H_TSC);
+		wafer_hazard_set(vcpu, WAFER_H_CLOCK);
+	}
+}
