@@ -136,6 +136,7 @@ struct wafer_vcpu {
 	sigset_t sigmask;
 	bool has_sigmask;
 	bool want_irq_window;		/* run->request_interrupt_window as read at KVM_RUN */
+	bool step_due;			/* [v] an emulated instruction ended under the VMM's single step */
 	bool recheck;			/* [w] look for events again after the next exit */
 	bool eoi_exit;			/* [v] KVM_EXIT_IOAPIC_EOI for eoi_vector is due (split chip) */
 	u8 eoi_vector;
@@ -325,7 +326,6 @@ int wafer_get_xcrs(struct wafer_vcpu *vcpu, struct kvm_xcrs *x);
 int wafer_set_xcrs(struct wafer_vcpu *vcpu, const struct kvm_xcrs *x);
 int wafer_get_fpu(struct wafer_vcpu *vcpu, struct kvm_fpu *f);
 int wafer_set_fpu(struct wafer_vcpu *vcpu, const struct kvm_fpu *f);
-u32 wafer_guest_pkru(struct wafer_vcpu *vcpu);		/* in or out of the window */
 void wafer_fpu_get_vec(struct wafer_vcpu *vcpu, unsigned int nr, void *data, unsigned int bytes);
 void wafer_fpu_set_vec(struct wafer_vcpu *vcpu, unsigned int nr, const void *data, unsigned int bytes, bool zero_upper);
 
