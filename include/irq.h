@@ -24,7 +24,6 @@ struct wafer_pic;
 struct wafer_ioapic;
 struct wafer_pit;
 struct wafer_routes;
-struct wafer_apic_map;
 
 enum wafer_chip_mode { WAFER_CHIP_NONE, WAFER_CHIP_SPLIT, WAFER_CHIP_FULL };
 
@@ -34,27 +33,34 @@ enum wafer_chip_mode { WAFER_CHIP_NONE, WAFER_CHIP_SPLIT, WAFER_CHIP_FULL };
  * struct wafer_irq - a VM's interrupt wiring, embedded in struct wafer_vm
  * @mode: set once under vm->lock, before the first vCPU; read anywhere (release/acquire)
  * @split_pins: reserved I/O APIC routes of the split chip
+ * @x2apic_32bit_ids: KVM_CAP_X2APIC_API flag 1: MSI addresses and KVM_SET_LAPIC carry 32-bit ids
+ * @x2apic_no_broadcast_quirk: flag 2: destination 0xff is an id like any other in x2APIC mode
  * @pic, @ioapic, @pit: [I] once created
  * @routes: RCU; replaced as a whole under @lock
- * @apic_map: RCU; APIC id -> vCPU for physical and logical destinations; rebuilt when an id, LDR, DFR or mode changes
- * @irqfds, @resamplers, @ioeventfds, @coalesced: under @lock
+ * @apic_index: [I] APIC id -> index in vm->vcpus + 1, 0 none. An entry is a hint that its reader checks
+ * @irqfds, @ioeventfds, @coalesced_zones, @nr_zones: under @lock
+ * @resamplers: RCU list, changed under @lock
+ * @coalesced_ring: struct kvm_coalesced_mmio_ring, one page, shared with the VMM; written under @ring_lock
  */
 struct wafer_irq {
 	enum wafer_chip_mode mode;
 	u8 split_pins;
-	bool x2apic_32bit_ids;		/* KVM_CAP_X2APIC_API flag 1 */
-	bool x2apic_no_broadcast_quirk;	/* flag 2 */
+	bool x2apic_32bit_ids;
+	bool x2apic_no_broadcast_quirk;
 	struct wafer_pic *pic;
 	struct wafer_ioapic *ioapic;
 	struct wafer_pit *pit;
 	struct wafer_routes __rcu *routes;
-	struct wafer_apic_map __rcu *apic_map;
+	u16 *apic_index;
 	struct mutex lock;
 	struct list_head irqfds, resamplers, ioeventfds, coalesced_zones;
-	struct mutex map_lock;
-	void *coalesced_ring;		/* struct kvm_coalesced_mmio_ring, one page */
+	unsigned int nr_zones;
+	void *coalesced_ring;
 	raw_spinlock_t ring_lock;
 };
+
+/* Who drives a line: the levels of all are ORed per pin. */
+enum wafer_irq_source { WAFER_SRC_USER, WAFER_SRC_RESAMPLE, WAFER_SRC_PIT };
 
 int wafer_irq_init(struct wafer_vm *vm);
 /* Before vCPUs are freed: no irqfd, timer or bus device fires after it. */
@@ -75,7 +81,7 @@ int wafer_reinject_control(struct wafer_vm *vm, bool reinject);
 int wafer_set_routing(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, unsigned int nr,
 		      struct wafer_refusal *refusal);
 /* KVM_IRQ_LINE(_STATUS), irqfd, PIT: <0 ignored, 0 coalesced, >0 delivered. Any context. */
-int wafer_set_gsi(struct wafer_vm *vm, unsigned int source, u32 gsi, int level);
+int wafer_set_gsi(struct wafer_vm *vm, enum wafer_irq_source source, u32 gsi, int level);
 int wafer_signal_msi(struct wafer_vm *vm, const struct kvm_msi *msi, struct wafer_refusal *refusal);
 
 /* ---- eventfds (ioctls; sleep) ---- */

@@ -95,6 +95,7 @@ struct wafer_vcpu {
 	u32 windows;			/* [w] WAFER_WINDOW_* in force */
 	u8 tpr_threshold;		/* [w] in force */
 	u32 intercepts;			/* [w] WAFER_ICPT_* in force */
+	u64 apic_base;			/* [v] IA32_APIC_BASE; kept without a local APIC too */
 	struct wafer_lapic *lapic;	/* NULL without one in the kernel */
 	struct wafer_fault_ctx fault;
 	int (*complete)(struct wafer_vcpu *vcpu);
