@@ -110,6 +110,8 @@ int wafer_set_cr3(struct wafer_vcpu *vcpu, u64 val)
 
 /**
  * wafer_set_cr4() - a guest's write of CR4
+ * @vcpu: vCPU
+ * @val: value
  *
  * Return: 0; 1: #GP; -EAGAIN as wafer_set_cr0().
  */
@@ -154,6 +156,8 @@ int wafer_set_cr8(struct wafer_vcpu *vcpu, u64 val)
 
 /**
  * wafer_set_efer() - a guest's write of EFER
+ * @vcpu: vCPU
+ * @val: value
  *
  * LMA is not the guest's to write: it is kept. LME cannot change while paging is on (SDM vol. 3 §10.8.5).
  *

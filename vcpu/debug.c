@@ -5,6 +5,8 @@
  * The guest's MOV DR always exits, so arch.dr, dr6 and dr7 are the whole truth; the CPU's registers are loaded only while
  * a breakpoint is armed. arch.hw_dr7 is what the CPU has in DR7 while the guest runs: the guest's, or the debugger's.
  */
+#include <linux/percpu.h>
+#include <linux/sched.h>
 #include <asm/debugreg.h>
 #include <asm/mce.h>
 #include <asm/processor-flags.h>
@@ -14,6 +16,7 @@
 
 /* Any of L0-L3, G0-G3 (SDM vol. 3 §17.2.4). */
 #define DR7_ARMED 0xffull
+#define DR7_OFF   0x400ull	/* the bit that is always set */
 #define STEP_OR_HW (KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_HW_BP)
 
 /* KVM_EXIT_DEBUG. */
@@ -54,7 +57,7 @@ int wafer_exit_exception(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool 
 int wafer_exit_step(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
 	if (vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP)
-		return wafer_debug_exit(vcpu, X86_TRAP_DB, DR6_STEP);
+		return wafer_debug_exit(vcpu, X86_TRAP_DB, DR_STEP);
 	return WAFER_GO_ON;
 }
 
@@ -65,7 +68,7 @@ int wafer_exit_step(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool windo
 void wafer_single_step_trap(struct wafer_vcpu *vcpu)
 {
 	struct wafer_event db = {
-		.kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_DB, .has_payload = true, .payload = DR6_STEP,
+		.kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_DB, .has_payload = true, .payload = DR_STEP,
 	};
 
 	wafer_queue_event(vcpu, &db);
@@ -107,7 +110,7 @@ void wafer_debug_load(struct wafer_vcpu *vcpu)
 	if (likely(!(vcpu->arch.hw_dr7 & DR7_ARMED)))
 		return;
 	if (this_cpu_read(cpu_dr7)) {
-		write_dr7(DR7_FIXED);
+		write_dr7(DR7_OFF);
 		read_drs(*this_cpu_ptr(&host_dr));
 	}
 	write_drs(vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP ? vcpu->guest_debug_dr : vcpu->arch.dr);

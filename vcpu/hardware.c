@@ -136,7 +136,7 @@ void wafer_hardware_del_vm(struct wafer_vm *vm)
 }
 
 /* On the CPU that comes or goes, in its hotplug thread. */
-static int cpu_online(unsigned int cpu)
+static int cpu_comes(unsigned int cpu)
 {
 	int r = 0;
 
@@ -152,7 +152,7 @@ static int cpu_online(unsigned int cpu)
 	return r;
 }
 
-static int cpu_offline(unsigned int cpu)
+static int cpu_goes(unsigned int cpu)
 {
 	mutex_lock(&hardware_lock);
 	if (hardware_users) {
@@ -218,7 +218,7 @@ int wafer_hardware_init(void)
 		pr_err("this CPU has neither VT-x nor AMD-V\n");
 	if (r)
 		return r == -ENODEV ? -EOPNOTSUPP : r;
-	r = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "wafer:online", cpu_online, cpu_offline);
+	r = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "wafer:online", cpu_comes, cpu_goes);
 	if (r < 0) {
 		wafer_backend->teardown();
 		return r;

@@ -5,6 +5,7 @@
 #include <asm/trapnr.h>
 
 #include "core.h"
+#include "pkru.h"
 
 /* Callbacks of the walker: guest page-table entries, in the window or where sleeping is allowed. */
 static int read_entry_window(void *ctx, gpa_t gpa, unsigned int size, u64 *val)
@@ -212,5 +213,9 @@ void wafer_retired(struct wafer_vcpu *vcpu)
 			wafer_put_rflags(vcpu, flags & ~X86_EFLAGS_RF);
 		if (flags & X86_EFLAGS_TF)
 			wafer_single_step_trap(vcpu);
+	}
+	if (unlikely(vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP)) {
+		vcpu->step_due = true;
+		wafer_hazard_set(vcpu, WAFER_H_EXIT);
 	}
 }

@@ -11,6 +11,10 @@
 #include <linux/interrupt.h>
 #include <linux/sched/signal.h>
 #include <linux/signal.h>
+#include <linux/percpu.h>
+#include <asm/debugreg.h>
+#include <asm/processor-flags.h>
+#include <asm/trapnr.h>
 
 #include "compat.h"
 #include "core.h"
@@ -119,6 +123,10 @@ static int requested_exit(struct wafer_vcpu *vcpu)
 		run->exit_reason = KVM_EXIT_IOAPIC_EOI;
 		run->eoi.vector = vcpu->eoi_vector;
 		return WAFER_TO_USER;
+	}
+	if (vcpu->step_due) {
+		vcpu->step_due = false;
+		return wafer_debug_exit(vcpu, X86_TRAP_DB, DR_STEP);
 	}
 	if (vcpu->triple_fault) {
 		vcpu->triple_fault = false;
