@@ -6,6 +6,7 @@ never meet and the checkout stays clean. Only what changed is built again.
 """
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -19,7 +20,7 @@ ENV = {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k not
        ("MFLAGS", "KDIR", "ARCH", "W", "C", "V", "O", "M")}
 
 
-def _files():
+def files():
     """The checkout's files: tracked ones and new ones, not what is built there."""
     p = subprocess.run(["git", "-C", str(SOURCE), "ls-files", "-z", "-co", "--exclude-standard"],
                        capture_output=True)
@@ -36,7 +37,7 @@ def _mirror(target, keep):
     target.mkdir(parents=True, exist_ok=True)
     listing = target / ".copied"
     before = set(listing.read_text().split("\n")) if listing.exists() else set()
-    names = [n for n in _files() if keep(n)]
+    names = [n for n in files() if keep(n)]
     for n in names:
         s, d = SOURCE / n, target / n
         try:
@@ -55,6 +56,29 @@ def _copy_of_tree(part):
     return ROOT / "trees" / f"{SOURCE.name}-{digest(str(SOURCE))}" / part
 
 
+def _kbuild(kernel, path, *more):
+    _mirror(path, lambda n: n.split("/")[0] not in ("scripts", "selftests", "tools", "Documentation"))
+    return subprocess.run(["make", "-C", str(kernel.kdir), f"M={path}", f"-j{os.cpu_count() or 1}",
+                           *kernel.make, *more, "modules"], stdin=subprocess.DEVNULL, env=ENV,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def sparse(kernel):
+    """What sparse says of our own files, line by line, and what the compiler does with W=1."""
+    path = _copy_of_tree(f"{kernel.key}-sparse")
+    with lock(f"tree-{path.parent.name}-{path.name}"):
+        p = _kbuild(kernel, path, "C=2", "W=1", "CHECK=sparse")
+    seen = set()
+    for line in p.stderr.splitlines():
+        if re.search(r"(error|warning):", line) and (str(path) in line or not line.startswith("/")):
+            line = line.replace(f"{path}/", "")
+            if line not in seen and "the compiler differs" not in line:
+                seen.add(line)
+                yield line
+    if p.returncode and not seen:
+        yield p.stderr.strip()[-2000:]
+
+
 def module(kernel, needed=True):
     """wafer.ko for this kernel, as bytes; None when it does not build and is not needed."""
     if not (SOURCE / "Kbuild").exists():
@@ -63,10 +87,7 @@ def module(kernel, needed=True):
         raise Failure("there is no Kbuild in this checkout yet, so no wafer.ko: use --module kvm or none")
     path = _copy_of_tree(kernel.key)
     with lock(f"tree-{path.parent.name}-{kernel.key}"):
-        _mirror(path, lambda n: n.split("/")[0] not in ("scripts", "selftests", "tools", "Documentation"))
-        p = subprocess.run(["make", "-C", str(kernel.kdir), f"M={path}", f"-j{os.cpu_count() or 1}",
-                            *kernel.make, "modules"], stdin=subprocess.DEVNULL, env=ENV,
-                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        p = _kbuild(kernel, path)
         said = "\n".join(l for l in p.stderr.splitlines() if not l.startswith("Skipping BTF generation"))
         if p.returncode and not needed:
             say(f"wafer.ko does not build for the kernel {kernel.release}, so it is not in this host")
