@@ -12,7 +12,9 @@
 #include "acpi.h"
 #include "boot.h"
 #include "cmd.h"
+#include "devices.h"
 #include "loop.h"
+#include "pci.h"
 #include "platform.h"
 #include "sandbox.h"
 #include "serial.h"
@@ -30,12 +32,16 @@ struct options {
 	uint64_t memory;
 	unsigned int cpus;
 	bool no_sandbox;
+	const char *disks[PCI_SLOTS];
+	const char *nets[PCI_SLOTS];
+	unsigned int nr_disks, nr_nets;
 };
 
 struct machine {
 	struct vm vm;
 	struct loop loop;
 	struct serial serial;
+	struct pci_bus pci;
 	struct watch end;
 };
 
@@ -44,8 +50,8 @@ static struct machine machine;
 static volatile sig_atomic_t end_signal;
 
 enum {
-	OPT_KERNEL = 256, OPT_INITRD, OPT_APPEND, OPT_CPUS, OPT_MEMORY, OPT_DEVICE,
-	OPT_NO_SANDBOX, OPT_HELP,
+	OPT_KERNEL = 256, OPT_INITRD, OPT_APPEND, OPT_CPUS, OPT_MEMORY, OPT_DISK, OPT_NET,
+	OPT_DEVICE, OPT_NO_SANDBOX, OPT_HELP,
 };
 
 static const struct option long_options[] = {
@@ -54,6 +60,8 @@ static const struct option long_options[] = {
 	{ "append", required_argument, NULL, OPT_APPEND },
 	{ "cpus", required_argument, NULL, OPT_CPUS },
 	{ "memory", required_argument, NULL, OPT_MEMORY },
+	{ "disk", required_argument, NULL, OPT_DISK },
+	{ "net", required_argument, NULL, OPT_NET },
 	{ "device", required_argument, NULL, OPT_DEVICE },
 	{ "no-sandbox", no_argument, NULL, OPT_NO_SANDBOX },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -69,6 +77,9 @@ static void usage(void)
 	       "  --append STRING    kernel command line (default: " DEFAULT_APPEND ")\n"
 	       "  --cpus N           number of CPUs (default: 1)\n"
 	       "  --memory SIZE      memory, with K, M or G; MiB without (default: 256M)\n"
+	       "  --disk FILE[,ro]   file or block device as a disk; may be repeated\n"
+	       "  --net tap=NAME[,mac=ADDRESS]\n"
+	       "                     network through a tap interface; may be repeated\n"
 	       "  --device PATH      hypervisor's device (default: " DEFAULT_DEVICE ")\n"
 	       "  --no-sandbox       keep all system calls, to find out what is wrong\n"
 	       "\n"
@@ -91,6 +102,13 @@ static void parse_memory(struct options *o, const char *arg)
 		die(STATUS_USAGE, "--memory %s: not a multiple of 4 KiB", arg);
 }
 
+static void add_device(const char **list, unsigned int *nr)
+{
+	if (*nr == PCI_SLOTS)
+		die(STATUS_USAGE, "too many devices: the PCI bus has %d places", PCI_SLOTS);
+	list[(*nr)++] = optarg;
+}
+
 static bool parse_option(struct options *o, int opt)
 {
 	switch (opt) {
@@ -110,6 +128,12 @@ static bool parse_option(struct options *o, int opt)
 		return true;
 	case OPT_MEMORY:
 		parse_memory(o, optarg);
+		return true;
+	case OPT_DISK:
+		add_device(o->disks, &o->nr_disks);
+		return true;
+	case OPT_NET:
+		add_device(o->nets, &o->nr_nets);
 		return true;
 	case OPT_DEVICE:
 		o->device = optarg;
@@ -172,6 +196,12 @@ static void build(struct machine *m, const struct options *o, struct kernel *ker
 	loop_add(&m->loop, &m->end);
 	serial_setup(&m->serial, vm, &m->loop);
 	platform_setup(vm);
+	pci_setup(&m->pci, vm);
+	rng_create(vm, &m->loop, &m->pci);
+	for (unsigned int i = 0; i < o->nr_disks; i++)
+		blk_create(vm, &m->loop, &m->pci, o->disks[i]);
+	for (unsigned int i = 0; i < o->nr_nets; i++)
+		net_create(vm, &m->loop, &m->pci, o->nets[i]);
 
 	vcpus_create(vm);
 	boot.rsdp = acpi_setup(vm);

@@ -28,7 +28,7 @@ struct program {
 static const unsigned int common_calls[] = {
 	SYS_write, SYS_futex, SYS_timerfd_settime, SYS_rt_sigreturn, SYS_rt_sigprocmask,
 	SYS_restart_syscall, SYS_getpid, SYS_gettid, SYS_exit, SYS_exit_group, SYS_madvise,
-	SYS_munmap, SYS_clock_gettime,
+	SYS_munmap, SYS_clock_gettime, SYS_epoll_ctl,
 };
 
 /* KVM's calls beside KVM_RUN: lines, message interrupts, notifications, the last words. */
@@ -39,7 +39,7 @@ static const unsigned int common_ioctls[] = {
 static const unsigned int vcpu_ioctls[] = { TUNSETOFFLOAD };
 
 static const unsigned int main_calls[] = {
-	SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_ctl, SYS_read, SYS_readv, SYS_writev,
+	SYS_epoll_wait, SYS_epoll_pwait, SYS_read, SYS_readv, SYS_writev,
 	SYS_preadv, SYS_pwritev, SYS_fdatasync, SYS_fallocate, SYS_getrandom, SYS_close,
 	SYS_clock_nanosleep,
 };

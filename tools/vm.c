@@ -101,7 +101,10 @@ void vm_create(struct vm *vm, uint64_t memory, unsigned int cpus)
 		die(STATUS_USAGE, "--cpus: more than 255 need KVM_CAP_X2APIC_API: %s",
 		    strerror(errno));
 
+	/* if any length will do, the hypervisor need not decode the guest's write */
+	vm->notify_len = vm_cap(vm, KVM_CAP_IOEVENTFD_NO_LENGTH) ? 0 : sizeof(uint16_t);
 	create_irqchip(vm);
+	irq_setup(vm);
 	ram_create(vm, memory);
 	vm->nr_vcpus = cpus;
 }

@@ -14,6 +14,7 @@
 #include <sys/uio.h>
 
 #include "bus.h"
+#include "irq.h"
 #include "util.h"
 
 /*
@@ -63,8 +64,10 @@ struct vm {
 	struct guest_ram ram;
 	unsigned int nr_vcpus;	/* [I] */
 	struct vcpu *vcpus;	/* [I] */
+	unsigned int notify_len;	/* [I] of ioeventfds; 0: any */
 	struct bus ports;
 	struct bus mmio;
+	struct irq_router irq;
 	bool sandbox;		/* [I] threads confine themselves before they run the guest */
 
 	pthread_barrier_t start;	/* nobody runs before everybody is confined */
