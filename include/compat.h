@@ -43,6 +43,14 @@ static inline void wafer_hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (
 #define wafer_hrtimer_setup(t, fn, clock, mode) hrtimer_setup(t, fn, clock, mode)
 #endif
 
+/* kernel_fpu_begin() holds softirqs off as well, so that the run loop must make room for them. */
+#include <linux/interrupt.h>
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 15, 0)
+#define wafer_softirqs_wait() false
+#else
+#define wafer_softirqs_wait() (local_softirq_pending() != 0)
+#endif
+
 /* Suspend callbacks of the last CPU got an argument and an object of their own. */
 #include <linux/syscore_ops.h>
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)

@@ -4,8 +4,8 @@
  *
  * This room knows vCPUs only as fault contexts (struct wafer_fault_ctx) and asks for TLB flushes through
  * one callback. Locks, outermost first: mmu->slots_lock (mutex; slot changes, dirty log) -> mmu->zap_lock
- * (raw spinlock; structural changes of the table and the list of invalidations). Faults take neither:
- * they install entries by compare-and-exchange inside a fault section (wafer_fault_ctx.in_fault).
+ * (spinlock; everything that takes rights or table pages away, and the set of invalidations). Faults take
+ * neither: they install entries by compare-and-exchange inside a fault section (wafer_fault_ctx.in_fault).
  */
 #ifndef WAFER_MMU_H
 #define WAFER_MMU_H
@@ -16,13 +16,16 @@
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
 #include <linux/spinlock.h>
+#include <linux/xarray.h>
 
 #include "exit.h"
 #include "refuse.h"
 #include "types.h"
 
-struct wafer_vm;
+struct wafer_dirty_ring;
+struct wafer_pt;
 struct wafer_pt_format;
+struct wafer_vm;
 
 #define WAFER_MAX_SLOTS		32764		/* what KVM has */
 #define WAFER_SLOT_MAX_PAGES	((1ull << 31) - 1)
@@ -31,37 +34,48 @@ struct wafer_pt_format;
  * struct wafer_slot - a range of guest-physical memory
  * @gfn, @npages, @hva, @id, @flags: [I] while published; flags are KVM_MEM_*
  * @max_level: [I] largest mapping that the congruence of gfn and hva allows (ends are checked apart)
- * @dirty: [a] dirty bitmap, npages bits rounded up to longs; NULL without KVM_MEM_LOG_DIRTY_PAGES
+ * @lends_dirty: the bitmap lives on in the slot that replaces this one; set before that one is published
+ * @dirty: [a] dirty bitmap, npages bits rounded up to longs; NULL without KVM_MEM_LOG_DIRTY_PAGES and
+ *	with dirty rings
  */
 struct wafer_slot {
+	struct rcu_head rcu;
 	gfn_t gfn;
 	u64 npages;
 	hva_t hva;
 	u32 flags;
 	u16 id;
 	u8 max_level;
+	bool lends_dirty;
 	unsigned long *dirty;
 };
 
 /**
- * struct wafer_slots - one generation of the slot table, replaced as a whole
+ * struct wafer_slots - the slot table: replaced as a whole, but for changes at its end, which are made in place
  * @generation: counts changes; caches of translations compare it
- * @nr: number of slots
+ * @nr: number of slots; grows with release, after the new slot was written
+ * @room: how many slots it can hold
  * @slot: sorted by gfn
  */
 struct wafer_slots {
 	struct rcu_head rcu;
 	u64 generation;
-	u32 nr;
+	u32 nr, room;
 	struct wafer_slot *slot[];
+};
+
+/* Zeroed pages for the nested table, allocated where sleeping was allowed. */
+struct wafer_pt_pages {
+	u8 nr;
+	void *page[8];
 };
 
 /**
  * struct wafer_fault_ctx - what the MMU knows of one vCPU
  * @link: in mmu->ctxs (added before the vCPU can run, removed after it cannot any more)
- * @in_fault: [a] 1 while a fault section runs on this vCPU's CPU (interrupts off, no waiting inside). Pairs:
- *	full barrier here, then read of the invalidation list; full barrier there, then wait for 0
- * @cache, @nr_cache: zeroed table pages for use in the section; topped up where sleeping is allowed
+ * @in_fault: [a] odd while a fault section runs on this vCPU's CPU (interrupts off, no waiting inside); counts,
+ *	so that one who waits for the end of a section can not take the next one for it (mmu/section.h)
+ * @pages: table pages for use in the section; topped up where sleeping is allowed
  * @last_slot: index hint for slot lookups
  * @ring: dirty ring (mmu/ring.c) or NULL
  * @stat_*: counters for statistics, written by the owner only
@@ -69,13 +83,19 @@ struct wafer_slots {
 struct wafer_fault_ctx {
 	struct list_head link;
 	struct wafer_mmu *mmu;
-	int in_fault;
-	u8 nr_cache;
+	unsigned int in_fault;
 	u32 last_slot;
-	void *cache[8];
+	struct wafer_pt_pages pages;
 	struct wafer_dirty_ring *ring;
 	u64 stat_faults, stat_fast, stat_mmio;
 };
+
+/* A range of the VMM's address space of which nothing may be mapped now. Empty: start > end. */
+struct wafer_invalidation {
+	hva_t start, end;
+};
+
+#define WAFER_NR_INVALIDATIONS	4
 
 /**
  * struct wafer_mmu - a VM's memory
@@ -83,10 +103,24 @@ struct wafer_fault_ctx {
  * @format: [I]
  * @flush: [I] makes every vCPU drop its translations before it enters again and waits until none is in the
  *	guest with old ones. Callable with any lock of the MMU held, preemption possibly off, interrupts on
- * @slots: RCU; replaced under slots_lock
- * @pages: table pages in use, for accounting and limits
+ * @mm: [I] the VMM's address space
+ * @slots: RCU; changed under slots_lock and zap_lock
+ * @slots_lock: slot changes, dirty log
+ * @pages: table pages in use
  *
  * Fields below "private" belong to mmu/ alone.
+ * @pt: [I] the nested table
+ * @zap_lock: see above
+ * @ctxs: under zap_lock; for ring users RCU, and vCPUs stay until the VM goes
+ * @invalid, @nr_invalid, @nr_crowded: ranges being invalidated (mmu/section.h)
+ * @retiring: under zap_lock: a slot that has left @slots and is still mapped
+ * @zap_seq: under zap_lock: counts zaps, each before zap_lock is let go
+ * @flushed_seq: [a] all zaps up to this one have been flushed
+ * @by_id: under slots_lock: slots by id
+ * @arm: [I] once a vCPU exists: bits to clear in an entry so that the next write to its page is noticed
+ * @manual_protect: under slots_lock: KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 flags
+ * @ring_entries: [I] once a vCPU exists: size of each dirty ring; 0: bitmaps
+ * @freed: the owner's callback
  */
 struct wafer_mmu {
 	hpa_t root;
@@ -97,18 +131,20 @@ struct wafer_mmu {
 	struct mutex slots_lock;
 	atomic_long_t pages;
 	/* private */
+	struct wafer_pt *pt;
 	struct mmu_notifier notifier;
-	raw_spinlock_t zap_lock;
+	spinlock_t zap_lock;
 	struct list_head ctxs;
-	struct list_head invalidations;
-	unsigned long invalidation_seq;
-	struct hlist_head slot_by_id[64];
-	u32 nr_slots;
+	struct wafer_invalidation invalid[WAFER_NR_INVALIDATIONS];
+	unsigned int nr_invalid, nr_crowded;
+	struct wafer_slot *retiring;
+	u64 zap_seq, flushed_seq;
+	struct xarray by_id;
 	u8 max_level;
-	u64 manual_protect;		/* KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 flags */
-	u32 ring_size;			/* bytes; 0: no dirty ring */
-	u8 levels;
-	void *table_private;
+	u64 arm;
+	u32 manual_protect;
+	u32 ring_entries;
+	void (*freed)(struct wafer_mmu *mmu);
 };
 
 /* What a fault came to. */

@@ -8,7 +8,6 @@
  * store, the interrupt comes after interrupts were turned off: it is pending at the entry and ends the guest's
  * run at once as WAFER_EXIT_EXTINT. On one and the same CPU there is no "in between", since interrupts are off.
  */
-#include <linux/interrupt.h>
 #include <linux/sched/signal.h>
 #include <linux/signal.h>
 #include <linux/percpu.h>
@@ -26,8 +25,7 @@
 
 static bool thread_work_pending(void)
 {
-	/* The FPU section keeps softirqs from running on return from interrupts on 7.x: make room for them. */
-	return __xfer_to_guest_mode_work_pending() || local_softirq_pending();
+	return __xfer_to_guest_mode_work_pending() || wafer_softirqs_wait();
 }
 
 /* Before the entry, in the window, when hazards or thread work were seen. WAFER_GO_ON: look again. */
