@@ -187,7 +187,7 @@ int wafer_emu_linear(struct wafer_emu *emu, enum wafer_seg_reg seg, u64 offset, 
  * @read_entry: @size 4 or 8 bytes at guest-physical @gpa; 0 or -EFAULT (nothing mapped: reported as a
  *	not-present fault by real hardware of no kind: the walk returns -EFAULT), or another -errno
  * @cas_entry: compare-and-exchange of an entry, for accessed and dirty bits; 0, -EAGAIN (entry changed: the walk
- *	restarts), -EFAULT (not writable: go on without)
+ *	restarts; after 64 times it goes on without), -EFAULT (not writable: go on without), or another -errno
  * @gpa: result
  * @page_size: result: size of the guest's page, bytes
  * @writable, @user: result: the rights along the walk
@@ -219,7 +219,7 @@ struct wafer_walk {
  * wafer_walk() - translate a guest-linear address
  * @w: the paging state; results are stored in it
  * @gva: linear address, canonical
- * @access: WAFER_FAULT_READ/WRITE/FETCH and WAFER_WALK_*
+ * @access: WAFER_FAULT_READ/WRITE/FETCH and WAFER_WALK_*; without any of the first three, no rights are checked
  *
  * All modes: no paging, 32-bit, PAE, 4-level, 5-level. Checks reserved bits, NX, WP, SMEP, SMAP, protection keys
  * (SDM vol. 3 §4.6, 4.7; APM vol. 2 §5.6).
