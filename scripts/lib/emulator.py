@@ -5,6 +5,7 @@ import pathlib
 import re
 import shutil
 
+import unpacked
 from cache import Failure, run
 
 BOCHS_AMD = ("zambezi", "trinity_apu", "ryzen", "amd_k6_2_chomper", "athlon64_clawhammer",
@@ -133,7 +134,7 @@ log: {self.log}
         (disc / "isolinux").mkdir(parents=True)
         shutil.copy(ISOLINUX, disc / "isolinux")
         shutil.copy(LDLINUX, disc / "isolinux")
-        os.symlink(kernel.vmlinuz, disc / "vmlinuz")
+        os.symlink(unpacked.image(kernel.vmlinuz), disc / "vmlinuz")
         names = []
         for n, image in enumerate(images):
             os.symlink(image, disc / f"initrd{n}")
