@@ -55,4 +55,265 @@ TEST_F(modes, cpuid)
 	EXPECT_EQ(r.rbx, vm_is_amd() ? 0x68747541 : 0x756e6547);
 }
 
+/* ---- port I/O ---- */
+
+EACH(out_in, "mov $0x12345678, %eax\n mov $0x1234, %dx\n out %eax, %dx\n out %ax, %dx\n out %al, $0x42\n"
+	     "mov $0xffffffff, %eax\n in $0x43, %al\n mov %eax, %ebx\n mov $0xffffffff, %eax\n in %dx, %eax\n" DONE);
+
+TEST_F(modes, port_io)
+{
+	static const struct { int out, size, port; uint32_t data; } want[] = {
+		{ 1, 4, 0x1234, 0x12345678 }, { 1, 2, 0x1234, 0x5678 }, { 1, 1, 0x42, 0x78 },
+		{ 0, 1, 0x43, 0xa5 }, { 0, 4, 0x1234, 0xcafef00d },
+	};
+	struct vcpu *v = &self->vm->cpu[0];
+	unsigned int i;
+	uint32_t data;
+
+	LOAD(out_in);
+	for (i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		ASSERT_EQ(vcpu_run(v), KVM_EXIT_IO);
+		EXPECT_EQ(v->run->io.direction, want[i].out);
+		EXPECT_EQ(v->run->io.size, want[i].size);
+		EXPECT_EQ(v->run->io.port, want[i].port);
+		EXPECT_EQ(v->run->io.count, 1);
+		data = 0;
+		if (want[i].out) {
+			memcpy(&data, (char *)v->run + v->run->io.data_offset, want[i].size);
+			EXPECT_EQ(data, want[i].data);
+		} else {
+			memcpy((char *)v->run + v->run->io.data_offset, &want[i].data, want[i].size);
+		}
+	}
+	ASSERT_TRUE(vcpu_run_done(v));
+	EXPECT_EQ((uint32_t)vcpu_regs(v).rbx, 0xffffffa5);
+	EXPECT_EQ(vcpu_regs(v).rax, 0xcafef00d);
+}
+
+EACH(outs_ins, "mov $0x9000, %esi\n mov $4, %ecx\n mov $0x55, %dx\n cld\n rep outsb\n"
+	       "mov $0x9100, %edi\n mov $3, %ecx\n rep insw\n" DONE);
+
+TEST_F(modes, string_port_io)
+{
+	struct vcpu *v = &self->vm->cpu[0];
+	unsigned int n = 0;
+	char got[5] = "";
+	int r;
+
+	LOAD(outs_ins);
+	memcpy(self->vm->mem + 0x9000, "port", 4);
+	while (n < 4 && (r = vcpu_run(v)) == KVM_EXIT_IO && v->run->io.direction == KVM_EXIT_IO_OUT) {
+		ASSERT_LE(n + v->run->io.count, 4);
+		memcpy(got + n, (char *)v->run + v->run->io.data_offset, v->run->io.count);
+		n += v->run->io.count;
+	}
+	EXPECT_STREQ(got, "port");
+	for (n = 0; n < 3; n += v->run->io.count) {
+		ASSERT_EQ(vcpu_run(v), KVM_EXIT_IO);
+		EXPECT_EQ(v->run->io.direction, KVM_EXIT_IO_IN);
+		EXPECT_EQ(v->run->io.size, 2);
+		EXPECT_EQ(vcpu_regs(v).rcx, 3 - n);		/* registers as before the batch */
+		memset((char *)v->run + v->run->io.data_offset, 0x31 + n, 2 * v->run->io.count);
+	}
+	ASSERT_TRUE(vcpu_run_done(v));
+	EXPECT_EQ(self->vm->mem[0x9100], 0x31);
+	EXPECT_NE(self->vm->mem[0x9105], 0);
+	EXPECT_EQ(self->vm->mem[0x9106], 0);
+	EXPECT_EQ(vcpu_regs(v).rdi, 0x9106);
+	EXPECT_EQ(vcpu_regs(v).rsi, 0x9004);
+}
+
+/* RIP stands on the instruction until the next KVM_RUN, which completes it even if it does not enter the guest. */
+TEST_F(modes, immediate_exit_completes)
+{
+	struct vcpu *v = &self->vm->cpu[0];
+	uint64_t rip;
+
+	LOAD(out_in);
+	ASSERT_EQ(vcpu_run(v), KVM_EXIT_IO);
+	rip = vcpu_regs(v).rip;
+	v->run->immediate_exit = 1;
+	EXPECT_EQ(ioctl(v->fd, KVM_RUN, 0), -1);
+	EXPECT_EQ(errno, EINTR);
+	EXPECT_GT(vcpu_regs(v).rip, rip);
+	v->run->immediate_exit = 0;
+}
+
+/* ---- HLT without a local APIC in the kernel ---- */
+
+EACH(hlt, "hlt\n mov $7, %eax\n" DONE);
+
+TEST_F(modes, hlt)
+{
+	struct vcpu *v = &self->vm->cpu[0];
+
+	LOAD(hlt);
+	ASSERT_EQ(vcpu_run(v), KVM_EXIT_HLT);
+	EXPECT_EQ(vcpu_regs(v).rip, GUEST_CODE + 1);
+	ASSERT_TRUE(vcpu_run_done(v));
+	EXPECT_EQ(vcpu_regs(v).rax, 7);
+}
+
+/* ---- memory-mapped I/O ---- */
+
+GUEST(mmio32, 32, "mov $0xd0000000, %edi\n mov $0x11223344, %eax\n mov %eax, (%edi)\n mov %ax, 4(%edi)\n"
+		  "mov %al, 7(%edi)\n mov 8(%edi), %ebx\n movzbl 3(%edi), %ecx\n" DONE);
+GUEST(mmio64, 64, "mov $0xd0000000, %edi\n mov $0x11223344, %eax\n mov %eax, (%rdi)\n mov %ax, 4(%rdi)\n"
+		  "mov %al, 7(%rdi)\n mov 8(%rdi), %ebx\n movzbl 3(%rdi), %ecx\n" DONE);
+
+TEST_F(modes, mmio)
+{
+	static const struct { int write, len; uint64_t addr; uint32_t data; } want[] = {
+		{ 1, 4, 0, 0x11223344 }, { 1, 2, 4, 0x3344 }, { 1, 1, 7, 0x44 }, { 0, 4, 8, 0xa0b0c0d0 }, { 0, 1, 3, 0xee },
+	};
+	struct vcpu *v = &self->vm->cpu[0];
+	unsigned int i;
+	uint32_t data;
+
+	if (variant->mode == MODE_REAL)
+		SKIP(return, "real mode reaches 1 MiB");
+	if (variant->mode == MODE_LONG)
+		vm_load(self->vm, mmio64);
+	else
+		vm_load(self->vm, mmio32);
+	for (i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		ASSERT_EQ(vcpu_run(v), KVM_EXIT_MMIO);
+		EXPECT_EQ(v->run->mmio.is_write, want[i].write);
+		EXPECT_EQ(v->run->mmio.len, want[i].len);
+		EXPECT_EQ(v->run->mmio.phys_addr, GUEST_MMIO + want[i].addr);
+		data = 0;
+		if (want[i].write) {
+			memcpy(&data, v->run->mmio.data, want[i].len);
+			EXPECT_EQ(data, want[i].data);
+		} else {
+			memcpy(v->run->mmio.data, &want[i].data, want[i].len);
+		}
+	}
+	ASSERT_TRUE(vcpu_run_done(v));
+	EXPECT_EQ(vcpu_regs(v).rbx, 0xa0b0c0d0);
+	EXPECT_EQ(vcpu_regs(v).rcx, 0xee);
+}
+
+/* ---- MSRs, hypercalls, control registers in long mode ---- */
+
+FIXTURE(long64) { struct vm *vm; struct vcpu *v; };
+
+FIXTURE_SETUP(long64)
+{
+	self->vm = vm_new(4 << 20, 0);
+	self->v = vcpu_new(self->vm, 0);
+	vcpu_mode(self->v, MODE_LONG);
+	vm_catch(self->v);
+}
+
+FIXTURE_TEARDOWN(long64)
+{
+	vm_free(self->vm);
+}
+
+GUEST(msrs, 64, "mov $0x277, %ecx\n rdmsr\n mov %rax, %rsi\n mov %rdx, %rdi\n"
+		"mov $0xc0000082, %ecx\n mov $0x89abcdef, %eax\n mov $0xffff8000, %edx\n wrmsr\n xor %eax, %eax\n rdmsr\n" DONE);
+
+TEST_F(long64, msrs)
+{
+	struct kvm_regs r;
+
+	vm_load(self->vm, msrs);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	r = vcpu_regs(self->v);
+	EXPECT_EQ(r.rsi, 0x00070406);
+	EXPECT_EQ(r.rdi, 0x00070406);
+	EXPECT_EQ(r.rax, 0x89abcdef);
+	EXPECT_EQ(r.rdx, 0xffff8000);
+	EXPECT_EQ(vcpu_msr(self->v, 0xc0000082), 0xffff800089abcdef);
+}
+
+GUEST(unknown_msr, 64, "mov $0x12345, %ecx\n rdmsr\n" DONE);
+GUEST(bad_wrmsr, 64, "mov $0x277, %ecx\n mov $2, %eax\n xor %edx, %edx\n wrmsr\n" DONE);	/* no such memory type */
+GUEST(bad_cr4, 64, "mov $0x80000000, %eax\n mov %rax, %cr4\n" DONE);
+GUEST(bad_cr0, 64, "mov $0x80000000, %eax\n mov %rax, %cr0\n" DONE);			/* PG without PE */
+GUEST(bad_xsetbv, 64, "xor %ecx, %ecx\n xor %eax, %eax\n xor %edx, %edx\n mov %cr4, %rbx\n bts $18, %rbx\n"
+		      "mov %rbx, %cr4\n xsetbv\n" DONE);				/* x87 must be on */
+GUEST(ud2, 64, "ud2\n" DONE);
+GUEST(not_ours, 64, ".byte 0x0f, 0x01, 0xd8\n" DONE);					/* VMRUN */
+
+static const struct bad {
+	const char *name;
+	const unsigned char *code, *end;
+	unsigned int vector;
+} bad[] = {
+#define BAD(n, v) { #n, n, n##_end, v }
+	BAD(unknown_msr, 13), BAD(bad_wrmsr, 13), BAD(bad_cr4, 13), BAD(bad_cr0, 13), BAD(bad_xsetbv, 13),
+	BAD(ud2, 6), BAD(not_ours, 6),
+};
+
+TEST_F(long64, what_is_refused_faults)
+{
+	unsigned int i;
+
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct kvm_regs r = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK };
+
+		TH_LOG("%s", bad[i].name);
+		vm_load_bytes(self->vm, GUEST_CODE, bad[i].code, bad[i].end - bad[i].code);
+		vm_caught(self->vm)->vector = ~0ull;
+		vcpu_set_regs(self->v, &r);
+		ASSERT_TRUE(vcpu_run_done(self->v));
+		EXPECT_EQ(vm_caught(self->vm)->vector, bad[i].vector);
+		EXPECT_EQ(vm_caught(self->vm)->error, 0);
+	}
+}
+
+GUEST(hypercall, 64, "mov $9999, %eax\n vmcall\n mov %rax, %rbx\n mov $9999, %eax\n vmmcall\n" DONE);
+
+TEST_F(long64, hypercalls_of_both_vendors)
+{
+	vm_load(self->vm, hypercall);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ(vcpu_regs(self->v).rbx, -1000ull);
+	EXPECT_EQ(vcpu_regs(self->v).rax, -1000ull);
+}
+
+/* ---- skipping an instruction is executing it: prefixes, single step, shadows ---- */
+
+GUEST(prefixed, 64, ".byte 0x66, 0x48, 0x0f, 0xa2\n mov $0x10, %ecx\n .byte 0xf3, 0x0f, 0x32\n mov $3, %ebx\n" DONE);
+
+TEST_F(long64, prefixes_count)
+{
+	vm_load(self->vm, prefixed);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ(vcpu_regs(self->v).rbx, 3);
+}
+
+GUEST(stepped, 64, "pushf\n orq $0x100, (%rsp)\n popf\n cpuid\n nop\n" DONE);
+
+TEST_F(long64, tf_traps_after_a_skipped_instruction)
+{
+	vm_load(self->vm, stepped);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ(vm_caught(self->vm)->vector, 1);
+	EXPECT_EQ(vm_caught(self->vm)->rip, GUEST_CODE + GUEST_SIZE(stepped) - 3);	/* past CPUID */
+}
+
+GUEST(triple, 64, "ud2\n");
+
+TEST(triple_fault_is_a_shutdown)
+{
+	struct vm *vm = vm_quick(MODE_LONG, 0, triple, GUEST_SIZE(triple));
+
+	EXPECT_EQ(vcpu_run(&vm->cpu[0]), KVM_EXIT_SHUTDOWN);
+	vm_free(vm);
+}
+
+/* No memory at the reset vector: nothing can be emulated there. */
+TEST(no_memory_at_all)
+{
+	struct vm *vm = vm_new(0, VM_NO_MEMORY);
+	struct vcpu *v = vcpu_new(vm, 0);
+
+	EXPECT_EQ(ioctl(vm->fd, KVM_SET_NR_MMU_PAGES, 64), 0);	/* KVM has none without slots */
+	EXPECT_EQ(vcpu_run(v), KVM_EXIT_INTERNAL_ERROR);
+	vm_free(vm);
+}
+
 TEST_HARNESS_MAIN
