@@ -105,7 +105,7 @@ static void *take(struct area *a, size_t size, uint64_t *gpa)
 {
 	void *p = ram_ptr(a->ram, a->next, size);
 
-	if (!p || a->next + size > FIRMWARE_END)
+	if (!p || a->next + size > RESET_VECTOR)
 		die(STATUS_HOST, "no room for the ACPI tables");
 	*gpa = a->next;
 	a->next = ALIGN_UP(a->next + size, 16);

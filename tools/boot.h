@@ -28,6 +28,8 @@
 #define SETUP_MAGIC		0x53726448	/* "HdrS" */
 #define SETUP_PROTOCOL_64BIT	0x020c		/* the first version with xloadflags */
 
+#define ELF_MAX_PHDRS		64
+
 struct boot_file {
 	const char *path;
 	int fd;
@@ -39,11 +41,12 @@ struct kernel {
 	bool is_elf;
 	struct setup_header hdr;	/* bzImage */
 	Elf64_Ehdr ehdr;		/* ELF */
+	Elf64_Phdr phdr[ELF_MAX_PHDRS];
+	bool pvh;
 
 	/* set when it is loaded */
 	uint64_t entry;
 	uint64_t start, end;		/* memory that the initrd has to stay out of */
-	bool pvh;
 };
 
 struct boot_params_in {

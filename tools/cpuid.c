@@ -13,11 +13,13 @@
 #define MAX_ENTRIES	256
 
 /* Leaf numbers and bits: SDM vol. 2A "CPUID", APM vol. 3 appendix E. */
+#define LEAF1_ECX_VMX		(1u << 5)
 #define LEAF1_ECX_TSC_DEADLINE	(1u << 24)
 #define LEAF1_ECX_X2APIC	(1u << 21)
 #define LEAF1_ECX_HYPERVISOR	(1u << 31)
 #define LEAF1_EDX_HTT		(1u << 28)
 #define AMD1_ECX_CMP_LEGACY	(1u << 1)
+#define AMD1_ECX_SVM		(1u << 2)
 #define PV_MSI_EXT_DEST_ID	(1u << 15)
 
 #define LEVEL_TYPE_SMT		1
@@ -49,6 +51,7 @@ static void patch_features(struct kvm_cpuid_entry2 *e, unsigned int id, unsigned
 {
 	e->ebx = (e->ebx & 0xffff) | id << 24 | (cpus < 255 ? cpus : 255) << 16;
 	e->ecx |= LEAF1_ECX_HYPERVISOR | LEAF1_ECX_X2APIC;
+	e->ecx &= ~LEAF1_ECX_VMX;	/* a guest is a guest, on hosts that nest as well */
 	if (deadline)
 		e->ecx |= LEAF1_ECX_TSC_DEADLINE;
 	if (cpus > 1)
@@ -123,6 +126,7 @@ static void patch(struct cpuid_table *t, unsigned int id, unsigned int cpus, boo
 				e->eax |= PV_MSI_EXT_DEST_ID;
 			break;
 		case 0x80000001:
+			e->ecx &= ~AMD1_ECX_SVM;
 			if (amd && cpus > 1)
 				e->ecx |= AMD1_ECX_CMP_LEGACY;
 			break;

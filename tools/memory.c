@@ -2,6 +2,7 @@
 /*
  * Guest memory: one anonymous mapping, shown to the guest in one or two slots.
  */
+#include <cpuid.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -21,8 +22,16 @@ static void add_slot(struct vm *vm, uint32_t slot, uint64_t gpa, void *host, uin
 	};
 
 	if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region) < 0)
-		die(STATUS_HOST, "cannot give the guest %llu MiB at 0x%llx: %s",
+		die(STATUS_USAGE, "--memory: cannot give the guest %llu MiB at 0x%llx: %s",
 		    (unsigned long long)(size / MIB), (unsigned long long)gpa, strerror(errno));
+}
+
+/* CPUID leaf 0x80000008: how many bits of a physical address the CPU has. */
+static unsigned int address_bits(void)
+{
+	unsigned int eax, ebx, ecx, edx;
+
+	return __get_cpuid(0x80000008, &eax, &ebx, &ecx, &edx) ? eax & 0xff : 36;
 }
 
 void ram_create(struct vm *vm, uint64_t size)
@@ -30,6 +39,9 @@ void ram_create(struct vm *vm, uint64_t size)
 	struct guest_ram *ram = &vm->ram;
 	uint8_t *p;
 
+	if (size > (1ull << address_bits()) - (RAM_HIGH_BASE - RAM_LOW_MAX))
+		die(STATUS_USAGE, "--memory: %llu MiB are more than this CPU can address",
+		    (unsigned long long)(size / MIB));
 	/*
 	 * Nothing is touched here: pages come when the guest first uses them.
 	 * The mapping starts on a huge page so that addresses inside the guest

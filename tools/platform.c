@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <string.h>
+
 #include "platform.h"
 
 /* ACPI 6.4, 4.8.3.7 "Sleep Control and Status Registers". */
@@ -49,8 +51,27 @@ static void keyboard_write(void *dev, uint64_t offset, unsigned int len, uint64_
 
 static const struct bus_ops keyboard_ops = { keyboard_read, keyboard_write };
 
+/*
+ * What a PC does when it is switched on is all that a jump to its first
+ * instruction can ask for. Linux takes that way on a machine that is
+ * hardware-reduced and has no EFI, where it believes no other to be left.
+ */
+static void put_reset_vector(const struct guest_ram *ram)
+{
+	static const uint8_t code[] = {
+		0xba, PORT_RESET & 0xff, PORT_RESET >> 8,	/* mov $PORT_RESET, %dx */
+		0xb0, RESET_VALUE,				/* mov $RESET_VALUE, %al */
+		0xee,						/* out %al, (%dx) */
+		0xf4,						/* 1: hlt */
+		0xeb, 0xfd,					/* jmp 1b */
+	};
+
+	memcpy(ram_ptr(ram, RESET_VECTOR, sizeof(code)), code, sizeof(code));
+}
+
 void platform_setup(struct vm *vm)
 {
+	put_reset_vector(&vm->ram);
 	bus_add(&vm->ports, PORT_SLEEP_CONTROL, 3, &acpi_ops, vm);
 	bus_add(&vm->ports, PORT_KEYBOARD_DATA, 5, &keyboard_ops, vm);
 }

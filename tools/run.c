@@ -241,6 +241,7 @@ int cmd_run(int argc, char **argv)
 	struct kernel kernel = { 0 };
 	int opt;
 
+	argv[0] = "wafer run";		/* getopt's messages begin with it */
 	while ((opt = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
 		if (opt == OPT_HELP || opt == 'h') {
 			usage();

@@ -37,6 +37,7 @@
 /* Inside the first MiB. Firmware tables lie where old kernels search for them too. */
 #define EBDA_START		0x9f000ull
 #define FIRMWARE_START		0xe0000ull
+#define RESET_VECTOR		0xffff0ull	/* f000:fff0 */
 #define FIRMWARE_END		0x100000ull
 
 #define VM_MAX_CPUS		288
