@@ -90,4 +90,21 @@ static inline void wafer_vm_flags_set(struct vm_area_struct *vma, unsigned long 
 #include <trace/events/ipi.h>
 #endif
 
+/* Processor Trace has to stay off in VMX operation on CPUs without VMX_MISC[14]; 7.x offers no way to say so. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+#include <asm/perf_event.h>
+#define wafer_pt_forbid(forbid) intel_pt_handle_vmx(forbid)
+#else
+#define wafer_pt_forbid(forbid) do { } while (0)
+#endif
+
+/* Does the administrator do without protection from L1TF? 7.x shows no more than the switch for everything. */
+#include <linux/cpu.h>
+#include <asm/processor.h>
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+#define wafer_l1tf_off() (cpu_mitigations_off() || l1tf_mitigation == L1TF_MITIGATION_OFF)
+#else
+#define wafer_l1tf_off() cpu_mitigations_off()
+#endif
+
 #endif
