@@ -289,6 +289,8 @@ u64 wafer_guest_xcr0(struct wafer_vcpu *vcpu);			/* components the guest may ena
 u32 wafer_pv_features(struct wafer_vcpu *vcpu);			/* CPUID 0x40000001 EAX of the guest */
 
 /* ---- MSRs (vcpu/msr.c) ---- */
+void wafer_msr_setup(void);						/* once, at module load */
+u64 wafer_misc_enable(struct wafer_vcpu *vcpu);
 #define WAFER_MSR_OK	0
 #define WAFER_MSR_GP	1	/* #GP, or the host's ioctl stops here */
 #define WAFER_MSR_SLOW	2	/* not in the window: guest memory or a lock is needed */

@@ -37,6 +37,7 @@ static long create_vm(void *obj, void *data, unsigned long type)
 	vm = wafer_vm_create();
 	if (IS_ERR(vm))
 		return PTR_ERR(vm);
+	vm->platform_info_read = true;
 	r = wafer_vm_open(vm);
 	if (r < 0)
 		wafer_vm_put(vm);
@@ -182,14 +183,18 @@ static int __init wafer_init(void)
 {
 	int r;
 
-	r = wafer_kick_init();
+	r = wafer_vcpu_cache_init();
 	if (r)
 		return r;
+	r = wafer_kick_init();
+	if (r)
+		goto no_kicks;
 	r = wafer_hardware_init();
 	if (r)
 		goto no_hardware;
 	wafer_fpu_setup();
 	wafer_cpuid_setup();
+	wafer_msr_setup();
 	r = misc_register(&device);
 	if (r)
 		goto no_device;
@@ -201,6 +206,8 @@ no_device:
 	wafer_hardware_exit();
 no_hardware:
 	wafer_kick_exit();
+no_kicks:
+	wafer_vcpu_cache_exit();
 	return r;
 }
 
@@ -211,6 +218,7 @@ static void __exit wafer_exit(void)
 	wafer_mmu_drain();
 	wafer_hardware_exit();
 	wafer_kick_exit();
+	wafer_vcpu_cache_exit();
 }
 
 module_init(wafer_init);

@@ -59,7 +59,7 @@ static long reset_dirty_rings(void *obj, void *data, unsigned long arg)
 {
 	struct wafer_vm *vm = obj;
 
-	return vm->mmu.ring_size ? wafer_ring_reset(&vm->mmu) : -EINVAL;
+	return vm->mmu.ring_entries ? wafer_ring_reset(&vm->mmu) : -EINVAL;
 }
 
 /* There is no shadow paging whose pages could be limited. */
@@ -189,7 +189,7 @@ static long set_tsc_khz(void *obj, void *data, unsigned long khz)
 		return -EINVAL;
 	if (khz != (u32)khz || (!wafer_caps.has_tsc_scaling && khz && khz != tsc_khz))
 		return wafer_refuse(&vm->refusal, -EINVAL, "TSC frequency, kHz", khz, "is the host's, without TSC scaling");
-	vm->tsc_khz = khz ?: tsc_khz;
+	vm->default_tsc_khz = khz;
 	return 0;
 }
 
@@ -197,7 +197,7 @@ static long get_tsc_khz(void *obj, void *data, unsigned long arg)
 {
 	struct wafer_vm *vm = obj;
 
-	return vm->tsc_khz;
+	return vm->default_tsc_khz ?: tsc_khz;
 }
 
 DOOR_DATA(get_irqchip, struct wafer_vm, struct kvm_irqchip)
