@@ -6,6 +6,9 @@
 #ifndef WAFER_INSN_H
 #define WAFER_INSN_H
 
+#include <linux/kernel.h>
+#include <linux/minmax.h>
+
 #include "emulate.h"
 
 /* Maps, as in the high byte of wafer_insn.opcode. */
