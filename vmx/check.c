@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * When the CPU has refused an entry: find out what it did not like, so that the VMM is told a name instead of a number.
+ * When the CPU has refused an entry: find out what it did not like, so that the VMM is told a name
+ * instead of a number.
  *
- * The core checks what can be set from outside before the entry (wafer_check_state()). What is checked here is looked
- * at only after a refusal and reads the VMCS itself: the checks of §27.3.1 that remain.
+ * The core checks what can be set from outside before the entry (wafer_check_state()). What is
+ * checked here is looked at only after a refusal and reads the VMCS itself: the checks of §27.3.1
+ * that remain.
  */
 #include <uapi/asm/debugreg.h>
 #include <asm/processor-flags.h>
@@ -21,7 +23,8 @@ static bool bad_cr0(void)
 {
 	u64 cr0 = vmread(GUEST_CR0);
 
-	return cr0 >> 32 || (cr0 & X86_CR0_PG && !(cr0 & X86_CR0_PE)) || (cr0 & vmx_conf.cr0_fixed0) != vmx_conf.cr0_fixed0;
+	return cr0 >> 32 || (cr0 & X86_CR0_PG && !(cr0 & X86_CR0_PE)) ||
+	       (cr0 & vmx_conf.cr0_fixed0) != vmx_conf.cr0_fixed0;
 }
 
 static bool bad_cr4(void)
@@ -76,7 +79,9 @@ static bool bad_bases(void)
 	       !canonical(vmread(GUEST_SYSENTER_ESP)) || !canonical(vmread(GUEST_SYSENTER_EIP));
 }
 
-/* §27.3.1.2: busy TSS, present, not unusable; CS present code (or a data segment in real mode) with sane granularity. */
+/*
+ * §27.3.1.2: a busy TSS, present, not unusable.
+ */
 static bool bad_tr(void)
 {
 	u32 attr = vmread(GUEST_TR_AR_BYTES), type = attr & WAFER_SEG_TYPE;
@@ -87,7 +92,8 @@ static bool bad_tr(void)
 
 static bool bad_granularity(u32 attr, u32 limit)
 {
-	return ((limit & 0xfff) != 0xfff && attr & WAFER_SEG_G) || (limit >> 20 && !(attr & WAFER_SEG_G));
+	return ((limit & 0xfff) != 0xfff && attr & WAFER_SEG_G) ||
+	       (limit >> 20 && !(attr & WAFER_SEG_G));
 }
 
 static bool bad_segments(void)
@@ -126,7 +132,8 @@ static bool bad_event(void)
 	case INTR_TYPE_EXT_INTR:
 		return block & SHADOWS || !(vmread(GUEST_RFLAGS) & X86_EFLAGS_IF);
 	case INTR_TYPE_NMI_INTR:
-		return block & (SHADOWS | GUEST_INTR_STATE_NMI) || (info & INTR_INFO_VECTOR_MASK) != 2;
+		return block & (SHADOWS | GUEST_INTR_STATE_NMI) ||
+		       (info & INTR_INFO_VECTOR_MASK) != 2;
 	case INTR_TYPE_HARD_EXCEPTION:
 		return (info & INTR_INFO_VECTOR_MASK) > 31;
 	}
@@ -191,7 +198,8 @@ void vmx_refused(struct wafer_vcpu *vcpu, struct wafer_exit *exit, u64 reason)
 {
 	exit->kind = WAFER_EXIT_BAD_STATE;
 	exit->len = 0;
-	exit->reason = exit->bad.hw_reason = reason;
+	exit->reason = reason;
+	exit->bad.hw_reason = reason;
 	if (reason == (VMX_EXIT_REASONS_FAILED_VMENTRY | EXIT_REASON_MCE_DURING_VMENTRY))
 		exit->kind = WAFER_EXIT_MCE;
 	else if (reason & VMX_EXIT_REASONS_FAILED_VMENTRY)

@@ -9,9 +9,10 @@
 
 #include "vmx.h"
 
-#define ALWAYS_INTERCEPTED (BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC) | BIT(X86_TRAP_UD))
+#define ALWAYS_INTERCEPTED \
+	(BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC) | BIT(X86_TRAP_UD))
 
-#define PLE_GAP_CYCLES		128	/* PAUSEs further apart than this are not one loop */
+#define PLE_GAP_CYCLES		128	/* PAUSEs further apart are not one loop */
 #define PLE_WINDOW_CYCLES	4096	/* how long a loop may spin */
 
 static void free_pages_of(struct wafer_hw *hw)
@@ -49,7 +50,8 @@ int vmx_vcpu_create(struct wafer_vcpu *vcpu)
 	hw->vcpu = vcpu;
 	hw->id = atomic64_inc_return(&last_id);
 	hw->vpid = vmx_vpid_alloc();
-	hw->cpu = hw->last_cpu = -1;
+	hw->cpu = -1;
+	hw->last_cpu = -1;
 	INIT_LIST_HEAD(&hw->link);
 	vmx_msr_init(hw);
 	vcpu->hw = hw;
@@ -78,7 +80,10 @@ static void init_host(void)
 	vmwrite(HOST_RIP, (unsigned long)wafer_vmx_exit);
 }
 
-/* A new VMCS, current on this CPU: everything that the intercepts, the state groups and the host do not write later. */
+/*
+ * A new VMCS, current on this CPU: everything that the intercepts, the state groups and the host do
+ * not write later.
+ */
 void vmx_init_vmcs(struct wafer_hw *hw)
 {
 	hw->ready = true;
@@ -87,7 +92,7 @@ void vmx_init_vmcs(struct wafer_hw *hw)
 	vmwrite(PIN_BASED_VM_EXEC_CONTROL, vmx_conf.pin);
 	vmwrite(VM_EXIT_CONTROLS, hw->exit_ctl);
 	vmwrite(VM_ENTRY_CONTROLS, hw->entry_ctl);
-	vmwrite(PAGE_FAULT_ERROR_CODE_MASK, 0);		/* with bit 14 of the bitmap clear: no #PF exits */
+	vmwrite(PAGE_FAULT_ERROR_CODE_MASK, 0); /* bit 14 is clear: no #PF exits */
 	vmwrite(PAGE_FAULT_ERROR_CODE_MATCH, 0);
 	vmwrite(CR3_TARGET_COUNT, 0);
 	vmwrite(VM_EXIT_MSR_STORE_COUNT, 0);
@@ -129,10 +134,13 @@ void vmx_init_vmcs(struct wafer_hw *hw)
 	init_host();
 	vmx_set_root(hw->vcpu, hw->vcpu->fault.mmu->root);
 	vmx_own_cr4(hw->vcpu, 0);
-	vmx_intercept(hw->vcpu, hw->vcpu->intercepts | WAFER_ICPT_HLT | WAFER_ICPT_MWAIT | WAFER_ICPT_DR);
+	vmx_intercept(hw->vcpu, WAFER_ICPT_HLT | WAFER_ICPT_MWAIT | WAFER_ICPT_DR);
 }
 
-/* Secondary controls that make an instruction work (or, with RDRAND and RDSEED, exit) by the guest's CPUID. */
+/*
+ * Secondary controls that make an instruction work (or, with RDRAND and RDSEED, exit) by the
+ * guest's CPUID.
+ */
 static const struct {
 	u32 control;
 	u16 feature, or_feature;
@@ -151,7 +159,8 @@ static u32 secondary_for(struct wafer_vcpu *vcpu, u32 bits)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(by_cpuid); i++) {
-		bool has = wafer_guest_has(vcpu, by_cpuid[i].feature) || wafer_guest_has(vcpu, by_cpuid[i].or_feature);
+		bool has = wafer_guest_has(vcpu, by_cpuid[i].feature) ||
+			   wafer_guest_has(vcpu, by_cpuid[i].or_feature);
 
 		val &= ~by_cpuid[i].control;
 		if (has != by_cpuid[i].inverted)
@@ -164,7 +173,9 @@ static u32 secondary_for(struct wafer_vcpu *vcpu, u32 bits)
 	return val;
 }
 
-/* CR4 bits that the guest may change by itself, if its CPUID has the feature. MCE and VMXE never. */
+/*
+ * CR4 bits that the guest may change by itself, if its CPUID has the feature. MCE and VMXE never.
+ */
 static const struct {
 	u32 cr4;
 	u16 feature;

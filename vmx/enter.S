@@ -43,8 +43,8 @@ verw_selector:
  * @flags:	(%edx) bit 0: VMRESUME, else VMLAUNCH; bit 1: store the guest's SPEC_CTRL
  * @spec:	(%rcx) SPEC_CTRL: the guest's, the host's
  *
- * No RET and no indirect branch may run between the exit and the last of the mitigations: they would be predicted
- * by what the guest has taught the CPU.
+ * No RET and no indirect branch may run between the exit and the last of the mitigations: they
+ * would be predicted by what the guest has taught the CPU.
  *
  * Return: 0: the guest has run, or its state was refused with an exit; 1: VMfail; 2: #UD.
  */
@@ -99,7 +99,8 @@ SYM_FUNC_START(wafer_vmx_run)
 	mov GPR(15)(%rax), %r15
 	mov GPR(0)(%rax), %rax
 	/* MDS and its kin: VERW empties the CPU's buffers. It changes ZF alone. */
-	ALTERNATIVE_2 "jmp .Lverw_done", "", X86_FEATURE_CLEAR_CPU_BUF, "", X86_FEATURE_CLEAR_CPU_BUF_VM
+	ALTERNATIVE_2 "jmp .Lverw_done", "", X86_FEATURE_CLEAR_CPU_BUF, \
+		      "", X86_FEATURE_CLEAR_CPU_BUF_VM
 	verw verw_selector(%rip)
 .Lverw_done:
 	UNWIND_HINT_SAVE
@@ -135,7 +136,7 @@ SYM_INNER_LABEL_ALIGN(wafer_vmx_exit, SYM_L_GLOBAL)
 	pop GPR(0)(%rax)
 	xor %ebx, %ebx
 
-	/* No value of the guest's stays in a register for speculation to use, those restored below included. */
+	/* No value of the guest's stays in a register for speculation to use. */
 .Lclear:
 	xor %eax, %eax
 	xor %ecx, %ecx
@@ -152,7 +153,8 @@ SYM_INNER_LABEL_ALIGN(wafer_vmx_exit, SYM_L_GLOBAL)
 	xor %r14d, %r14d
 	xor %r15d, %r15d
 
-	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, X86_FEATURE_RSB_VMEXIT_LITE
+	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, \
+			   X86_FEATURE_RSB_VMEXIT_LITE
 #ifdef BHB_ON_VMEXIT
 	ALTERNATIVE "", "call wafer_clear_bhb", BHB_ON_VMEXIT
 #endif
@@ -169,7 +171,7 @@ SYM_INNER_LABEL_ALIGN(wafer_vmx_exit, SYM_L_GLOBAL)
 	mov %edx, 4(%rsi)
 .Lspec_known:
 	mov 8(%rsi), %rax
-	/* Legacy IBRS protects only from what was learnt before the last write: then write even the same value. */
+	/* Legacy IBRS protects from what was learnt before its last write: write it in any case. */
 	ALTERNATIVE "", "jmp .Lspec_write", X86_FEATURE_KERNEL_IBRS
 	cmp (%rsi), %rax
 	je .Lspec_fence
@@ -198,9 +200,9 @@ SYM_FUNC_END(wafer_vmx_run)
 
 #ifdef BHB_ON_VMEXIT
 /*
- * Overwrites the branch history with branches of ours: five nested calls of five taken jumps each, the length that
- * Intel gives for all CPUs that need it in software ("Branch History Injection and Intra-mode Branch Target
- * Injection"). Clobbers %eax, %ecx, flags.
+ * Overwrites the branch history with branches of ours: five nested calls of five taken jumps each,
+ * the length that Intel gives for the CPUs that need it in software ("Branch History Injection and
+ * Intra-mode Branch Target Injection"). Clobbers %eax, %ecx, flags.
  */
 SYM_FUNC_START_LOCAL(wafer_clear_bhb)
 	mov $5, %ecx

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* From the exit reason (App. C) to struct wafer_exit. Only those fields are read that the kind of exit needs. */
+/*
+ * From the exit reason (App. C) to struct wafer_exit. Only those fields are read that the kind of
+ * exit needs.
+ */
 #include <asm/apic.h>
 #include <asm/cpufeature.h>
 #include <uapi/asm/debugreg.h>
@@ -12,8 +15,9 @@
 #define QUAL_GATE		3	/* source of a task switch */
 
 /*
- * The NMI that made the guest exit: the host's handler runs as if it had come now. NMIs stay blocked until an IRET. Under
- * FRED INT 2 is no way to the handler: there the NMI is sent again, and IRET lets it in.
+ * The NMI that made the guest exit: the host's handler runs as if it had come now. NMIs stay
+ * blocked until an IRET. Under FRED INT 2 is no way to the handler: there the NMI is sent again,
+ * and IRET lets it in.
  */
 void vmx_host_nmi(void)
 {
@@ -37,7 +41,9 @@ static void exit_exception(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 		vmx_host_nmi();
 		return;
 	}
-	*ev = (struct wafer_event){ .kind = (info & INTR_INFO_INTR_TYPE_MASK) >> 8, .vector = info };
+	*ev = (struct wafer_event){
+		.kind = (info & INTR_INFO_INTR_TYPE_MASK) >> 8, .vector = info,
+	};
 	if (ev->vector == X86_TRAP_MC) {
 		exit->kind = WAFER_EXIT_MCE;
 		return;
@@ -46,13 +52,16 @@ static void exit_exception(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 		ev->has_error = true;
 		ev->error = vmread(VM_EXIT_INTR_ERROR_CODE);
 	}
-	if (ev->kind != WAFER_EV_EXCEPTION)
-		ev->insn_len = exit->len = vmread(VM_EXIT_INSTRUCTION_LEN);
+	if (ev->kind != WAFER_EV_EXCEPTION) {
+		exit->len = vmread(VM_EXIT_INSTRUCTION_LEN);
+		ev->insn_len = exit->len;
+	}
 	if (ev->vector == X86_TRAP_DB) {
 		exit->info = vmread(EXIT_QUALIFICATION);
 		ev->has_payload = true;
 		ev->payload = exit->info & (DR_TRAP_BITS | BIT(11) | BIT(13) | DR_STEP | BIT(16));
-		vmx_fix_pending_debug();	/* #DB took BS with it, though the shadow may still be there */
+		/* #DB took BS with it, though the shadow may still be there. */
+		vmx_fix_pending_debug();
 	}
 	if (vcpu->reinject.kind == WAFER_EV_NONE && ev->vector != X86_TRAP_DF)
 		vmx_restore_nmi_blocking(info);
@@ -117,13 +126,10 @@ static void exit_ept_violation(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 		access |= WAFER_FAULT_FETCH;
 	if (qual & EPT_VIOLATION_RWX_MASK)
 		access |= WAFER_FAULT_PRESENT;
-	exit->fault.has_gva = qual & EPT_VIOLATION_GVA_IS_VALID;
-	if (exit->fault.has_gva) {
-		exit->fault.gva = vmread(GUEST_LINEAR_ADDRESS);
-		if (!(qual & EPT_VIOLATION_GVA_TRANSLATED))
-			access |= WAFER_FAULT_GUEST_PT;
-	}
+	if (qual & EPT_VIOLATION_GVA_IS_VALID && !(qual & EPT_VIOLATION_GVA_TRANSLATED))
+		access |= WAFER_FAULT_GUEST_PT;
 	exit->fault.access = access;
+	exit->fault.has_gva = false;	/* nobody asks for it */
 	exit->fault.nr_bytes = 0;
 	exit->fault.gpa = vmread(GUEST_PHYSICAL_ADDRESS);
 	if (vcpu->reinject.kind == WAFER_EV_NONE)
@@ -139,8 +145,8 @@ static void exit_ept_misconfig(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 }
 
 /*
- * Table 28-2. A switch through a task gate is part of the delivery of an event, which it consumes; only for software
- * events does RIP go past an instruction.
+ * Table 28-2. A switch through a task gate is part of the delivery of an event, which it consumes;
+ * only for software events does RIP go past an instruction.
  */
 static void exit_task(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 {
@@ -178,7 +184,8 @@ static void exit_unknown(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 }
 
 /* The qualifications are numbered like our causes. */
-static_assert(WAFER_TASK_CALL == 0 && WAFER_TASK_IRET == 1 && WAFER_TASK_JMP == 2 && WAFER_TASK_GATE == QUAL_GATE);
+static_assert(WAFER_TASK_CALL == 0 && WAFER_TASK_IRET == 1 && WAFER_TASK_JMP == 2 &&
+	      WAFER_TASK_GATE == QUAL_GATE);
 
 #define KNOWN		BIT(0)
 #define LEN		BIT(1)	/* caused by an instruction: its length is of use */

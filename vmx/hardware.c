@@ -25,8 +25,9 @@ void vmx_insn_failed(const char *what, u32 nr)
 }
 
 /*
- * The controls: @need must be there, @want is used where it is there, @reason is logged when something of @need is
- * missing. All that is in neither stays off, unless the CPU has it always on (App. A.2).
+ * The controls: @need must be there, @want is used where it is there, @reason is logged when
+ * something of @need is missing. All that is in neither stays off, unless the CPU has it always on
+ * (App. A.2).
  */
 static const struct {
 	u32 msr;
@@ -38,16 +39,19 @@ static const struct {
 	  PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING | PIN_BASED_VIRTUAL_NMIS, 0,
 	  &vmx_conf.pin, "virtual NMIs" },
 	{ MSR_IA32_VMX_TRUE_PROCBASED_CTLS,
-	  CPU_BASED_HLT_EXITING | CPU_BASED_MWAIT_EXITING | CPU_BASED_MONITOR_EXITING | CPU_BASED_RDPMC_EXITING |
-	  CPU_BASED_UNCOND_IO_EXITING | CPU_BASED_MOV_DR_EXITING | CPU_BASED_USE_MSR_BITMAPS |
-	  CPU_BASED_USE_TSC_OFFSETTING | CPU_BASED_CR8_LOAD_EXITING | CPU_BASED_CR8_STORE_EXITING |
+	  CPU_BASED_HLT_EXITING | CPU_BASED_MWAIT_EXITING | CPU_BASED_MONITOR_EXITING |
+	  CPU_BASED_RDPMC_EXITING | CPU_BASED_UNCOND_IO_EXITING | CPU_BASED_MOV_DR_EXITING |
+	  CPU_BASED_USE_MSR_BITMAPS | CPU_BASED_USE_TSC_OFFSETTING |
+	  CPU_BASED_CR8_LOAD_EXITING | CPU_BASED_CR8_STORE_EXITING |
 	  CPU_BASED_ACTIVATE_SECONDARY_CONTROLS, 0,
 	  &vmx_conf.primary, "MSR bitmaps and secondary controls" },
 	{ MSR_IA32_VMX_PROCBASED_CTLS2, SECONDARY_EXEC_ENABLE_EPT, 0,
 	  &vmx_conf.secondary, "EPT (nested paging)" },
-	{ MSR_IA32_VMX_PROCBASED_CTLS2, SECONDARY_EXEC_ENABLE_EPT | SECONDARY_EXEC_UNRESTRICTED_GUEST,
-	  SECONDARY_EXEC_WBINVD_EXITING | SECONDARY_EXEC_ENABLE_VPID | SECONDARY_EXEC_RDRAND_EXITING |
-	  SECONDARY_EXEC_RDSEED_EXITING | SECONDARY_EXEC_ENCLS_EXITING | SECONDARY_EXEC_TSC_SCALING,
+	{ MSR_IA32_VMX_PROCBASED_CTLS2,
+	  SECONDARY_EXEC_ENABLE_EPT | SECONDARY_EXEC_UNRESTRICTED_GUEST,
+	  SECONDARY_EXEC_WBINVD_EXITING | SECONDARY_EXEC_ENABLE_VPID |
+	  SECONDARY_EXEC_RDRAND_EXITING | SECONDARY_EXEC_RDSEED_EXITING |
+	  SECONDARY_EXEC_ENCLS_EXITING | SECONDARY_EXEC_TSC_SCALING,
 	  &vmx_conf.secondary, "unrestricted guest (Westmere or newer)" },
 	{ MSR_IA32_VMX_TRUE_EXIT_CTLS,
 	  VM_EXIT_HOST_ADDR_SPACE_SIZE | VM_EXIT_SAVE_DEBUG_CONTROLS | VM_EXIT_LOAD_IA32_PAT |
@@ -82,11 +86,15 @@ static const char *find_controls(void)
 			return controls[i].reason;
 		*controls[i].result = controls[i].need | (controls[i].want & can) | always;
 	}
-	/* Without it nobody would tell the entry control that the guest has switched to long mode (App. A.6). */
+	/*
+	 * Without it nobody would tell the entry control that the guest has switched to long mode
+	 * (App. A.6).
+	 */
 	if (!(misc & VMX_MISC_SAVE_EFER_LMA))
 		return "EFER.LMA saved at exits";
 	vmx_conf.secondary_can = vmx_rdmsr(MSR_IA32_VMX_PROCBASED_CTLS2) >> 32;
-	vmx_conf.tpr_shadow = vmx_rdmsr(MSR_IA32_VMX_TRUE_PROCBASED_CTLS) >> 32 & CPU_BASED_TPR_SHADOW;
+	vmx_conf.tpr_shadow = vmx_rdmsr(MSR_IA32_VMX_TRUE_PROCBASED_CTLS) >> 32 &
+			      CPU_BASED_TPR_SHADOW;
 	vmx_conf.perf_ctrl = boot_cpu_has(X86_FEATURE_ARCH_PERFMON) &&
 			     vmx_conf.exit & VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL &&
 			     vmx_conf.entry & VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL;
@@ -109,22 +117,26 @@ static const char *find_ept(struct wafer_caps *caps)
 		return "EPT with 4 levels";
 	if (!(cap & VMX_EPTP_WB_BIT))
 		return "EPT structures in write-back memory";
-	if (!(cap & VMX_EPT_INVEPT_BIT) || !(cap & (VMX_EPT_EXTENT_CONTEXT_BIT | VMX_EPT_EXTENT_GLOBAL_BIT)))
+	if (!(cap & VMX_EPT_INVEPT_BIT) ||
+	    !(cap & (VMX_EPT_EXTENT_CONTEXT_BIT | VMX_EPT_EXTENT_GLOBAL_BIT)))
 		return "INVEPT";
-	vmx_conf.invept_type = cap & VMX_EPT_EXTENT_CONTEXT_BIT ? VMX_EPT_EXTENT_CONTEXT : VMX_EPT_EXTENT_GLOBAL;
+	vmx_conf.invept_type = cap & VMX_EPT_EXTENT_CONTEXT_BIT ? VMX_EPT_EXTENT_CONTEXT :
+								  VMX_EPT_EXTENT_GLOBAL;
 	if (vmx_conf.secondary & SECONDARY_EXEC_ENABLE_VPID && vpid & VMX_VPID_INVVPID_BIT) {
 		if (vpid & VMX_VPID_EXTENT_SINGLE_CONTEXT_BIT)
 			vmx_conf.invvpid_type = VMX_VPID_EXTENT_SINGLE_CONTEXT;
 		else if (vpid & VMX_VPID_EXTENT_GLOBAL_CONTEXT_BIT)
 			vmx_conf.invvpid_type = VMX_VPID_EXTENT_ALL_CONTEXT;
 	}
-	vmx_conf.secondary &= ~SECONDARY_EXEC_ENABLE_VPID;	/* set for each vCPU that gets one */
+	/* Set for each vCPU that gets one. */
+	vmx_conf.secondary &= ~SECONDARY_EXEC_ENABLE_VPID;
 	caps->levels = cap & VMX_EPT_PAGE_WALK_5_BIT && boot_cpu_data.x86_phys_bits > 48 ? 5 : 4;
 	caps->max_level = !(cap & VMX_EPT_2MB_PAGE_BIT) ? 1 : cap & VMX_EPT_1GB_PAGE_BIT ? 3 : 2;
 	caps->has_ad = cap & VMX_EPT_AD_BIT;
 	caps->has_pml = caps->has_ad && vmx_conf.secondary_can & SECONDARY_EXEC_ENABLE_PML;
 	vmx_conf.secondary |= caps->has_pml ? SECONDARY_EXEC_ENABLE_PML : 0;
-	vmx_conf.ept_bits = VMX_EPTP_MT_WB | (caps->levels - 1) << 3 | (caps->has_ad ? VMX_EPTP_AD_ENABLE_BIT : 0);
+	vmx_conf.ept_bits = VMX_EPTP_MT_WB | (caps->levels - 1) << 3 |
+			    (caps->has_ad ? VMX_EPTP_AD_ENABLE_BIT : 0);
 	return NULL;
 }
 
@@ -132,7 +144,8 @@ static void describe(struct wafer_caps *caps)
 {
 	u32 can = vmx_conf.secondary_can, pin = vmx_rdmsr(MSR_IA32_VMX_TRUE_PINBASED_CTLS) >> 32;
 
-	snprintf(caps->features, sizeof(caps->features), "EPT %u levels%s%s%s%s%s%s%s%s%s%s%s", caps->levels,
+	snprintf(caps->features, sizeof(caps->features),
+		 "EPT %u levels%s%s%s%s%s%s%s%s%s%s%s", caps->levels,
 		 caps->max_level > 1 ? ", 2M" : "", caps->max_level > 2 ? ", 1G" : "",
 		 caps->has_ad ? ", A/D" : "", caps->has_pml ? ", PML" : "",
 		 vmx_conf.invvpid_type ? ", VPID" : "", vmx_conf.tpr_shadow ? ", TPR shadow" : "",
@@ -185,15 +198,16 @@ int vmx_detect(struct wafer_caps *caps)
 	const char *missing;
 	int r;
 
-	if (boot_cpu_data.x86_vendor != X86_VENDOR_INTEL && boot_cpu_data.x86_vendor != X86_VENDOR_CENTAUR &&
+	if (boot_cpu_data.x86_vendor != X86_VENDOR_INTEL &&
+	    boot_cpu_data.x86_vendor != X86_VENDOR_CENTAUR &&
 	    boot_cpu_data.x86_vendor != X86_VENDOR_ZHAOXIN)
 		return -ENODEV;
 	if (!(cpuid_ecx(1) & BIT(5))) {
-		pr_err("this CPU has no VT-x, or the hypervisor below does not offer it (nested virtualisation)\n");
+		pr_err("no VT-x: not in this CPU, or not offered by the hypervisor below\n");
 		return -EOPNOTSUPP;
 	}
 	if (!boot_cpu_has(X86_FEATURE_VMX) || !firmware_allows()) {
-		pr_err("VT-x is switched off by the firmware: enable it in the BIOS or UEFI setup\n");
+		pr_err("VT-x is switched off by the firmware: enable it in its setup\n");
 		return -EOPNOTSUPP;
 	}
 	missing = find_controls();
@@ -228,9 +242,10 @@ void vmx_teardown(void)
 }
 
 /*
- * VMX operation on this CPU. Where the kernel lets a module set CR4.VMXE for good (WAFER_VMX_PERSISTENT) it lasts from
- * cpu_on() to cpu_off(). Elsewhere the kernel's shadow of CR4 does not know of the bit, and any write of CR4 from
- * that shadow would clear it and fault: there VMX operation lasts for one window, in which nobody else writes CR4.
+ * VMX operation on this CPU. Where the kernel lets a module set CR4.VMXE for good
+ * (WAFER_VMX_PERSISTENT) it lasts from cpu_on() to cpu_off(). Elsewhere the kernel's shadow of CR4
+ * does not know of the bit, and any write of CR4 from that shadow would clear it and fault: there
+ * VMX operation lasts for one window, in which nobody else writes CR4.
  */
 static inline void set_cr4(unsigned long val)
 {
@@ -255,8 +270,9 @@ int vmx_on(struct vmx_cpu *c)
 }
 
 /*
- * For one window. If the in-tree module has switched VMX on since cpu_on(), which it cannot know of us, its VMX operation
- * is used and its current VMCS put back at the end. Without success every VMX instruction of the window raises #UD.
+ * For one window. If the in-tree module has switched VMX on since cpu_on(), which it cannot know of
+ * us, its VMX operation is used and its current VMCS put back at the end. Without success every VMX
+ * instruction of the window raises #UD.
  */
 void vmx_on_for_window(struct vmx_cpu *c)
 {
@@ -275,7 +291,10 @@ void vmx_off_after_window(struct vmx_cpu *c)
 		insn_vmptrld(c->lender);
 }
 
-/* Any context, NMI and panic included. VMXOFF outside VMX operation raises #UD, which is harmless here. */
+/*
+ * Any context, NMI and panic included. VMXOFF outside VMX operation raises #UD, which is harmless
+ * here.
+ */
 void vmx_off(struct vmx_cpu *c)
 {
 	if (!c->on)
@@ -298,7 +317,10 @@ int vmx_cpu_on(void)
 	if (!firmware_allows())
 		return -EOPNOTSUPP;
 	if (vmx_conf.pt_conflict) {
-		/* On such CPUs VMXON stops a trace, and starting one in VMX operation faults (§33.5). */
+		/*
+		 * On such CPUs VMXON stops a trace, and starting one in VMX operation faults
+		 * (§33.5).
+		 */
 		if (vmx_rdmsr(MSR_IA32_RTIT_CTL) & RTIT_CTL_TRACEEN)
 			return -EBUSY;
 		wafer_pt_forbid(true);
@@ -316,8 +338,8 @@ int vmx_cpu_on(void)
 }
 
 /*
- * The VMCS leaves this CPU. The list is changed with interrupts off on its own CPU; an NMI that panics and walks it
- * finds each entry's ->next valid.
+ * The VMCS leaves this CPU. The list is changed with interrupts off on its own CPU; an NMI that
+ * panics and walks it finds each entry's ->next valid.
  */
 void vmx_unbind(struct wafer_hw *hw)
 {
@@ -329,7 +351,7 @@ void vmx_unbind(struct wafer_hw *hw)
 	if (c->current_hw == hw)
 		c->current_hw = NULL;
 	list_del_init(&hw->link);
-	hw->launched = false;
+	hw->run_flags &= ~VMX_RUN_LAUNCHED;
 	hw->cpu = -1;
 	WRITE_ONCE(hw->vcpu->hw_cpu, -1);
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* MSRs: which the guest reaches directly, and those that are the guest's until the thread returns to user space. */
+/*
+ * MSRs: which the guest reaches directly, and those that are the guest's until the thread returns
+ * to user space.
+ */
 #include <linux/irqflags.h>
 #include <linux/percpu.h>
 #include <linux/user-return-notifier.h>
@@ -11,8 +14,8 @@
 #define MSR_W	BIT(1)
 
 /*
- * MSRs that may be direct: the CPU switches them at entries and exits, or swap_in()/swap_out() do, or writing them is
- * a command. All others exit, whatever is asked for. @open: from the start.
+ * MSRs that may be direct: the CPU switches them at entries and exits, or swap_in()/swap_out() do,
+ * or writing them is a command. All others exit, whatever is asked for. @open: from the start.
  */
 static const struct {
 	u32 msr;
@@ -30,7 +33,10 @@ static const struct {
 	{ MSR_IA32_FLUSH_CMD,	MSR_W,		0 },
 };
 
-/* Four bitmaps of 1 KiB: reads of MSRs from 0 and from 0xc0000000, then writes (§25.6.9). A set bit exits. */
+/*
+ * Four bitmaps of 1 KiB: reads of MSRs from 0 and from 0xc0000000, then writes (§25.6.9). A set bit
+ * exits.
+ */
 static void set_bitmap(struct wafer_hw *hw, u32 msr, u8 open)
 {
 	unsigned long *map = hw->msr_bitmap;
@@ -50,36 +56,41 @@ void vmx_msr_init(struct wafer_hw *hw)
 }
 
 /*
- * SPEC_CTRL becomes direct with the first value that is not 0: until then most guests never touch it, and reading it
- * back at each exit is dear. The CPU itself refuses bits that it does not have.
+ * SPEC_CTRL becomes direct with the first value that is not 0: until then most guests never touch
+ * it, and reading it back at each exit is dear. The CPU itself refuses bits that it does not have.
  */
 void vmx_open_spec_ctrl(struct wafer_vcpu *vcpu)
 {
 	struct wafer_hw *hw = vcpu->hw;
 
 	hw->spec.guest = vcpu->arch.spec_ctrl;
-	hw->save_spec |= hw->spec_open && vcpu->arch.spec_ctrl;
-	set_bitmap(hw, MSR_IA32_SPEC_CTRL, hw->save_spec ? MSR_R | MSR_W : 0);
+	if (!hw->spec_open)
+		hw->run_flags &= ~VMX_RUN_SAVE_SPEC;
+	else if (vcpu->arch.spec_ctrl)
+		hw->run_flags |= VMX_RUN_SAVE_SPEC;
+	set_bitmap(hw, MSR_IA32_SPEC_CTRL, hw->run_flags & VMX_RUN_SAVE_SPEC ? MSR_R | MSR_W : 0);
 }
 
 void vmx_intercept_msr(struct wafer_vcpu *vcpu, u32 msr, bool read, bool write)
 {
+	u8 open = (read ? 0 : MSR_R) | (write ? 0 : MSR_W);
 	int i;
 
 	if (msr == MSR_IA32_SPEC_CTRL) {
-		vcpu->hw->spec_open = !read && !write && boot_cpu_has(X86_FEATURE_MSR_SPEC_CTRL);
-		vcpu->hw->save_spec &= vcpu->hw->spec_open;
+		vcpu->hw->spec_open = open == (MSR_R | MSR_W) &&
+				      boot_cpu_has(X86_FEATURE_MSR_SPEC_CTRL);
 		vmx_open_spec_ctrl(vcpu);
 		return;
 	}
 	for (i = 0; i < ARRAY_SIZE(direct); i++)
 		if (direct[i].msr == msr)
-			set_bitmap(vcpu->hw, msr, direct[i].may & ((read ? 0 : MSR_R) | (write ? 0 : MSR_W)));
+			set_bitmap(vcpu->hw, msr, direct[i].may & open);
 }
 
 /*
- * User-return MSRs. The kernel itself does not depend on them, only user space does (SYSCALL, RDTSCP, RDPID): the host's
- * values come back when some thread of this CPU returns there. Touched with interrupts off.
+ * User-return MSRs. The kernel itself does not depend on them, only user space does (SYSCALL,
+ * RDTSCP, RDPID): the host's values come back when some thread of this CPU returns there. Touched
+ * with interrupts off.
  */
 static const u32 user_return_msr[VMX_NR_UR] = {
 	[VMX_UR_STAR]	= MSR_STAR,
@@ -145,7 +156,8 @@ static void prepare(struct user_return *u)
 		u->notifier.on_user_return = on_user_return;
 		for (i = 0; i < VMX_NR_UR; i++)
 			if (i != VMX_UR_TSC_AUX || has_tsc_aux())
-				u->now[i] = u->host[i] = vmx_rdmsr(user_return_msr[i]);
+				u->host[i] = vmx_rdmsr(user_return_msr[i]);
+		memcpy(u->now, u->host, sizeof(u->now));
 	}
 	if (!u->registered) {
 		u->registered = true;
@@ -153,7 +165,10 @@ static void prepare(struct user_return *u)
 	}
 }
 
-/* SYSCALL's MSRs matter only where the guest has switched SYSCALL on. In the window, vCPU swapped in or about to be. */
+/*
+ * SYSCALL's MSRs matter only where the guest has switched SYSCALL on. In the window, vCPU swapped
+ * in or about to be.
+ */
 void vmx_load_user_return(struct wafer_vcpu *vcpu)
 {
 	const struct wafer_arch *a = &vcpu->arch;

@@ -16,7 +16,7 @@ static void vmx_load(struct wafer_vcpu *vcpu)
 		vmx_on_for_window(c);
 	if (unlikely(hw->cpu != cpu)) {
 		if (!hw->ready)
-			insn_vmclear(__pa(hw->vmcs));	/* initialises what the CPU keeps in it (§25.11.3) */
+			insn_vmclear(__pa(hw->vmcs));	/* makes it one (§25.11.3) */
 		hw->cpu = cpu;
 		list_add(&hw->link, &c->active);
 		WRITE_ONCE(vcpu->hw_cpu, cpu);
@@ -54,8 +54,9 @@ static void vmx_detach(struct wafer_vcpu *vcpu)
 }
 
 /*
- * The virtual TPR, where there is one, lives in byte 0x80 of the virtual-APIC page. The entry refuses a threshold above
- * it (§27.2.1.1); the guest is at or below such a threshold already, and the core has seen to its interrupts.
+ * The virtual TPR, where there is one, lives in byte 0x80 of the virtual-APIC page. The entry
+ * refuses a threshold above it (§27.2.1.1); the guest is at or below such a threshold already, and
+ * the core has seen to its interrupts.
  */
 static void write_tpr(struct wafer_vcpu *vcpu, struct wafer_hw *hw)
 {
@@ -68,11 +69,13 @@ static void write_tpr(struct wafer_vcpu *vcpu, struct wafer_hw *hw)
 	}
 }
 
+/* Groups that a guest cannot change without an exit, or that were read back by now. */
+#define KEPT (WAFER_G_CR2 | WAFER_G_DR | WAFER_G_PAT | WAFER_G_SPEC)
+
 static void vmx_enter(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 {
 	struct wafer_arch *a = &vcpu->arch;
 	struct wafer_hw *hw = vcpu->hw;
-	u32 kept = WAFER_G_CR2 | WAFER_G_PAT | WAFER_G_SPEC;
 	unsigned int r;
 
 	if (unlikely(!hw->swapped))
@@ -88,27 +91,24 @@ static void vmx_enter(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	if (native_read_cr2() != a->cr2)
 		native_write_cr2(a->cr2);
 
-	r = wafer_vmx_run(a, &hw->host_rsp,
-			  (hw->launched ? VMX_RUN_LAUNCHED : 0) | (hw->save_spec ? VMX_RUN_SAVE_SPEC : 0), &hw->spec);
+	r = wafer_vmx_run(a, &hw->host_rsp, hw->run_flags, &hw->spec);
 
 	if (unlikely(r)) {
 		vmx_refused(vcpu, exit, r == 1 ? vmread(VM_INSTRUCTION_ERROR) : 0);
 		return;
 	}
 	a->cr2 = native_read_cr2();
-	if (hw->save_spec)
+	if (hw->run_flags & VMX_RUN_SAVE_SPEC)
 		a->spec_ctrl = hw->spec.guest;
 	if (hw->primary & CPU_BASED_TPR_SHADOW)
 		vcpu->cr8 = ((u8 *)hw->vapic)[0x80] >> 4;
-	if (hw->primary & CPU_BASED_MOV_DR_EXITING)
-		kept |= WAFER_G_DR;
-	a->avail &= kept;
+	a->avail &= KEPT;
 	exit->reason = vmread(VM_EXIT_REASON);
 	if (unlikely(exit->reason & VMX_EXIT_REASONS_FAILED_VMENTRY)) {
 		vmx_refused(vcpu, exit, exit->reason);
 		return;
 	}
-	hw->launched = true;
+	hw->run_flags |= VMX_RUN_LAUNCHED;
 	vmx_fill_exit(vcpu, exit);
 }
 

@@ -2,14 +2,16 @@
 /*
  * Guest state between struct wafer_arch and the VMCS, group by group.
  *
- * With an unrestricted guest the CPU runs every mode by itself, so that CR0.PE and PG, CR3, most of CR4 and the
- * descriptor caches change without an exit and are read when somebody asks.
+ * With an unrestricted guest the CPU runs every mode by itself, so that CR0.PE and PG, CR3, most of
+ * CR4 and the descriptor caches change without an exit and are read when somebody asks.
  */
 #include <uapi/asm/debugreg.h>
 #include <asm/processor-flags.h>
 #include <asm/processor.h>
 
 #include "vmx.h"
+
+#define SHADOWS (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
 
 static void read_segment(struct wafer_segment *seg, int n)
 {
@@ -27,7 +29,10 @@ static void write_segment(const struct wafer_segment *seg, int n)
 	vmwrite_at(GUEST_ES_BASE, n, seg->base);
 }
 
-/* CR0.NE is always set in VMX operation; CD and NW would switch the host's caches off. The guest sees its own. */
+/*
+ * CR0.NE is always set in VMX operation; CD and NW would switch the host's caches off. The guest
+ * sees its own.
+ */
 static void write_guest_cr0(struct wafer_hw *hw, u64 cr0)
 {
 	hw->cr0_shadow = cr0;
@@ -40,12 +45,16 @@ static u64 read_guest_cr0(struct wafer_hw *hw)
 	return (vmread(GUEST_CR0) & VMX_CR0_OWNED) | (hw->cr0_shadow & ~VMX_CR0_OWNED);
 }
 
-/* MCE is always as in the host: a machine check with MCE clear would stop the machine (§6.15, vector 18). */
+/*
+ * MCE is always as in the host: a machine check with MCE clear would stop the machine (§6.15,
+ * vector 18).
+ */
 static void write_guest_cr4(struct wafer_hw *hw, u64 cr4)
 {
 	hw->cr4_shadow = cr4;
 	vmwrite(CR4_READ_SHADOW, cr4);
-	vmwrite(GUEST_CR4, (cr4 & ~X86_CR4_MCE) | (native_read_cr4() & X86_CR4_MCE) | vmx_conf.cr4_fixed0);
+	cr4 &= ~X86_CR4_MCE;
+	vmwrite(GUEST_CR4, cr4 | (native_read_cr4() & X86_CR4_MCE) | vmx_conf.cr4_fixed0);
 }
 
 static u64 read_guest_cr4(struct wafer_hw *hw)
@@ -65,15 +74,15 @@ void vmx_own_cr4(struct wafer_vcpu *vcpu, u64 owned)
 }
 
 /*
- * Under the shadow of STI or MOV SS the entry wants pending-debug BS to be what TF says (§27.3.1.5). When the core ends the
- * shadow it has emulated an instruction and raises the trap itself.
+ * Under the shadow of STI or MOV SS the entry wants pending-debug BS to be what TF says
+ * (§27.3.1.5). When the core ends the shadow it has emulated an instruction and raises the trap
+ * itself.
  */
 void vmx_fix_pending_debug(void)
 {
 	u64 pending = vmread(GUEST_PENDING_DBG_EXCEPTIONS), want = pending & ~(u64)DR_STEP;
 
-	if (vmread(GUEST_INTERRUPTIBILITY_INFO) & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS) &&
-	    vmread(GUEST_RFLAGS) & X86_EFLAGS_TF)
+	if (vmread(GUEST_INTERRUPTIBILITY_INFO) & SHADOWS && vmread(GUEST_RFLAGS) & X86_EFLAGS_TF)
 		want |= DR_STEP;
 	if (want != pending)
 		vmwrite(GUEST_PENDING_DBG_EXCEPTIONS, want);
@@ -81,18 +90,17 @@ void vmx_fix_pending_debug(void)
 
 static void write_block(struct wafer_arch *a)
 {
-	const u32 shadow = GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS;
 	u32 old = vmread(GUEST_INTERRUPTIBILITY_INFO);
 
-	vmwrite(GUEST_INTERRUPTIBILITY_INFO, a->block & (shadow | GUEST_INTR_STATE_NMI));
-	if ((old | a->block) & shadow)
+	vmwrite(GUEST_INTERRUPTIBILITY_INFO, a->block & (SHADOWS | GUEST_INTR_STATE_NMI));
+	if ((old | a->block) & SHADOWS)
 		vmx_fix_pending_debug();
 }
 
 static void write_rflags(struct wafer_arch *a)
 {
 	vmwrite(GUEST_RFLAGS, a->rflags | X86_EFLAGS_FIXED);
-	if (vmread(GUEST_INTERRUPTIBILITY_INFO) & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS))
+	if (vmread(GUEST_INTERRUPTIBILITY_INFO) & SHADOWS)
 		vmx_fix_pending_debug();
 }
 
@@ -102,7 +110,8 @@ static void write_efer(struct wafer_vcpu *vcpu)
 	u64 efer = vcpu->arch.efer;
 
 	/* The CPU itself keeps this control's bit equal to LMA from then on (§28.2.1). */
-	vmwrite(VM_ENTRY_CONTROLS, hw->entry_ctl | (efer & WAFER_EFER_LMA ? VM_ENTRY_IA32E_MODE : 0));
+	vmwrite(VM_ENTRY_CONTROLS,
+		hw->entry_ctl | (efer & WAFER_EFER_LMA ? VM_ENTRY_IA32E_MODE : 0));
 	vmwrite(GUEST_IA32_EFER, efer);
 	if (hw->swapped)
 		vmx_load_user_return(vcpu);
@@ -141,14 +150,9 @@ static void read_rare(struct wafer_vcpu *vcpu, u32 mask)
 	}
 	if (mask & WAFER_G_SYSCALL && vcpu->hw->swapped)
 		a->kernel_gs_base = vmx_rdmsr(MSR_KERNEL_GS_BASE);
-	if (mask & WAFER_G_DR) {
-		a->dr7 = vmread(GUEST_DR7);
-		if (vcpu->dr_loaded)
-			asm volatile("mov %%db6, %0" : "=r" (a->dr6));
-	}
 }
 
-/* In the window. CR2, PAT and SPEC_CTRL are always available: enter() keeps them so. */
+/* In the window. CR2, DR, PAT and SPEC_CTRL are always available: enter() keeps them so. */
 void vmx_read_state(struct wafer_vcpu *vcpu, u32 mask)
 {
 	const u32 hot = WAFER_G_RIP | WAFER_G_RSP | WAFER_G_RFLAGS | WAFER_G_BLOCK;
@@ -203,11 +207,8 @@ static void write_rare(struct wafer_vcpu *vcpu, u32 mask)
 		vmx_wrmsr(MSR_KERNEL_GS_BASE, a->kernel_gs_base);
 		vmx_load_user_return(vcpu);
 	}
-	if (mask & WAFER_G_DR) {
-		vmwrite(GUEST_DR7, a->dr7);
-		if (vcpu->dr_loaded)
-			asm volatile("mov %0, %%db6" : : "r" (a->dr6));
-	}
+	if (mask & WAFER_G_DR)
+		vmwrite(GUEST_DR7, a->hw_dr7);
 	if (mask & WAFER_G_PAT)
 		vmwrite(GUEST_IA32_PAT, a->pat);
 	if (mask & WAFER_G_SPEC)

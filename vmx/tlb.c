@@ -2,8 +2,9 @@
 /*
  * VPIDs, invalidations and the page-modification log.
  *
- * The CPU tags translations with VPID and EPT root (§29.4). Both are used again by later vCPUs and VMs, and nothing is
- * invalidated when they are freed: a vCPU invalidates its own tags on every CPU that it comes to.
+ * The CPU tags translations with VPID and EPT root (§29.4). Both are used again by later vCPUs and
+ * VMs, and nothing is invalidated when they are freed: a vCPU invalidates its own tags on every CPU
+ * that it comes to.
  */
 #include <linux/bitmap.h>
 #include <linux/spinlock.h>
@@ -64,8 +65,9 @@ void vmx_flush(struct wafer_hw *hw)
 }
 
 /*
- * The log is filled from entry 511 downwards; the index is that of the next entry to be written, and wraps to 0xffff
- * when it is full (§29.3.6). The low 12 bits of an entry are to be ignored: some emulators leave them set.
+ * The log is filled from entry 511 downwards; the index is that of the next entry to be written,
+ * and wraps to 0xffff when it is full (§29.3.6). The low 12 bits of an entry are to be ignored:
+ * some emulators leave them set.
  */
 void vmx_drain_pml(struct wafer_vcpu *vcpu)
 {

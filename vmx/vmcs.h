@@ -2,8 +2,9 @@
 /*
  * The VMX instructions (SDM vol. 3 ch. 31) and access to VMCS fields.
  *
- * Every instruction here has an exception table entry: after an emergency VMXOFF (panic, kexec) they raise #UD. What
- * fails is counted and the fields read as 0; the next entry then reports WAFER_EXIT_BAD_STATE.
+ * Every instruction here has an exception table entry: after an emergency VMXOFF (panic, kexec)
+ * they raise #UD. What fails is counted and the fields read as 0; the next entry then reports
+ * WAFER_EXIT_BAD_STATE.
  */
 #ifndef WAFER_VMX_VMCS_H
 #define WAFER_VMX_VMCS_H
@@ -18,8 +19,9 @@ struct vmx_field {
 };
 
 /*
- * VMCS(GUEST_RIP): takes the name of a field and nothing else. A variable, a number or an expression in its place
- * does not compile: it cannot name a structure's member, or is not constant.
+ * VMCS(GUEST_RIP): takes the name of a field and nothing else. A variable, a number or an
+ * expression in its place does not compile: it cannot name a structure's member, or is not
+ * constant.
  */
 #define VMCS(name) ((struct vmx_field){					\
 	.nr = (name) + 0 * sizeof(struct { int name; }) +			\
@@ -28,6 +30,9 @@ struct vmx_field {
 
 /* A field of an array: segment registers and PDPTEs follow each other at a distance of 2. */
 #define VMCS_AT(name, n) ((struct vmx_field){ .nr = VMCS(name).nr + 2 * (n) })
+
+/* An instruction at label 1 that faults goes on at the C label "failed". */
+#define TO_FAILED _ASM_EXTABLE(1b, %l[failed])
 
 void vmx_insn_failed(const char *what, u32 nr);
 
@@ -50,7 +55,7 @@ static __always_inline void __vmwrite(struct vmx_field field, unsigned long val)
 {
 	asm goto("1: vmwrite %1, %0\n\t"
 		 "jbe %l[failed]\n\t"
-		 _ASM_EXTABLE(1b, %l[failed])
+		 TO_FAILED
 		 : : "r" ((unsigned long)field.nr), "r" (val) : "cc" : failed);
 	return;
 failed:
@@ -67,7 +72,7 @@ static inline int insn_vmxon(u64 pa)
 {
 	asm goto("1: vmxon %0\n\t"
 		 "jbe %l[failed]\n\t"
-		 _ASM_EXTABLE(1b, %l[failed])
+		 TO_FAILED
 		 : : "m" (pa) : "cc", "memory" : failed);
 	return 0;
 failed:
@@ -83,7 +88,7 @@ static inline void insn_vmptrld(u64 pa)
 {
 	asm goto("1: vmptrld %0\n\t"
 		 "jbe %l[failed]\n\t"
-		 _ASM_EXTABLE(1b, %l[failed])
+		 TO_FAILED
 		 : : "m" (pa) : "cc", "memory" : failed);
 	return;
 failed:
@@ -103,7 +108,7 @@ static inline void insn_vmclear(u64 pa)
 {
 	asm goto("1: vmclear %0\n\t"
 		 "jbe %l[failed]\n\t"
-		 _ASM_EXTABLE(1b, %l[failed])
+		 TO_FAILED
 		 : : "m" (pa) : "cc", "memory" : failed);
 	return;
 failed:
@@ -121,7 +126,7 @@ static inline void insn_invept(unsigned long type, u64 eptp)
 
 	asm goto("1: invept %0, %1\n\t"
 		 "jbe %l[failed]\n\t"
-		 _ASM_EXTABLE(1b, %l[failed])
+		 TO_FAILED
 		 : : "m" (desc), "r" (type) : "cc", "memory" : failed);
 	return;
 failed:
@@ -134,7 +139,7 @@ static inline void insn_invvpid(unsigned long type, u16 vpid)
 
 	asm goto("1: invvpid %0, %1\n\t"
 		 "jbe %l[failed]\n\t"
-		 _ASM_EXTABLE(1b, %l[failed])
+		 TO_FAILED
 		 : : "m" (desc), "r" (type) : "cc", "memory" : failed);
 	return;
 failed:

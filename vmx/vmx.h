@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the files of the VMX backend share. Section numbers in this folder are those of the SDM, volume 3. */
+/*
+ * What the files of the VMX backend share. Section numbers in this folder are those of the SDM,
+ * volume 3.
+ */
 #ifndef WAFER_VMX_H
 #define WAFER_VMX_H
 
@@ -20,7 +23,8 @@
  * @ept_bits: low bits of the EPTP: memory type, levels, accessed and dirty bits
  * @cr0_fixed0: CR0 bits that must be 1 in a guest, PE and PG left out (unrestricted guest)
  * @cr4_fixed0: CR4 bits that must be 1 in a guest
- * @invept_type, @invvpid_type: single context where there is one, else global; @invvpid_type 0: no VPIDs
+ * @invept_type, @invvpid_type: single context where there is one, else global; @invvpid_type
+ *	0: no VPIDs
  * @tpr_shadow, @perf_ctrl: optional controls that are used
  * @string_info: instruction information at INS and OUTS
  * @l1d_flush: L1D to be flushed before a guest may read it
@@ -37,12 +41,19 @@ struct vmx_conf {
 };
 extern struct vmx_conf vmx_conf;
 
-/* MSRs that only SYSCALL and RDTSCP of user space use: the host's come back when a thread returns to user space. */
+/*
+ * MSRs that only SYSCALL and RDTSCP of user space use: the host's come back when a thread returns
+ * to user space.
+ */
 enum { VMX_UR_STAR, VMX_UR_LSTAR, VMX_UR_FMASK, VMX_UR_TSC_AUX, VMX_NR_UR };
 
-/* What a guest sees as CR0 that is really in CR0; all other bits are the host's (mask) and shadowed. */
-#define VMX_CR0_OWNED (X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_WP | \
-		       X86_CR0_AM | X86_CR0_PG)
+/*
+ * What a guest sees as CR0 that is really in CR0; all other bits are the host's (mask) and
+ * shadowed.
+ */
+#define VMX_CR0_OWNED \
+	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_WP | \
+	 X86_CR0_AM | X86_CR0_PG)
 
 /* hw->flush */
 #define VMX_FLUSH_EPT	BIT(0)
@@ -59,15 +70,16 @@ enum { VMX_UR_STAR, VMX_UR_LSTAR, VMX_UR_FMASK, VMX_UR_TSC_AUX, VMX_NR_UR };
  * @link: in the list of the CPU where the VMCS is active
  * @id: [I] unique for ever: tells a CPU whether another vCPU ran since
  * @cpu: CPU where the VMCS is active (may have data in the CPU, §25.11.1), -1 none
- * @last_cpu: CPU of which the host fields hold the state, and whose TLB has been flushed for this vCPU
+ * @last_cpu: CPU of which the host fields hold the state, and whose TLB has been flushed for
+ *	this vCPU
  * @vpid: [I] 0 without
  * @flush: VMX_FLUSH_*, due before the next entry
  * @ready: the controls have been written
- * @launched: VMRESUME instead of VMLAUNCH
- * @swapped: the guest's MSRs are in the CPU, the host's state is saved in @host (from the first entry of a window
- *	until its end)
+ * @run_flags: VMX_RUN_*; LAUNCHED: VMRESUME instead of VMLAUNCH; SAVE_SPEC: the guest has direct
+ *	access to SPEC_CTRL, and it is read back at exits
+ * @swapped: the guest's MSRs are in the CPU, the host's state is saved in @host (from the
+ *	first entry of a window until its end)
  * @spec_open: direct access to SPEC_CTRL has been asked for
- * @save_spec: the guest has direct access to it: it is read back at exits
  * @primary, @secondary, @exceptions, @exit_ctl, @entry_ctl: as in the VMCS
  * @eptp: as in the VMCS
  * @cr0_shadow, @cr4_shadow: read shadows as in the VMCS
@@ -87,8 +99,8 @@ struct wafer_hw {
 	u64 id;
 	int cpu, last_cpu;
 	u16 vpid;
-	u8 flush;
-	bool ready, launched, swapped, spec_open, save_spec;
+	u8 flush, run_flags;
+	bool ready, swapped, spec_open;
 	u32 primary, secondary, exceptions, exit_ctl, entry_ctl;
 	u64 eptp;
 	u64 cr0_shadow, cr4_shadow, cr4_owned;
@@ -183,7 +195,7 @@ static inline void vmx_set_primary(struct wafer_hw *hw, u32 val)
 	vmwrite(CPU_BASED_VM_EXEC_CONTROL, val);
 }
 
-/* host.c */
+/* hoststate.c */
 void vmx_host_constants(struct wafer_hw *hw);
 void vmx_swap_in(struct wafer_vcpu *vcpu);
 void vmx_swap_out(struct wafer_vcpu *vcpu);
@@ -224,7 +236,8 @@ void vmx_host_nmi(void);
 void vmx_refused(struct wafer_vcpu *vcpu, struct wafer_exit *exit, u64 reason);
 
 /* enter.S */
-unsigned int wafer_vmx_run(struct wafer_arch *arch, unsigned long *host_rsp, unsigned int flags, void *spec);
+unsigned int wafer_vmx_run(struct wafer_arch *arch, unsigned long *host_rsp, unsigned int flags,
+			   void *spec);
 extern const char wafer_vmx_exit[];
 
 #endif

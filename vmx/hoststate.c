@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The window, and the host's state in it: what a VM exit loads from the VMCS, and what it spoils (§28.5) and has to be
- * put back at the end of the window.
+ * The window, and the host's state in it: what a VM exit loads from the VMCS, and what it spoils
+ * (§28.5) and has to be put back at the end of the window.
  */
 #include <linux/cpu.h>
 #include <linux/gfp.h>
@@ -22,7 +22,8 @@
 static void *l1d_pages;
 
 /*
- * L1TF: a guest can read what the L1 data cache holds. The policy is the host's as far as a module can see it.
+ * L1TF: a guest can read what the L1 data cache holds. The policy is the host's as far as a module
+ * can see it.
  */
 int vmx_l1d_create(void)
 {
@@ -30,7 +31,8 @@ int vmx_l1d_create(void)
 
 	if (boot_cpu_has(X86_FEATURE_ARCH_CAPABILITIES))
 		arch_cap = vmx_rdmsr(MSR_IA32_ARCH_CAPABILITIES);
-	if (!boot_cpu_has_bug(X86_BUG_L1TF) || arch_cap & ARCH_CAP_SKIP_VMENTRY_L1DFLUSH || wafer_l1tf_off())
+	if (!boot_cpu_has_bug(X86_BUG_L1TF) || arch_cap & ARCH_CAP_SKIP_VMENTRY_L1DFLUSH ||
+	    wafer_l1tf_off())
 		return 0;
 	vmx_conf.l1d_flush = true;
 	if (boot_cpu_has(X86_FEATURE_FLUSH_L1D))
@@ -66,9 +68,10 @@ static void l1d_fill(void)
 }
 
 /*
- * Between two windows of a thread the kernel handles its faults and interrupts; what they bring into the cache is
- * this VMM's own, or was touched by an interrupt handler, which the kernel notes. Other tasks and user space
- * have run if the thread was switched away or has returned to user space.
+ * Between two windows of a thread the kernel handles its faults and interrupts; what they bring
+ * into the cache is this VMM's own, or was touched by an interrupt handler, which the kernel notes.
+ * Other tasks and user space have run if the thread was switched away or has returned to user
+ * space.
  */
 static void l1d_flush(struct wafer_hw *hw, struct vmx_cpu *c)
 {
@@ -137,8 +140,9 @@ static void write_host_fields(struct wafer_hw *hw)
 }
 
 /*
- * Performance counters stop in the guest. Above all PEBS must: it would write its records through the guest's
- * tables. Where counters are not in use the controls stay off, which makes entries and exits cheaper.
+ * Performance counters stop in the guest. Above all PEBS must: it would write its records through
+ * the guest's tables. Where counters are not in use the controls stay off, which makes entries and
+ * exits cheaper.
  */
 static void stop_perf(struct wafer_hw *hw)
 {
@@ -149,7 +153,8 @@ static void stop_perf(struct wafer_hw *hw)
 			hw->exit_ctl ^= VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL;
 			hw->entry_ctl ^= VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL;
 			vmwrite(VM_EXIT_CONTROLS, hw->exit_ctl);
-			vmwrite(VM_ENTRY_CONTROLS, hw->entry_ctl | (vmread(VM_ENTRY_CONTROLS) & VM_ENTRY_IA32E_MODE));
+			vmwrite(VM_ENTRY_CONTROLS, vmread(VM_ENTRY_CONTROLS) ^
+						   VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL);
 		}
 		hw->host.perf = val;
 		vmwrite(HOST_IA32_PERF_GLOBAL_CTRL, val);
@@ -203,8 +208,9 @@ static void load_gdt_at(unsigned long address)
 }
 
 /*
- * The exit has set the limits of GDTR and IDTR to 0xffff and that of TR to 0x67, which cuts off the I/O bitmap. LTR
- * wants an available TSS and marks it busy, so it works on the writable alias of the GDT.
+ * The exit has set the limits of GDTR and IDTR to 0xffff and that of TR to 0x67, which cuts off the
+ * I/O bitmap. LTR wants an available TSS and marks it busy, so it works on the writable alias of
+ * the GDT.
  */
 static void restore_tables(void)
 {
@@ -253,7 +259,8 @@ void vmx_swap_out(struct wafer_vcpu *vcpu)
 	vcpu->arch.avail |= WAFER_G_SYSCALL;
 	restore_tables();
 	restore_selectors(hw);
-	vmx_wrmsr(MSR_KERNEL_GS_BASE, hw->host.kernel_gs_base);	/* after the load of GS, which changes it */
+	/* After the load of GS, which changes it. */
+	vmx_wrmsr(MSR_KERNEL_GS_BASE, hw->host.kernel_gs_base);
 	if (hw->host.debugctl)
 		vmx_wrmsr(MSR_IA32_DEBUGCTLMSR, hw->host.debugctl);
 	if (hw->host.pebs)
