@@ -44,19 +44,20 @@ static int move_step(struct wafer_emu *emu, struct string *s)
 	return ret ?: wafer_store(emu, &to, &val);
 }
 
+/* CPUs look at ES:DI first. */
 static int compare_step(struct wafer_emu *emu, struct string *s)
 {
 	struct wafer_span first, second;
 	union wafer_value a, b;
 	int ret;
 
-	ret = source_span(emu, s, &first);
+	ret = dest_span(emu, s, &second, WAFER_FAULT_READ);
 	if (!ret)
-		ret = dest_span(emu, s, &second, WAFER_FAULT_READ);
-	if (!ret)
-		ret = wafer_load(emu, &first, &a);
+		ret = source_span(emu, s, &first);
 	if (!ret)
 		ret = wafer_load(emu, &second, &b);
+	if (!ret)
+		ret = wafer_load(emu, &first, &a);
 	if (!ret)
 		wafer_alu(WAFER_ALU_CMP, s->size, a.q[0], b.q[0], &s->rflags);
 	return ret;
@@ -138,7 +139,7 @@ int wafer_emulate_string(struct wafer_emu *emu)
 		helped = emu->nr_log;
 		ret = string_step(emu, &s, op);
 		if (ret)
-			return ret;	/* a fault leaves the flags as they were, SDM vol. 2, REP */
+			return ret;
 		emu->nr_log = 0;
 		emu->next = 0;
 		if (!insn->rep)
@@ -149,10 +150,10 @@ int wafer_emulate_string(struct wafer_emu *emu)
 		emu->batch += helped ? STEP_USER : 1;
 		if (emu->batch >= BATCH_STEPS || emu->rflags & WAFER_FLAGS_TF) {
 			emu->batch = 0;
-			emu->rflags = s.rflags;
 			return WAFER_EMU_AGAIN;
 		}
 	}
+	/* Before the end, a fault or an interrupt leaves the flags as they were (SDM vol. 2, REP). */
 	emu->rflags = s.rflags;
 	return WAFER_EMU_DONE;
 }

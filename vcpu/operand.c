@@ -84,8 +84,8 @@ static bool segment_allows(const struct wafer_segment *seg, u32 offset, unsigned
 		return false;
 	if ((type & 0xc) == 4)			/* expand-down */
 		return offset > seg->limit && last <= (seg->attr & WAFER_SEG_DB ? 0xffffffff : 0xffff);
-	/* A flat segment wraps. SDM vol. 3 §5.3 leaves it to the implementation. */
-	return last <= seg->limit || seg->limit == 0xffffffff;
+	/* SDM vol. 3 §5.3 leaves the upper end to the implementation: those seen wrap in a flat segment only. */
+	return last <= seg->limit || (seg->limit == 0xffffffff && !seg->base);
 }
 
 static bool is_canonical(const struct wafer_emu *emu, u64 addr)
