@@ -85,6 +85,13 @@ static inline void wafer_vm_flags_set(struct vm_area_struct *vma, unsigned long 
 #define wafer_vm_flags_set(vma, flags) vm_flags_set(vma, flags)
 #endif
 
+/* cpuid() and its kin have moved to a header of their own. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
+#include <asm/cpuid/api.h>
+#else
+#include <asm/processor.h>
+#endif
+
 /* smp_send_reschedule() is a macro over a tracepoint from 6.4 on. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
 #include <trace/events/ipi.h>

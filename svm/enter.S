@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Into the guest and back: general registers, what VMRUN does not switch, speculation controls, and nothing else.
+ */
+#include <linux/linkage.h>
+#include <asm/alternative.h>
+#include <asm/asm.h>
+#include <asm/cpufeatures.h>
+#include <asm/msr-index.h>
+#include <asm/nospec-branch.h>
+#include <asm/segment.h>
+
+#include "offsets.h"
+
+/* Older kernels have one bit for both ways out: to user space and to a guest. */
+#ifndef X86_FEATURE_CLEAR_CPU_BUF_VM
+#define X86_FEATURE_CLEAR_CPU_BUF_VM X86_FEATURE_CLEAR_CPU_BUF
+#endif
+
+/* The options were renamed in 6.9. */
+#if defined(CONFIG_CPU_UNRET_ENTRY) || defined(CONFIG_CPU_SRSO) || \
+	defined(CONFIG_MITIGATION_UNRET_ENTRY) || defined(CONFIG_MITIGATION_SRSO)
+#define HAS_UNTRAIN_RET
+#endif
+
+	.section .rodata
+	.balign 8
+verw_selector:
+	.word __KERNEL_DS
+
+	.text
+
+/**
+ * wafer_svm_run() - enter the guest and come back at its next exit
+ * @vcpu:	(%rdi) arch.gpr[] are loaded and stored; RAX and RSP are in the VMCB
+ * @hw:		(%rsi) struct wafer_hw
+ *
+ * Called with interrupts off, and returns so. The global interrupt flag holds everything back, NMIs too, from CLGI to
+ * STGI (§15.17): in between FS, GS and TR are the guest's. While the guest runs GIF is set, and RFLAGS.IF as VMRUN
+ * finds it decides whether host interrupts make the guest exit (§15.21.1): so IF is set under the cover of GIF. This
+ * is done well before VMRUN, because the shadow of STI must not become the guest's.
+ *
+ * An exit brings RAX, RSP and RFLAGS back (§15.6). No RET and no indirect branch may run between the exit and the last
+ * of the mitigations: they would be predicted by what the guest has taught the CPU.
+ *
+ * SVM may have been switched off on this CPU by a crash or a reboot; then the first instruction, CLGI, gets #UD. From
+ * there on nobody can switch it off before STGI, and the other exception table entries are there for completeness.
+ */
+SYM_FUNC_START(wafer_svm_run)
+	push %rbp
+	push %rbx
+	push %r12
+	push %r13
+	push %r14
+	push %r15
+	push %rsi
+	push %rdi
+.Lclgi:
+	clgi
+	_ASM_EXTABLE(.Lclgi, .Lno_svm)
+	sti
+
+	mov SVM_HW_SPEC_GUEST(%rsi), %eax
+	cmp SVM_HW_SPEC_HOST(%rsi), %eax
+	je .Lspec_in_done
+	mov $MSR_IA32_SPEC_CTRL, %ecx
+	xor %edx, %edx
+.Lspec_in:
+	wrmsr
+	_ASM_EXTABLE(.Lspec_in, .Lspec_in_done)
+.Lspec_in_done:
+
+	mov SVM_HW_VMCB_PA(%rsi), %rax
+.Lload_guest:
+	vmload %rax
+	_ASM_EXTABLE(.Lload_guest, .Lno_guest)
+	mov SVM_GPR(1)(%rdi), %rcx
+	mov SVM_GPR(2)(%rdi), %rdx
+	mov SVM_GPR(3)(%rdi), %rbx
+	mov SVM_GPR(5)(%rdi), %rbp
+	mov SVM_GPR(6)(%rdi), %rsi
+	mov SVM_GPR(8)(%rdi), %r8
+	mov SVM_GPR(9)(%rdi), %r9
+	mov SVM_GPR(10)(%rdi), %r10
+	mov SVM_GPR(11)(%rdi), %r11
+	mov SVM_GPR(12)(%rdi), %r12
+	mov SVM_GPR(13)(%rdi), %r13
+	mov SVM_GPR(14)(%rdi), %r14
+	mov SVM_GPR(15)(%rdi), %r15
+	mov SVM_GPR(7)(%rdi), %rdi
+	/* TSA: VERW with a memory operand empties the CPU's buffers. */
+	ALTERNATIVE "jmp .Lverw_done", "", X86_FEATURE_CLEAR_CPU_BUF_VM
+	verw verw_selector(%rip)
+.Lverw_done:
+
+.Lvmrun:
+	vmrun %rax
+	_ASM_EXTABLE(.Lvmrun, .Lran)
+.Lran:
+	cli
+.Lsave_guest:
+	vmsave %rax
+	_ASM_EXTABLE(.Lsave_guest, .Lsaved)
+.Lsaved:
+	pop %rax		/* vcpu */
+	mov %rcx, SVM_GPR(1)(%rax)
+	mov %rdx, SVM_GPR(2)(%rax)
+	mov %rbx, SVM_GPR(3)(%rax)
+	mov %rbp, SVM_GPR(5)(%rax)
+	mov %rsi, SVM_GPR(6)(%rax)
+	mov %rdi, SVM_GPR(7)(%rax)
+	mov %r8, SVM_GPR(8)(%rax)
+	mov %r9, SVM_GPR(9)(%rax)
+	mov %r10, SVM_GPR(10)(%rax)
+	mov %r11, SVM_GPR(11)(%rax)
+	mov %r12, SVM_GPR(12)(%rax)
+	mov %r13, SVM_GPR(13)(%rax)
+	mov %r14, SVM_GPR(14)(%rax)
+	mov %r15, SVM_GPR(15)(%rax)
+.Lleave:
+	pop %rsi		/* hw */
+	mov SVM_HW_HOST_PA(%rsi), %rax
+.Lload_host:
+	vmload %rax		/* GS is the host's from here on, and with it everything per CPU */
+	_ASM_EXTABLE(.Lload_host, .Lhost)
+.Lhost:
+	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, X86_FEATURE_RSB_VMEXIT_LITE
+
+	mov $MSR_IA32_SPEC_CTRL, %ecx
+	cmpb $0, SVM_HW_SPEC_DIRECT(%rsi)
+	je .Lspec_known
+	rdmsr
+	mov %eax, SVM_HW_SPEC_GUEST(%rsi)
+.Lspec_known:
+	mov SVM_HW_SPEC_HOST(%rsi), %eax
+	cmp SVM_HW_SPEC_GUEST(%rsi), %eax
+	je .Lspec_out_done
+	xor %edx, %edx
+	wrmsr
+.Lspec_out_done:
+
+#ifdef HAS_UNTRAIN_RET
+	/* Retbleed and SRSO: returns must not be predicted by what the guest has trained. */
+	ALTERNATIVE_2 "", "call entry_untrain_ret", X86_FEATURE_UNRET, \
+		      "call srso_alias_untrain_ret", X86_FEATURE_SRSO_ALIAS
+#endif
+	ALTERNATIVE_2 "jmp .Libpb_done", "", X86_FEATURE_ENTRY_IBPB, "", X86_FEATURE_IBPB_ON_VMEXIT
+	mov $MSR_IA32_PRED_CMD, %ecx
+	mov $PRED_CMD_IBPB, %eax
+	xor %edx, %edx
+	wrmsr
+#ifdef X86_BUG_IBPB_NO_RET
+	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_BUG_IBPB_NO_RET
+#endif
+.Libpb_done:
+
+	/* No value of the guest's stays in a register for speculation to use; those not named are restored below. */
+	xor %eax, %eax
+	xor %ecx, %ecx
+	xor %edx, %edx
+	xor %edi, %edi
+	xor %r8d, %r8d
+	xor %r9d, %r9d
+	xor %r10d, %r10d
+	xor %r11d, %r11d
+.Lstgi:
+	stgi			/* an NMI, SMI or INIT that ended the guest's run is taken here */
+	_ASM_EXTABLE(.Lstgi, .Lreturn)
+.Lreturn:
+	pop %r15
+	pop %r14
+	pop %r13
+	pop %r12
+	pop %rbx
+	pop %rbp
+	RET
+
+.Lno_guest:
+	cli
+	pop %rdi
+	jmp .Lleave
+
+.Lno_svm:
+	pop %rdi
+	pop %rsi
+	jmp .Lreturn
+SYM_FUNC_END(wafer_svm_run)
