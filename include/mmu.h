@@ -116,10 +116,11 @@ struct wafer_invalidation {
  * @retiring: under zap_lock: a slot that has left @slots and is still mapped
  * @zap_seq: under zap_lock: counts zaps, each before zap_lock is let go
  * @flushed_seq: [a] all zaps up to this one have been flushed
+ * @quiet: @flush is not called any more; @flushes: [a] calls of it in progress
  * @by_id: under slots_lock: slots by id
  * @arm: [I] once a vCPU exists: bits to clear in an entry so that the next write to its page is noticed
  * @manual_protect: under slots_lock: KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 flags
- * @ring_entries: [I] once a vCPU exists: size of each dirty ring; 0: bitmaps
+ * @ring_size: [I] once a vCPU exists: bytes of each dirty ring; 0: bitmaps
  * @freed: the owner's callback
  */
 struct wafer_mmu {
@@ -139,11 +140,13 @@ struct wafer_mmu {
 	unsigned int nr_invalid, nr_crowded;
 	struct wafer_slot *retiring;
 	u64 zap_seq, flushed_seq;
+	atomic_t flushes;
+	bool quiet;
 	struct xarray by_id;
 	u8 max_level;
 	u64 arm;
 	u32 manual_protect;
-	u32 ring_entries;
+	u32 ring_size;
 	void (*freed)(struct wafer_mmu *mmu);
 };
 
@@ -158,13 +161,16 @@ enum wafer_fault_result {
 extern const struct wafer_pt_format wafer_ept_format, wafer_npt_format;
 
 /**
- * wafer_mmu_init() - make an empty table, register the notifier on current->mm. May sleep only in allocation
- * wafer_mmu_release() - unregister (mmu_notifier_put; never waits); the VM is freed from the notifier's
- *	free callback through @freed, or at once if registration never happened
+ * wafer_mmu_init() - make an empty table, register the notifier on current->mm. May sleep only in allocation.
+ *	Nothing is left behind when it fails
+ * wafer_mmu_quiesce() - the VM ends: unmap all and call @flush no more. No vCPU runs; to be called before they are freed
+ * wafer_mmu_release() - after wafer_mmu_ctx_release() of all vCPUs: unregister (mmu_notifier_put; never waits); the VM is
+ *	freed from the notifier's free callback through @freed, which must not sleep
  * wafer_mmu_drain() - at module exit: wait for outstanding free callbacks
  */
 int wafer_mmu_init(struct wafer_mmu *mmu, const struct wafer_pt_format *format, u8 levels, u8 max_level,
 		   void (*flush)(struct wafer_mmu *mmu));
+void wafer_mmu_quiesce(struct wafer_mmu *mmu);
 void wafer_mmu_release(struct wafer_mmu *mmu, void (*freed)(struct wafer_mmu *mmu));
 void wafer_mmu_drain(void);
 
@@ -207,9 +213,7 @@ int wafer_mmu_set_manual_protect(struct wafer_mmu *mmu, u64 flags);
 
 /* Dirty rings (mmu/ring.c). Enabled before the first vCPU. */
 int wafer_ring_enable(struct wafer_mmu *mmu, u32 bytes);
-int wafer_ring_create(struct wafer_fault_ctx *ctx);
-void wafer_ring_free(struct wafer_fault_ctx *ctx);
-struct page *wafer_ring_page(struct wafer_fault_ctx *ctx, unsigned long offset);	/* for mmap; NULL past its end */
+struct page *wafer_ring_page(struct wafer_fault_ctx *ctx, unsigned long offset);	/* in pages; for mmap; NULL past its end */
 bool wafer_ring_soft_full(struct wafer_fault_ctx *ctx);
 int wafer_ring_reset(struct wafer_mmu *mmu);		/* KVM_RESET_DIRTY_RINGS: entries recycled */
 

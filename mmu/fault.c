@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Nested page faults: in the window when the host has the page, else with interrupts on. */
+#include <linux/irqflags.h>
+#include <linux/kernel.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
+
+#include "mmu/internal.h"
+
+#define SLOW_TRIES	4
+
+/* Besides enum wafer_fault_result: another page is mapped there, which the host has replaced without a word. */
+#define FAULT_STALE	3
+
+/* One fault on its way through the section. */
+struct fault {
+	struct wafer_fault_ctx *ctx;
+	struct wafer_mmu *mmu;
+	const struct wafer_slot *slot;
+	gfn_t gfn;
+	hva_t hva;
+	u32 access;
+	struct wafer_host_page host;
+};
+
+/*
+ * Is the page to be writable? One that is not logged is whenever the host's is. In a logged slot: if writes are told by
+ * dirty bits, which start clear; otherwise only for the write that is logged now.
+ */
+static bool may_write(const struct fault *f)
+{
+	if (!f->host.writable || (f->slot->flags & KVM_MEM_READONLY))
+		return false;
+	if (!wafer_slot_logged(f->slot) || (f->access & WAFER_FAULT_WRITE))
+		return true;
+	return !(f->mmu->arm & f->mmu->format->write);
+}
+
+/* As large as the host's mapping, the slot and the log allow. */
+static u8 map_level(const struct fault *f)
+{
+	const struct wafer_slot *slot = f->slot;
+	u8 level = min3(f->host.level, slot->max_level, f->mmu->max_level);
+
+	if (wafer_slot_logged(slot) || ((f->access & WAFER_FAULT_FETCH) && f->mmu->pt->nx_huge))
+		return 1;
+	for (; level > 1; level--) {
+		u64 span = wafer_pt_span(level);
+		gfn_t base = f->gfn & ~(span - 1);
+
+		if (base >= slot->gfn && base + span <= wafer_slot_end(slot))
+			break;
+	}
+	return level;
+}
+
+static u64 leaf_bits(const struct wafer_pt *pt, const struct wafer_host_page *host, bool write)
+{
+	return host->bits | pt->f->read | pt->f->exec | (write ? pt->f->write : 0);
+}
+
+/* What the host maps @i pages from the faulting one, in the same table or huge page. */
+static bool neighbour(const struct fault *f, long i, struct wafer_host_page *host)
+{
+	if (f->host.level == 1)
+		return wafer_host_entry(f->mmu->pt, READ_ONCE(f->host.pte[i]), 1, f->hva + i * PAGE_SIZE, false, host);
+	*host = f->host;
+	host->pfn += i;
+	return true;
+}
+
+/*
+ * Neighbours that the host has mapped too. They come without accessed and dirty bits, and in a logged slot without the
+ * right to write: nothing is reported that nobody did. @ep and f->host.pte are entries in tables of the same shape;
+ * the block ends where either table does.
+ */
+static void fault_around(const struct fault *f, u64 *ep)
+{
+	long in_host = (f->hva >> PAGE_SHIFT) & (WAFER_PT_ENTRIES - 1);
+	long before = min_t(long, f->gfn & (WAFER_FAULT_AROUND - 1), in_host);
+	long after = min_t(long, WAFER_FAULT_AROUND - 1 - (f->gfn & (WAFER_FAULT_AROUND - 1)),
+			   WAFER_PT_ENTRIES - 1 - in_host);
+	bool write = !(f->slot->flags & (KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES));
+	const struct wafer_pt *pt = f->mmu->pt;
+	long i;
+
+	before = min_t(u64, before, f->gfn - f->slot->gfn);
+	after = min_t(u64, after, wafer_slot_end(f->slot) - 1 - f->gfn);
+	if (wafer_range_closed(f->mmu, f->hva - before * PAGE_SIZE, f->hva + (after + 1) * PAGE_SIZE))
+		return;
+	for (i = -before; i <= after; i++) {
+		struct wafer_host_page host;
+
+		if (READ_ONCE(ep[i]) || !neighbour(f, i, &host))
+			continue;
+		cmpxchg(&ep[i], 0, host.pfn << PAGE_SHIFT | leaf_bits(pt, &host, write && host.writable));
+	}
+}
+
+static int install(struct fault *f)
+{
+	struct wafer_mmu *mmu = f->mmu;
+	const struct wafer_pt *pt = mmu->pt;
+	bool write = may_write(f), written = f->access & WAFER_FAULT_WRITE;
+	struct wafer_pt_leaf leaf = {
+		.gfn = f->gfn, .pfn = f->host.pfn, .level = map_level(f),
+		.bits = leaf_bits(pt, &f->host, write),
+	};
+	hva_t size = wafer_pt_span(leaf.level) << PAGE_SHIFT;
+	u64 *ep;
+
+	if (wafer_range_closed(mmu, f->hva & ~(size - 1), (f->hva | (size - 1)) + 1))
+		return WAFER_FAULT_SLOW;
+	leaf.need = pt->f->read | (written ? pt->f->write : 0) | (f->access & WAFER_FAULT_FETCH ? pt->f->exec : 0);
+	/* Spares the CPU the update. Where it keeps the log itself, it must find the dirty bit clear. */
+	if (pt->has_ad)
+		leaf.bits |= pt->f->accessed | (written && !mmu->ring_size ? pt->f->dirty : 0);
+	switch (wafer_pt_map(pt, &leaf, &f->ctx->pages, &ep)) {
+	case -ENOMEM:
+		return WAFER_FAULT_SLOW;
+	case -EEXIST:
+		return FAULT_STALE;
+	}
+	if (written && wafer_slot_logged(f->slot) && wafer_ring_by_fault(mmu))
+		wafer_ring_push(mmu, f->ctx, f->slot, f->gfn);
+	if (ep)
+		fault_around(f, ep);
+	return WAFER_FAULT_FIXED;
+}
+
+/* The section itself: interrupts off, see section.h. */
+static int fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access, bool any_key)
+{
+	struct fault f = { .ctx = ctx, .mmu = ctx->mmu, .gfn = gpa >> PAGE_SHIFT, .access = access };
+	bool write = access & WAFER_FAULT_WRITE;
+
+	f.slot = wafer_slots_find(rcu_dereference_sched(f.mmu->slots), f.gfn, &ctx->last_slot);
+	if (!f.slot || (write && (f.slot->flags & KVM_MEM_READONLY)))
+		return WAFER_FAULT_MMIO;
+	f.hva = wafer_slot_hva(f.slot, f.gfn);
+	if (!wafer_host_walk(f.mmu->pt, f.mmu->mm, f.hva, any_key, &f.host) || (write && !f.host.writable))
+		return WAFER_FAULT_SLOW;
+	return install(&f);
+}
+
+int wafer_mmu_fault_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access)
+{
+	int r;
+
+	wafer_section_enter(ctx);
+	r = fault(ctx, gpa, access, false);
+	wafer_section_leave(ctx);
+	ctx->stat_faults++;
+	ctx->stat_fast += r == WAFER_FAULT_FIXED;
+	ctx->stat_mmio += r == WAFER_FAULT_MMIO;
+	return r == FAULT_STALE ? WAFER_FAULT_SLOW : r;
+}
+
+/* A device driver has replaced a page of its VM_PFNMAP area and no notifier said so: follow. */
+static void zap_stale(struct wafer_mmu *mmu, gfn_t gfn)
+{
+	struct wafer_pt_op op = wafer_pt_op_zap(mmu->pt, gfn, 1);
+	const struct wafer_slot *slot;
+
+	spin_lock(&mmu->zap_lock);
+	slot = wafer_slots_find(wafer_slots_held(mmu), gfn, NULL);
+	if (slot) {
+		op.log = slot->dirty;
+		op.log_gfn = slot->gfn;
+	}
+	wafer_range_op(mmu, &op, false);
+	spin_unlock(&mmu->zap_lock);
+	wafer_op_finish(mmu, &op);
+}
+
+/* 0: the address; WAFER_FAULT_MMIO: not memory, or not writable memory. */
+static int find_hva(struct wafer_mmu *mmu, gfn_t gfn, bool write, hva_t *hva)
+{
+	const struct wafer_slot *slot;
+	int r = WAFER_FAULT_MMIO;
+
+	rcu_read_lock();
+	slot = wafer_slot_find(mmu, gfn);
+	if (slot && !(write && (slot->flags & KVM_MEM_READONLY))) {
+		*hva = wafer_slot_hva(slot, gfn);
+		r = 0;
+	}
+	rcu_read_unlock();
+	return r;
+}
+
+int wafer_mmu_fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access)
+{
+	struct wafer_mmu *mmu = ctx->mmu;
+	bool write = access & WAFER_FAULT_WRITE;
+	unsigned int tries;
+	hva_t hva;
+	int r;
+
+	for (tries = 0; tries < SLOW_TRIES; tries++) {
+		r = find_hva(mmu, gpa >> PAGE_SHIFT, write, &hva);
+		if (!r)
+			r = wafer_host_fault_in(mmu->mm, hva, write);
+		if (!r)
+			r = wafer_mmu_topup(ctx);
+		if (r)
+			return r;
+		local_irq_disable();
+		wafer_section_enter(ctx);
+		r = fault(ctx, gpa, access, true);
+		wafer_section_leave(ctx);
+		local_irq_enable();
+		if (r == FAULT_STALE)
+			zap_stale(mmu, gpa >> PAGE_SHIFT);
+		else if (r != WAFER_FAULT_SLOW)
+			return r;
+		cond_resched();
+	}
+	/* The range stays closed, or the page went again: the guest may come back after a look at signals. */
+	return WAFER_FAULT_FIXED;
+}
+
+int wafer_mmu_topup(struct wafer_fault_ctx *ctx)
+{
+	return wafer_pt_topup(&ctx->pages, ctx->mmu->pt->levels - 1);
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Dirty rings: one for each vCPU, shared with user space, which takes entries from the front, marks them as read and
+ * then has them recycled.
+ */
+#include <linux/kernel.h>
+#include <linux/log2.h>
+#include <linux/mm.h>
+#include <linux/rculist.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+#include "backend.h"
+#include "mmu/internal.h"
+
+#define MAX_ENTRIES	65536
+#define SPARE_ENTRIES	64	/* for what the kernel writes on a vCPU's behalf in one exit */
+#define PML_ENTRIES	512
+
+/**
+ * struct wafer_dirty_ring - a vCPU's ring
+ * @entry: shared with user space, which may write anything there
+ * @size: entries, a power of two
+ * @soft_limit: from here on the vCPU is stopped, so that the rest holds what one exit can add
+ * @head: [a] entries ever pushed
+ * @tail: [a] entries ever recycled; written under slots_lock
+ */
+struct wafer_dirty_ring {
+	struct kvm_dirty_gfn *entry;
+	u32 size, soft_limit;
+	atomic_t head;
+	u32 tail;
+};
+
+static u32 spare_entries(void)
+{
+	return SPARE_ENTRIES + (wafer_caps.has_pml ? PML_ENTRIES : 0);
+}
+
+int wafer_ring_enable(struct wafer_mmu *mmu, u32 bytes)
+{
+	int err = -EINVAL;
+
+	if (!is_power_of_2(bytes) || bytes < PAGE_SIZE || bytes < spare_entries() * sizeof(struct kvm_dirty_gfn))
+		return -EINVAL;
+	if (bytes > MAX_ENTRIES * sizeof(struct kvm_dirty_gfn))
+		return -E2BIG;
+	mutex_lock(&mmu->slots_lock);
+	if (!mmu->ring_size && list_empty(&mmu->ctxs)) {
+		mmu->ring_size = bytes;
+		wafer_log_mode(mmu);
+		err = 0;
+	}
+	mutex_unlock(&mmu->slots_lock);
+	return err;
+}
+
+int wafer_ring_create(struct wafer_fault_ctx *ctx)
+{
+	struct wafer_dirty_ring *ring = kzalloc(sizeof(*ring), GFP_KERNEL_ACCOUNT);
+	u32 bytes = ctx->mmu->ring_size;
+
+	if (!ring)
+		return -ENOMEM;
+	ring->entry = __vmalloc(bytes, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	if (!ring->entry) {
+		kfree(ring);
+		return -ENOMEM;
+	}
+	ring->size = bytes / sizeof(struct kvm_dirty_gfn);
+	ring->soft_limit = ring->size - spare_entries();
+	ctx->ring = ring;
+	return 0;
+}
+
+void wafer_ring_free(struct wafer_fault_ctx *ctx)
+{
+	struct wafer_dirty_ring *ring = ctx->ring;
+
+	if (!ring)
+		return;
+	ctx->ring = NULL;
+	vfree(ring->entry);
+	kfree(ring);
+}
+
+struct page *wafer_ring_page(struct wafer_fault_ctx *ctx, unsigned long offset)
+{
+	struct wafer_dirty_ring *ring = ctx->ring;
+
+	if (!ring || offset >= ring->size * sizeof(struct kvm_dirty_gfn) >> PAGE_SHIFT)
+		return NULL;
+	return vmalloc_to_page((void *)ring->entry + (offset << PAGE_SHIFT));
+}
+
+static u32 used(struct wafer_dirty_ring *ring)
+{
+	return atomic_read(&ring->head) - READ_ONCE(ring->tail);
+}
+
+bool wafer_ring_soft_full(struct wafer_fault_ctx *ctx)
+{
+	return used(ctx->ring) >= ctx->ring->soft_limit;
+}
+
+/**
+ * wafer_ring_push() - enter a page
+ * @mmu: the memory
+ * @ctx: the vCPU that wrote, or NULL: the first one takes it
+ * @slot: the slot, logged
+ * @gfn: in it
+ *
+ * Any context under RCU; several at once: each reserves its entry first and publishes it by the flag.
+ */
+void wafer_ring_push(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, const struct wafer_slot *slot, gfn_t gfn)
+{
+	struct wafer_dirty_ring *ring;
+	struct kvm_dirty_gfn *entry;
+	int head;
+
+	if (!ctx)
+		ctx = list_first_or_null_rcu(&mmu->ctxs, struct wafer_fault_ctx, link);
+	ring = ctx ? ctx->ring : NULL;
+	if (!ring)
+		return;
+	head = atomic_read(&ring->head);
+	do {
+		/* Only by pushing without end past the soft limit, which the run loop does not. */
+		if ((u32)head - READ_ONCE(ring->tail) >= ring->size)
+			return;
+	} while (!atomic_try_cmpxchg(&ring->head, &head, head + 1));
+	entry = &ring->entry[head & (ring->size - 1)];
+	WRITE_ONCE(entry->slot, slot->id);
+	WRITE_ONCE(entry->offset, gfn - slot->gfn);
+	/* Pairs with user space's acquire of the flag. */
+	smp_store_release(&entry->flags, KVM_DIRTY_GFN_F_DIRTY);
+}
+
+/* The next write to this page is to be noticed. Both numbers are user space's. */
+static void arm(struct wafer_mmu *mmu, u32 id, u64 page)
+{
+	const struct wafer_slot *slot = id < WAFER_MAX_SLOTS ? xa_load(&mmu->by_id, id) : NULL;
+	struct wafer_pt_op op;
+
+	if (!slot || page >= slot->npages)
+		return;
+	op = wafer_pt_op_clear(mmu->pt, slot->gfn + array_index_nospec(page, slot->npages), 1, mmu->arm);
+	spin_lock(&mmu->zap_lock);
+	wafer_range_op(mmu, &op, false);
+	spin_unlock(&mmu->zap_lock);
+}
+
+/* At most one turn of the ring: user space could go on marking entries as read. */
+static int recycle(struct wafer_mmu *mmu, struct wafer_dirty_ring *ring)
+{
+	int n;
+
+	for (n = 0; n < ring->size; n++) {
+		struct kvm_dirty_gfn *entry = &ring->entry[ring->tail & (ring->size - 1)];
+		u32 id;
+		u64 page;
+
+		/* Pairs with user space's release, after which it has read the entry. */
+		if (!used(ring) || !(smp_load_acquire(&entry->flags) & KVM_DIRTY_GFN_F_RESET))
+			break;
+		id = READ_ONCE(entry->slot);
+		page = READ_ONCE(entry->offset);
+		WRITE_ONCE(entry->flags, 0);
+		/* Pairs with the control dependency in wafer_ring_push(): the entry is free when it is seen to be. */
+		smp_store_release(&ring->tail, ring->tail + 1);
+		arm(mmu, id, page);
+		cond_resched();
+	}
+	return n;
+}
+
+int wafer_ring_reset(struct wafer_mmu *mmu)
+{
+	struct wafer_pt_op op = wafer_pt_op_clear(mmu->pt, 0, 0, mmu->arm);
+	struct wafer_fault_ctx *ctx;
+	int n = 0;
+
+	mutex_lock(&mmu->slots_lock);
+	/* vCPUs are only added, and stay as long as the descriptor that this is called through. */
+	list_for_each_entry_rcu(ctx, &mmu->ctxs, link, true)
+		if (ctx->ring)
+			n += recycle(mmu, ctx->ring);
+	/* One flush for all of them. */
+	wafer_op_finish(mmu, &op);
+	mutex_unlock(&mmu->slots_lock);
+	return n;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Fault sections, and how to keep them out of a range.
+ *
+ *	fault (interrupts off)			who takes away (zap_lock held)
+ *	in_fault odd				publish: range, or slot table
+ *	full barrier		(A)		full barrier		(B)
+ *	read ranges and slots: closed? leave	every in_fault: wait until even or changed
+ *	read the host's entry			zap, flush
+ *	compare and exchange			withdraw the range
+ *	in_fault even (release)
+ *
+ * Of (A) and (B) one is first. If it is (A), the section is waited for, and what it has installed is found by the zap.
+ * If it is (B), the section sees the closed range. A section contains no wait, so the wait for it is short. What must
+ * not be done is to compare a sequence number before the exchange and none after: range closed, zapped, opened again,
+ * all between the comparison and the exchange, would leave a freed page in the table.
+ *
+ * The ranges are a few slots, each written by one holder of zap_lock and read without a lock. A torn read can only
+ * happen while the range is being published or withdrawn, and there either answer is right: see (A) and (B).
+ */
+#ifndef WAFER_MMU_SECTION_H
+#define WAFER_MMU_SECTION_H
+
+#include <linux/lockdep.h>
+#include <linux/processor.h>
+
+#include "mmu.h"
+
+static inline void wafer_section_enter(struct wafer_fault_ctx *ctx)
+{
+	WRITE_ONCE(ctx->in_fault, ctx->in_fault + 1);
+	smp_mb();	/* (A) */
+}
+
+static inline void wafer_section_leave(struct wafer_fault_ctx *ctx)
+{
+	/* Pairs with wafer_section_wait(): what the section did is seen by who waited for it. */
+	smp_store_release(&ctx->in_fault, ctx->in_fault + 1);
+}
+
+/* Pairs with the two above. What was to be seen by new sections has been written before. */
+static inline void wafer_section_wait(struct wafer_mmu *mmu)
+{
+	struct wafer_fault_ctx *ctx;
+
+	lockdep_assert_held(&mmu->zap_lock);
+	smp_mb();	/* (B) */
+	list_for_each_entry(ctx, &mmu->ctxs, link) {
+		/* Pairs with wafer_section_leave(), here and below. */
+		unsigned int seen = smp_load_acquire(&ctx->in_fault);
+
+		/* Odd: in it. Any other number: that section is over. */
+		while ((seen & 1) && smp_load_acquire(&ctx->in_fault) == seen)
+			cpu_relax();
+	}
+}
+
+/* In a section: may [start, end) be mapped now? */
+static inline bool wafer_range_closed(const struct wafer_mmu *mmu, hva_t start, hva_t end)
+{
+	unsigned int i;
+
+	if (likely(!READ_ONCE(mmu->nr_invalid)))
+		return false;
+	for (i = 0; i < WAFER_NR_INVALIDATIONS; i++)
+		if (start < READ_ONCE(mmu->invalid[i].end) && READ_ONCE(mmu->invalid[i].start) < end)
+			return true;
+	return false;
+}
+
+void wafer_range_init(struct wafer_mmu *mmu);
+void wafer_range_close(struct wafer_mmu *mmu, hva_t start, hva_t end);
+void wafer_range_open(struct wafer_mmu *mmu, hva_t start, hva_t end);
+
+#endif
