@@ -173,6 +173,47 @@ static u64 lmsw(u64 cr0, u16 msw)
 	return (cr0 & ~0xeull) | (msw & 0xf);
 }
 
+/*
+ * An access to CR0 of which the CPU does not say what it was (SVM): names it in @exit. Forms with an operand in memory
+ * are left to the VMM. SMSW is finished here: it stores as much as the operand holds.
+ */
+static int name_cr0_access(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window, bool *known)
+{
+	const struct wafer_insn *insn = &vcpu->emu.insn;
+	unsigned int gpr;
+	u64 val;
+	int r = wafer_decode_exit(vcpu, window, known);
+
+	if (!*known)
+		return r;
+	gpr = insn->rm & 15;
+	exit->cr.gpr = gpr;
+	switch (insn->opcode) {
+	case 0x106:
+		exit->cr.op = WAFER_CR_CLTS;
+		return WAFER_GO_ON;
+	case 0x120:
+		exit->cr.op = WAFER_CR_READ;
+		return WAFER_GO_ON;
+	case 0x122:
+		exit->cr.op = WAFER_CR_WRITE;
+		return WAFER_GO_ON;
+	}
+	if (insn->opcode == 0x101 && !insn->is_mem && (insn->reg & 7) == 6) {
+		exit->cr.op = WAFER_CR_LMSW;
+		exit->cr.msw = read_gpr(vcpu, gpr);
+		return WAFER_GO_ON;
+	}
+	*known = false;
+	if (insn->opcode != 0x101 || insn->is_mem || (insn->reg & 7) != 4)
+		return wafer_emulation_failure(vcpu);
+	val = wafer_cr0(vcpu);
+	if (insn->op_size == 2)
+		val = (read_gpr(vcpu, gpr) & ~0xffffull) | (val & 0xffff);
+	write_gpr(vcpu, gpr, insn->op_size == 4 ? (u32)val : val);
+	return wafer_skip(vcpu);
+}
+
 /* A user-space local APIC has to hear that the TPR fell (KVM_EXIT_SET_TPR). */
 static int cr8_written(struct wafer_vcpu *vcpu, u8 before)
 {
@@ -190,6 +231,11 @@ int wafer_exit_cr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 	bool known;
 	int r = 0;
 
+	if (exit->cr.op == WAFER_CR_DECODE) {
+		r = name_cr0_access(vcpu, exit, window, &known);
+		if (!known)
+			return r;
+	}
 	if (exit->cr.op == WAFER_CR_WRITE || exit->cr.op == WAFER_CR_READ) {
 		r = moved_gpr(vcpu, &exit->cr.gpr, window, &known);
 		if (!known)
