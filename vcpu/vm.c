@@ -71,6 +71,8 @@ void wafer_vm_put(struct wafer_vm *vm)
 		return;
 	wafer_hardware_del_vm(vm);
 	wafer_irq_quiesce(vm);
+	/* From here on no notifier looks at the vCPUs. */
+	wafer_mmu_quiesce(&vm->mmu);
 	for (i = 0; i < vm->nr_vcpus; i++)
 		wafer_vcpu_free(vm->vcpus[i]);
 	wafer_irq_free(vm);
