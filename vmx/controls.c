@@ -50,6 +50,7 @@ int vmx_vcpu_create(struct wafer_vcpu *vcpu)
 	hw->vcpu = vcpu;
 	hw->id = atomic64_inc_return(&last_id);
 	hw->vpid = vmx_vpid_alloc();
+	hw->todo = VMX_SWAP_IN;
 	hw->cpu = -1;
 	hw->last_cpu = -1;
 	INIT_LIST_HEAD(&hw->link);

@@ -178,11 +178,6 @@ static void exit_pml(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	vmx_drain_pml(vcpu);
 }
 
-static void exit_unknown(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
-{
-	exit->info = vmread(EXIT_QUALIFICATION);
-}
-
 /* The qualifications are numbered like our causes. */
 static_assert(WAFER_TASK_CALL == 0 && WAFER_TASK_IRET == 1 && WAFER_TASK_JMP == 2 &&
 	      WAFER_TASK_GATE == QUAL_GATE);
@@ -191,9 +186,14 @@ static_assert(WAFER_TASK_CALL == 0 && WAFER_TASK_IRET == 1 && WAFER_TASK_JMP == 
 #define LEN		BIT(1)	/* caused by an instruction: its length is of use */
 #define DELIVERY	BIT(2)	/* can come in the middle of delivering an event */
 
-#define EVENT(k)	{ .kind = WAFER_EXIT_##k, .flags = KNOWN }
-#define INSN(k)		{ .kind = WAFER_EXIT_##k, .flags = KNOWN | LEN }
-#define FILL(k, f, fn)	{ .kind = WAFER_EXIT_##k, .flags = KNOWN | (f), .fill = fn }
+#define FILLED		BIT(3)	/* a function reads more */
+
+#define EVENT_ALONE	KNOWN
+#define INSN_ALONE	(KNOWN | LEN)
+
+#define EVENT(k)	{ .kind = WAFER_EXIT_##k, .flags = EVENT_ALONE }
+#define INSN(k)		{ .kind = WAFER_EXIT_##k, .flags = INSN_ALONE }
+#define FILL(k, f, fn)	{ .kind = WAFER_EXIT_##k, .flags = KNOWN | FILLED | (f), .fill = fn }
 
 static const struct {
 	u8 kind, flags;
@@ -251,27 +251,43 @@ static const struct {
 	[76 ... 79 /* SEAMCALL, TDCALL, RDMSRLIST, WRMSRLIST */] = INSN(DENIED),
 };
 
-/* After a run that ended with an exit other than a failed entry. */
-void vmx_fill_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
+static noinline void fill_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit, unsigned int reason)
 {
-	unsigned int reason = exit->reason & EXIT_REASON_MASK;
-	unsigned int flags = reason < ARRAY_SIZE(reasons) ? reasons[reason].flags : 0;
+	unsigned int flags = reasons[reason].flags;
 	u32 vectoring;
 
-	vcpu->reinject.kind = WAFER_EV_NONE;
-	exit->len = flags & LEN ? vmread(VM_EXIT_INSTRUCTION_LEN) : 0;
-	exit->info = 0;
-	if (unlikely(!(flags & KNOWN))) {
-		exit->kind = WAFER_EXIT_UNKNOWN;
-		exit_unknown(vcpu, exit);
-		return;
-	}
-	exit->kind = reasons[reason].kind;
+	if (flags & LEN)
+		exit->len = vmread(VM_EXIT_INSTRUCTION_LEN);
 	if (flags & DELIVERY) {
 		vectoring = vmread(IDT_VECTORING_INFO_FIELD);
 		if (unlikely(vectoring & INTR_INFO_VALID_MASK))
 			vmx_event_in_delivery(vcpu, vectoring);
 	}
-	if (reasons[reason].fill)
-		reasons[reason].fill(vcpu, exit);
+	reasons[reason].fill(vcpu, exit);
+}
+
+static void unknown_exit(struct wafer_exit *exit)
+{
+	exit->kind = WAFER_EXIT_UNKNOWN;
+	exit->info = vmread(EXIT_QUALIFICATION);
+}
+
+/* After a run that ended with an exit other than a failed entry. */
+void vmx_fill_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
+{
+	unsigned int reason = exit->reason & EXIT_REASON_MASK;
+	unsigned int flags = reason < ARRAY_SIZE(reasons) ? reasons[reason].flags : 0;
+
+	vcpu->reinject.kind = WAFER_EV_NONE;
+	exit->len = 0;
+	exit->info = 0;
+	if (unlikely(!flags)) {
+		unknown_exit(exit);
+		return;
+	}
+	exit->kind = reasons[reason].kind;
+	if (likely(flags == INSN_ALONE))
+		exit->len = vmread(VM_EXIT_INSTRUCTION_LEN);
+	else if (flags != EVENT_ALONE)
+		fill_exit(vcpu, exit, reason);
 }

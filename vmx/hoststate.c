@@ -197,7 +197,7 @@ void vmx_swap_in(struct wafer_vcpu *vcpu)
 	if (boot_cpu_has(X86_FEATURE_IBPB_EXIT_TO_USER))
 		this_cpu_write(x86_ibpb_exit_to_user, true);
 #endif
-	hw->swapped = true;
+	hw->todo &= ~VMX_SWAP_IN;
 }
 
 static void load_gdt_at(unsigned long address)
@@ -254,7 +254,7 @@ void vmx_swap_out(struct wafer_vcpu *vcpu)
 {
 	struct wafer_hw *hw = vcpu->hw;
 
-	hw->swapped = false;
+	hw->todo |= VMX_SWAP_IN;
 	vcpu->arch.kernel_gs_base = vmx_rdmsr(MSR_KERNEL_GS_BASE);
 	vcpu->arch.avail |= WAFER_G_SYSCALL;
 	restore_tables();

@@ -29,7 +29,7 @@ static void vmx_load(struct wafer_vcpu *vcpu)
 		vmx_init_vmcs(hw);
 	if (unlikely(hw->last_cpu != cpu)) {
 		vmx_host_constants(hw);
-		hw->flush |= VMX_FLUSH_EPT | VMX_FLUSH_VPID;
+		hw->todo |= VMX_FLUSH_EPT | VMX_FLUSH_VPID;
 		hw->last_cpu = cpu;
 	}
 }
@@ -38,7 +38,7 @@ static void vmx_put(struct wafer_vcpu *vcpu)
 {
 	struct wafer_hw *hw = vcpu->hw;
 
-	if (hw->swapped) {
+	if (vmx_swapped_in(hw)) {
 		vmx_drain_pml(vcpu);
 		vmx_swap_out(vcpu);
 	}
@@ -58,15 +58,26 @@ static void vmx_detach(struct wafer_vcpu *vcpu)
  * refuses a threshold above it (§27.2.1.1); the guest is at or below such a threshold already, and
  * the core has seen to its interrupts.
  */
-static void write_tpr(struct wafer_vcpu *vcpu, struct wafer_hw *hw)
+static void write_tpr_threshold(struct wafer_vcpu *vcpu, struct wafer_hw *hw)
 {
 	u8 threshold = min(hw->tpr_threshold, vcpu->cr8);
 
-	((u8 *)hw->vapic)[0x80] = vcpu->cr8 << 4;
-	if (threshold != hw->tpr_written) {
-		hw->tpr_written = threshold;
-		vmwrite(TPR_THRESHOLD, threshold);
-	}
+	if (threshold == hw->tpr_written)
+		return;
+	hw->tpr_written = threshold;
+	vmwrite(TPR_THRESHOLD, threshold);
+}
+
+static noinline void before_entry(struct wafer_vcpu *vcpu)
+{
+	struct wafer_hw *hw = vcpu->hw;
+
+	if (hw->todo & VMX_SWAP_IN)
+		vmx_swap_in(vcpu);
+	if (vcpu->arch.dirty)
+		vmx_write_state(vcpu, vcpu->arch.dirty);
+	if (hw->todo)
+		vmx_flush(hw);
 }
 
 /* Groups that a guest cannot change without an exit, or that were read back by now. */
@@ -78,16 +89,20 @@ static void vmx_enter(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	struct wafer_hw *hw = vcpu->hw;
 	unsigned int r;
 
-	if (unlikely(!hw->swapped))
-		vmx_swap_in(vcpu);
-	if (a->dirty)
-		vmx_write_state(vcpu, a->dirty);
-	if (unlikely(hw->flush))
-		vmx_flush(hw);
+	/* Most often an instruction was skipped, and that is all. */
+	if (unlikely(hw->todo || a->dirty & ~WAFER_G_RIP)) {
+		before_entry(vcpu);
+	} else if (likely(a->dirty)) {
+		vmwrite(GUEST_RIP, a->rip);
+		a->dirty = 0;
+	}
 	if (unlikely(a->tsc_aux != hw->tsc_aux))
 		vmx_load_user_return(vcpu);
-	if (hw->primary & CPU_BASED_TPR_SHADOW)
-		write_tpr(vcpu, hw);
+	if (hw->primary & CPU_BASED_TPR_SHADOW) {
+		hw->vapic[0x80] = vcpu->cr8 << 4;
+		if (hw->tpr_threshold | hw->tpr_written)
+			write_tpr_threshold(vcpu, hw);
+	}
 	if (native_read_cr2() != a->cr2)
 		native_write_cr2(a->cr2);
 
@@ -101,7 +116,7 @@ static void vmx_enter(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	if (hw->run_flags & VMX_RUN_SAVE_SPEC)
 		a->spec_ctrl = hw->spec.guest;
 	if (hw->primary & CPU_BASED_TPR_SHADOW)
-		vcpu->cr8 = ((u8 *)hw->vapic)[0x80] >> 4;
+		vcpu->cr8 = hw->vapic[0x80] >> 4;
 	a->avail &= KEPT;
 	exit->reason = vmread(VM_EXIT_REASON);
 	if (unlikely(exit->reason & VMX_EXIT_REASONS_FAILED_VMENTRY)) {

@@ -113,7 +113,7 @@ static void write_efer(struct wafer_vcpu *vcpu)
 	vmwrite(VM_ENTRY_CONTROLS,
 		hw->entry_ctl | (efer & WAFER_EFER_LMA ? VM_ENTRY_IA32E_MODE : 0));
 	vmwrite(GUEST_IA32_EFER, efer);
-	if (hw->swapped)
+	if (vmx_swapped_in(hw))
 		vmx_load_user_return(vcpu);
 }
 
@@ -148,7 +148,7 @@ static void read_rare(struct wafer_vcpu *vcpu, u32 mask)
 		a->sysenter_esp = vmread(GUEST_SYSENTER_ESP);
 		a->sysenter_eip = vmread(GUEST_SYSENTER_EIP);
 	}
-	if (mask & WAFER_G_SYSCALL && vcpu->hw->swapped)
+	if (mask & WAFER_G_SYSCALL && vmx_swapped_in(vcpu->hw))
 		a->kernel_gs_base = vmx_rdmsr(MSR_KERNEL_GS_BASE);
 }
 
@@ -203,7 +203,7 @@ static void write_rare(struct wafer_vcpu *vcpu, u32 mask)
 		vmwrite(GUEST_SYSENTER_ESP, a->sysenter_esp);
 		vmwrite(GUEST_SYSENTER_EIP, a->sysenter_eip);
 	}
-	if (mask & WAFER_G_SYSCALL && hw->swapped) {
+	if (mask & WAFER_G_SYSCALL && vmx_swapped_in(hw)) {
 		vmx_wrmsr(MSR_KERNEL_GS_BASE, a->kernel_gs_base);
 		vmx_load_user_return(vcpu);
 	}
@@ -215,7 +215,7 @@ static void write_rare(struct wafer_vcpu *vcpu, u32 mask)
 		vmx_open_spec_ctrl(vcpu);
 	/* The CPU flushes when the guest writes these; at entries it does not (§29.4.3.1). */
 	if (mask & (WAFER_G_CR0 | WAFER_G_CR3 | WAFER_G_CR4 | WAFER_G_EFER | WAFER_G_PDPTR))
-		hw->flush |= VMX_FLUSH_VPID;
+		hw->todo |= VMX_FLUSH_VPID;
 }
 
 /* In the window. WAFER_G_CR2 needs nothing: enter() loads CR2. */

@@ -44,24 +44,24 @@ void vmx_set_root(struct wafer_vcpu *vcpu, hpa_t root)
 
 	hw->eptp = root | vmx_conf.ept_bits;
 	vmwrite(EPT_POINTER, hw->eptp);
-	hw->flush |= VMX_FLUSH_EPT;
+	hw->todo |= VMX_FLUSH_EPT;
 }
 
 /* Dirty pages first: what the CPU has logged was written under the translations that go now. */
 void vmx_flush_tlb(struct wafer_vcpu *vcpu)
 {
 	vmx_drain_pml(vcpu);
-	vcpu->hw->flush |= VMX_FLUSH_EPT | VMX_FLUSH_VPID;
+	vcpu->hw->todo |= VMX_FLUSH_EPT | VMX_FLUSH_VPID;
 }
 
 /* Just before the entry, so that several requests cost one instruction each. */
 void vmx_flush(struct wafer_hw *hw)
 {
-	if (hw->flush & VMX_FLUSH_EPT)
+	if (hw->todo & VMX_FLUSH_EPT)
 		insn_invept(vmx_conf.invept_type, hw->eptp);
-	if (hw->flush & VMX_FLUSH_VPID && hw->vpid)
+	if (hw->todo & VMX_FLUSH_VPID && hw->vpid)
 		insn_invvpid(vmx_conf.invvpid_type, hw->vpid);
-	hw->flush = 0;
+	hw->todo &= ~(VMX_FLUSH_EPT | VMX_FLUSH_VPID);
 }
 
 /*

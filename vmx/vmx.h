@@ -55,9 +55,10 @@ enum { VMX_UR_STAR, VMX_UR_LSTAR, VMX_UR_FMASK, VMX_UR_TSC_AUX, VMX_NR_UR };
 	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_WP | \
 	 X86_CR0_AM | X86_CR0_PG)
 
-/* hw->flush */
+/* hw->todo: due before the next entry */
 #define VMX_FLUSH_EPT	BIT(0)
 #define VMX_FLUSH_VPID	BIT(1)
+#define VMX_SWAP_IN	BIT(2)	/* set outside the stretch from the first entry of a window to its end */
 
 /* Arguments of wafer_vmx_run(), enter.S */
 #define VMX_RUN_LAUNCHED	BIT(0)
@@ -73,12 +74,11 @@ enum { VMX_UR_STAR, VMX_UR_LSTAR, VMX_UR_FMASK, VMX_UR_TSC_AUX, VMX_NR_UR };
  * @last_cpu: CPU of which the host fields hold the state, and whose TLB has been flushed for
  *	this vCPU
  * @vpid: [I] 0 without
- * @flush: VMX_FLUSH_*, due before the next entry
+ * @todo: VMX_FLUSH_*, VMX_SWAP_IN; without the latter the guest's MSRs are in the CPU and the host's
+ *	state is saved in @host
  * @ready: the controls have been written
  * @run_flags: VMX_RUN_*; LAUNCHED: VMRESUME instead of VMLAUNCH; SAVE_SPEC: the guest has direct
  *	access to SPEC_CTRL, and it is read back at exits
- * @swapped: the guest's MSRs are in the CPU, the host's state is saved in @host (from the
- *	first entry of a window until its end)
  * @spec_open: direct access to SPEC_CTRL has been asked for
  * @primary, @secondary, @exceptions, @exit_ctl, @entry_ctl: as in the VMCS
  * @eptp: as in the VMCS
@@ -89,18 +89,19 @@ enum { VMX_UR_STAR, VMX_UR_LSTAR, VMX_UR_FMASK, VMX_UR_TSC_AUX, VMX_NR_UR };
  * @spec: SPEC_CTRL of the guest and of the host (enter.S uses the layout)
  * @tsc_aux: the guest's as it is in the CPU
  * @switches: how often its thread had been switched away at the last entry
- * @host: the host's state while @swapped, and (cr3, cr4, fs_base, perf) what the VMCS holds of it
+ * @host: the host's state while the guest's is in the CPU, and (cr3, cr4, fs_base, perf) what the VMCS holds of it
  */
 struct wafer_hw {
 	struct wafer_vcpu *vcpu;
-	void *vmcs, *msr_bitmap, *vapic;
+	void *vmcs, *msr_bitmap;
+	u8 *vapic;
 	u64 *pml;
 	struct list_head link;
 	u64 id;
 	int cpu, last_cpu;
 	u16 vpid;
-	u8 flush, run_flags;
-	bool ready, swapped, spec_open;
+	u8 todo, run_flags;
+	bool ready, spec_open;
 	u32 primary, secondary, exceptions, exit_ctl, entry_ctl;
 	u64 eptp;
 	u64 cr0_shadow, cr4_shadow, cr4_owned;
@@ -138,6 +139,11 @@ struct vmx_cpu {
 	struct list_head active;
 };
 DECLARE_PER_CPU(struct vmx_cpu, vmx_cpu);
+
+static inline bool vmx_swapped_in(const struct wafer_hw *hw)
+{
+	return !(hw->todo & VMX_SWAP_IN);
+}
 
 /* ---- MSRs: own accessors; a #GP reads 0 or changes nothing ---- */
 static inline int vmx_rdmsr_safe(u32 msr, u64 *val)
