@@ -281,8 +281,10 @@ static bool take_immediate(struct wafer_insn *insn, struct cursor *c, u32 flags)
 static __always_inline int take_opcode(struct wafer_insn *insn, struct cursor *c, u8 op,
 				       const struct wafer_insn_form **form)
 {
-	static const struct wafer_insn_form map_0f38 = { .flags = WAFER_F_MODRM };
-	static const struct wafer_insn_form map_0f3a = { .flags = WAFER_F_MODRM | WAFER_F_IMM8 };
+	static const struct wafer_insn_form map_0f38 = { .flags = WAFER_F_MODRM | WAFER_F_MAP3 };
+	static const struct wafer_insn_form map_0f3a = {
+		.flags = WAFER_F_MODRM | WAFER_F_MAP3 | WAFER_F_IMM8
+	};
 	int ret;
 
 	if (unlikely(op == 0xc4 || op == 0xc5 || op == 0x62)) {
@@ -335,9 +337,12 @@ static int vex_flags(const struct wafer_insn *insn, const struct cursor *c, u32 
 static const struct wafer_insn_form *find_form(const struct wafer_insn *insn, const struct cursor *c,
 					       const struct wafer_insn_form *form)
 {
-	unsigned int pfx = insn->rep ? insn->rep == 0xf3 ? 2 : 3 : c->opsize;
+	unsigned int pfx;
 
-	if (insn->opcode >> 8 >= WAFER_MAP_0F38) {
+	if (likely(!(form->flags & (WAFER_F_GROUP | WAFER_F_SSE | WAFER_F_ONLY64 | WAFER_F_MAP3))))
+		return insn->vex ? NULL : form;
+	pfx = insn->rep ? insn->rep == 0xf3 ? 2 : 3 : c->opsize;
+	if (form->flags & WAFER_F_MAP3) {
 		if (insn->opcode == 0x22a && pfx == 1)
 			return &wafer_movntdqa;
 		if ((insn->opcode | 1) == 0x2f1 && !insn->rep && !insn->vex)
@@ -348,23 +353,20 @@ static const struct wafer_insn_form *find_form(const struct wafer_insn *insn, co
 		return &wafer_groups[form->op][insn->reg & 7];
 	if (form->flags & WAFER_F_SSE)
 		return &wafer_sse[form->op][pfx];
-	if (insn->vex || (form->flags & WAFER_F_ONLY64 && insn->mode != WAFER_CODE64))
-		return NULL;
-	return form;
+	return insn->mode == WAFER_CODE64 && !insn->vex ? form : NULL;		/* WAFER_F_ONLY64 */
 }
 
 static __always_inline u8 operand_size(const struct wafer_insn *insn, bool opsize, u32 flags)
 {
 	if (flags & WAFER_F_BYTE)
 		return 1;
-	if (insn->mode == WAFER_CODE64) {
-		if (flags & WAFER_F_F64)
-			return 8;
-		if (insn->rex & REX_W)
-			return flags & WAFER_F_MAX4 ? 4 : 8;
-		return opsize ? 2 : flags & WAFER_F_D64 ? 8 : 4;
-	}
-	return (insn->mode == WAFER_CODE16) == opsize ? 4 : 2;
+	if (insn->mode != WAFER_CODE64)
+		return (insn->mode == WAFER_CODE16) == opsize ? 4 : 2;
+	if (insn->rex & REX_W)
+		return flags & WAFER_F_MAX4 ? 4 : 8;
+	if (flags & WAFER_F_F64)
+		return 8;
+	return opsize ? 2 : flags & WAFER_F_D64 ? 8 : 4;
 }
 
 /* The parts behind the opcode. 0, -EAGAIN, -EINVAL. */

@@ -9,6 +9,8 @@
 #include <linux/kernel.h>
 #include <linux/minmax.h>
 
+#include <linux/compiler.h>
+
 #include "emulate.h"
 
 /* Maps, as in the high byte of wafer_insn.opcode. */
@@ -85,6 +87,7 @@ enum wafer_args {
 #define WAFER_F_RD	BIT(13)	/* reads memory */
 #define WAFER_F_WR	BIT(14)	/* writes memory */
 #define WAFER_F_ALIGN	BIT(15)	/* #GP if memory is not aligned to the vector length */
+#define WAFER_F_MAP3	BIT(20)	/* a three-byte map: forms are found by opcode */
 #define WAFER_F_IMM	GENMASK(19, 16)
 #define WAFER_F_IMM8	(1u << 16)	/* sign-extended byte */
 #define WAFER_F_IMM16	(2u << 16)
@@ -151,7 +154,7 @@ union wafer_value {
 
 /* vcpu/operand.c: 0, or enum wafer_emu_result, or -errno */
 u64 wafer_get_gpr(const struct wafer_emu *emu, unsigned int nr, unsigned int size);
-void wafer_put_gpr(struct wafer_emu *emu, unsigned int nr, unsigned int size, u64 val);
+void wafer_put_part(struct wafer_emu *emu, unsigned int nr, unsigned int size, u64 val);
 int wafer_raise(struct wafer_emu *emu, u8 vector);
 u64 wafer_address(const struct wafer_emu *emu);
 int wafer_span(struct wafer_emu *emu, struct wafer_span *span, unsigned int slot, enum wafer_seg_reg seg,
@@ -164,6 +167,15 @@ int wafer_store_locked(struct wafer_emu *emu, const struct wafer_span *span, con
 static inline u64 wafer_size_mask(unsigned int size)
 {
 	return ~0ull >> (64 - size * 8);
+}
+
+/* Writes a register as an instruction does: 32 bits clear the upper half, 8 and 16 leave the rest alone. */
+static inline void wafer_put_gpr(struct wafer_emu *emu, unsigned int nr, unsigned int size, u64 val)
+{
+	if (likely(size >= 4))
+		emu->gpr[nr] = size == 4 ? (u32)val : val;
+	else
+		wafer_put_part(emu, nr, size, val);
 }
 
 /* vcpu/emulate_string.c, vcpu/emulate_vec.c */

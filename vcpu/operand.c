@@ -31,28 +31,17 @@ u64 wafer_get_gpr(const struct wafer_emu *emu, unsigned int nr, unsigned int siz
 	return emu->gpr[nr] & wafer_size_mask(size);
 }
 
-void wafer_put_gpr(struct wafer_emu *emu, unsigned int nr, unsigned int size, u64 val)
+/* The part of wafer_put_gpr() that is rare: 1 and 2 bytes. */
+void wafer_put_part(struct wafer_emu *emu, unsigned int nr, unsigned int size, u64 val)
 {
-	u64 *reg = &emu->gpr[nr];
+	u64 mask = size == 2 ? 0xffff : 0xff;
 
-	switch (size) {
-	case 1:
-		if (is_high_byte(emu, nr, size)) {
-			reg = &emu->gpr[nr & 3];
-			*reg = (*reg & ~0xff00ull) | (val & 0xff) << 8;
-		} else {
-			*reg = (*reg & ~0xffull) | (val & 0xff);
-		}
-		break;
-	case 2:
-		*reg = (*reg & ~0xffffull) | (val & 0xffff);
-		break;
-	case 4:
-		*reg = (u32)val;
-		break;
-	default:
-		*reg = val;
+	if (is_high_byte(emu, nr, size)) {
+		nr &= 3;
+		mask = 0xff00;
+		val <<= 8;
 	}
+	emu->gpr[nr] = (emu->gpr[nr] & ~mask) | (val & mask);
 }
 
 /* The effective address of the memory operand, cut to the address size. */
@@ -88,15 +77,15 @@ static bool segment_allows(const struct wafer_segment *seg, u32 offset, unsigned
 	return last <= seg->limit || (seg->limit == 0xffffffff && !seg->base);
 }
 
-static bool is_canonical(const struct wafer_emu *emu, u64 addr)
+static __always_inline bool is_canonical(const struct wafer_emu *emu, u64 addr)
 {
 	unsigned int unused = 64 - emu->va_bits;
 
 	return (u64)((s64)(addr << unused) >> unused) == addr;
 }
 
-int wafer_emu_linear(struct wafer_emu *emu, enum wafer_seg_reg seg, u64 offset, unsigned int size, u32 access,
-		     gva_t *gva)
+static __always_inline int linear(struct wafer_emu *emu, enum wafer_seg_reg seg, u64 offset, unsigned int size,
+				  u32 access, gva_t *gva)
 {
 	const struct wafer_segment *s;
 
@@ -115,7 +104,13 @@ int wafer_emu_linear(struct wafer_emu *emu, enum wafer_seg_reg seg, u64 offset, 
 	return wafer_raise(emu, seg == WAFER_SS ? 12 : 13);
 }
 
-static int translate_page(struct wafer_emu *emu, struct wafer_emu_page *page, gva_t gva, u32 access, gpa_t *gpa)
+int wafer_emu_linear(struct wafer_emu *emu, enum wafer_seg_reg seg, u64 offset, unsigned int size, u32 access,
+		     gva_t *gva)
+{
+	return linear(emu, seg, offset, size, access, gva);
+}
+
+static __always_inline int translate_page(struct wafer_emu *emu, struct wafer_emu_page *page, gva_t gva, u32 access, gpa_t *gpa)
 {
 	unsigned int in_page = gva & (GUEST_PAGE - 1);
 	int ret;
@@ -145,7 +140,7 @@ int wafer_span(struct wafer_emu *emu, struct wafer_span *span, unsigned int slot
 	gva_t gva;
 	int ret;
 
-	ret = wafer_emu_linear(emu, seg, offset, size, access, &gva);
+	ret = linear(emu, seg, offset, size, access, &gva);
 	if (unlikely(ret))
 		return ret;
 	if (unlikely(access & WAFER_SPAN_ALIGNED)) {
@@ -169,7 +164,7 @@ int wafer_span(struct wafer_emu *emu, struct wafer_span *span, unsigned int slot
  * One access of at most 8 bytes. A re-run takes what was done before from the log: a device must not see an
  * access twice, and RAM that this instruction has changed must not be read again.
  */
-static int access_piece(struct wafer_emu *emu, gpa_t gpa, u64 *val, unsigned int len, bool write)
+static __always_inline int access_piece(struct wafer_emu *emu, gpa_t gpa, u64 *val, unsigned int len, bool write)
 {
 	struct wafer_emu_access *a = &emu->log[emu->next];
 	int ret;
