@@ -282,7 +282,9 @@ int wafer_get_cpuid(struct wafer_vcpu *vcpu, struct kvm_cpuid_entry2 *e, unsigne
 void wafer_cpuid(struct wafer_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);	/* the instruction; any */
 int wafer_cpuid_create(struct wafer_vcpu *vcpu);	/* an empty table */
 void wafer_cpuid_free(struct wafer_vcpu *vcpu);
-/* A feature bit of <asm/cpufeatures.h>, word * 32 + bit, in the guest's CPUID. */
+/* A feature bit of <asm/cpufeatures.h>, word * 32 + bit: can guests have it; has this one got it? */
+bool wafer_offered(unsigned int feature);
+bool wafer_has_cpuid(struct wafer_vcpu *vcpu);			/* KVM_SET_CPUID2 was called */
 bool wafer_guest_has(struct wafer_vcpu *vcpu, unsigned int feature);
 u8 wafer_guest_phys_bits(struct wafer_vcpu *vcpu);
 u64 wafer_guest_xcr0(struct wafer_vcpu *vcpu);			/* components the guest may enable */

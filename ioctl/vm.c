@@ -59,7 +59,7 @@ static long reset_dirty_rings(void *obj, void *data, unsigned long arg)
 {
 	struct wafer_vm *vm = obj;
 
-	return vm->mmu.ring_entries ? wafer_ring_reset(&vm->mmu) : -EINVAL;
+	return wafer_ring_reset(&vm->mmu);
 }
 
 /* There is no shadow paging whose pages could be limited. */

@@ -346,6 +346,11 @@ void wafer_cpuid_free(struct wafer_vcpu *vcpu)
 	kvfree(vcpu->cpuid);
 }
 
+bool wafer_has_cpuid(struct wafer_vcpu *vcpu)
+{
+	return vcpu->cpuid->nr;
+}
+
 bool wafer_guest_has(struct wafer_vcpu *vcpu, unsigned int feature)
 {
 	return vcpu->cpuid->words[feature / 32 % NCAPINTS] & BIT(feature % 32);

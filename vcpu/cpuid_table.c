@@ -82,6 +82,7 @@ static const struct {
 #define MAX_SUPPORTED 128
 static struct kvm_cpuid_entry2 supported[MAX_SUPPORTED];	/* written once at module load */
 static unsigned int nr_supported;
+static u32 offered[NCAPINTS];
 
 static void __init host_cpuid(struct kvm_cpuid_entry2 *e, u32 leaf, u32 index)
 {
@@ -259,6 +260,17 @@ static void __init add_leaf(u32 leaf, u32 max)
 	}
 }
 
+static void __init note_offered(void)
+{
+	const struct wafer_cpuid_word *w;
+	unsigned int i;
+
+	for (w = wafer_cpuid_words; w < wafer_cpuid_words + wafer_nr_cpuid_words; w++)
+		for (i = 0; i < nr_supported && w->word != WAFER_NO_WORD; i++)
+			if (supported[i].function == w->leaf && supported[i].index == w->index)
+				offered[w->word] = *wafer_cpuid_reg(&supported[i], w->reg);
+}
+
 /* Every leaf of the three ranges up to what the host has, so that no VMM misses one; most are 0. */
 void __init wafer_cpuid_setup(void)
 {
@@ -272,6 +284,13 @@ void __init wafer_cpuid_setup(void)
 	max = min(cpuid_eax(0x80000000), 0x80000021u);
 	for (leaf = 0x80000000; leaf <= max; leaf++)
 		add_leaf(leaf, max);
+	note_offered();
+}
+
+/* A feature bit of <asm/cpufeatures.h>: can guests have it at all? */
+bool wafer_offered(unsigned int feature)
+{
+	return offered[feature / 32 % NCAPINTS] & BIT(feature % 32);
 }
 
 /**

@@ -9,7 +9,7 @@
 
 #include "msr.h"
 
-/**
+/*
  * struct wafer_msr_filter - replaced as a whole, read under RCU
  * @rcu: for freeing
  * @default_deny: for what no range covers
