@@ -114,4 +114,9 @@ static inline void wafer_vm_flags_set(struct vm_area_struct *vma, unsigned long 
 #define wafer_l1tf_off() cpu_mitigations_off()
 #endif
 
+/* load_gs_index() moved. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+#include <asm/gsseg.h>
+#endif
+
 #endif

@@ -12,6 +12,7 @@
 #define ALWAYS_INTERCEPTED \
 	(BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC) | BIT(X86_TRAP_UD))
 
+#define ENABLE_XSAVES		BIT(20)	/* the header changes its name from kernel to kernel */
 #define PLE_GAP_CYCLES		128	/* PAUSEs further apart are not one loop */
 #define PLE_WINDOW_CYCLES	4096	/* how long a loop may spin */
 
@@ -116,7 +117,7 @@ void vmx_init_vmcs(struct wafer_hw *hw)
 		vmwrite(PLE_GAP, PLE_GAP_CYCLES);
 		vmwrite(PLE_WINDOW, PLE_WINDOW_CYCLES);
 	}
-	if (vmx_conf.secondary_can & SECONDARY_EXEC_XSAVES)
+	if (vmx_conf.secondary_can & ENABLE_XSAVES)
 		vmwrite(XSS_EXIT_BITMAP, ~0ull);
 	if (vmx_conf.secondary_can & SECONDARY_EXEC_ENCLS_EXITING)
 		vmwrite(ENCLS_EXITING_BITMAP, ~0ull);
@@ -149,7 +150,7 @@ static const struct {
 } by_cpuid[] = {
 	{ SECONDARY_EXEC_ENABLE_RDTSCP,	X86_FEATURE_RDTSCP, X86_FEATURE_RDPID },
 	{ SECONDARY_EXEC_ENABLE_INVPCID, X86_FEATURE_INVPCID, X86_FEATURE_INVPCID },
-	{ SECONDARY_EXEC_XSAVES,	X86_FEATURE_XSAVES, X86_FEATURE_XSAVES },
+	{ ENABLE_XSAVES,	X86_FEATURE_XSAVES, X86_FEATURE_XSAVES },
 	{ SECONDARY_EXEC_RDRAND_EXITING, X86_FEATURE_RDRAND, X86_FEATURE_RDRAND, true },
 	{ SECONDARY_EXEC_RDSEED_EXITING, X86_FEATURE_RDSEED, X86_FEATURE_RDSEED, true },
 };

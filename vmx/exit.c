@@ -124,7 +124,7 @@ static void exit_ept_violation(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 		access |= WAFER_FAULT_WRITE;
 	if (qual & EPT_VIOLATION_ACC_INSTR)
 		access |= WAFER_FAULT_FETCH;
-	if (qual & EPT_VIOLATION_RWX_MASK)
+	if (qual & GENMASK(5, 3))		/* what the entry allows */
 		access |= WAFER_FAULT_PRESENT;
 	if (qual & EPT_VIOLATION_GVA_IS_VALID && !(qual & EPT_VIOLATION_GVA_TRANSLATED))
 		access |= WAFER_FAULT_GUEST_PT;
