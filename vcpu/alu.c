@@ -16,26 +16,12 @@
 	    insn "\n\t"									\
 	    "lahf\n\t"									\
 	    "seto %%al"									\
-	    : "+a" (ax), [d] "+r" (dst) : [s] "c" (src) : "cc")
+	    : "+a" (*ax), [d] "+r" (*dst) : [s] "c" (src) : "cc")
 
-/* AX as NATIVE() takes and leaves it: AH as of LAHF, AL is OF. */
-static __always_inline u64 pack(u64 rflags)
-{
-	return (rflags & 0xff) << 8 | (rflags >> 11 & 1);
-}
-
-static __always_inline void unpack(u64 ax, u64 *rflags)
-{
-	u64 flags = (ax >> 8 & 0xff) | (ax & 1) << 11;
-
-	*rflags = (*rflags & ~(u64)WAFER_FLAGS_ARITH) | (flags & WAFER_FLAGS_ARITH);
-}
-
+/* @ax: as NATIVE() takes and leaves it: AH as of LAHF, AL is OF. */
 #define ALU_FN(name, size1, size2, size4, size8)					\
-static u64 name(unsigned int size, u64 dst, u64 src, u64 *rflags)			\
+static void name(unsigned int size, u64 *dst, u64 src, u64 *ax)				\
 {											\
-	u64 ax = pack(*rflags);								\
-											\
 	switch (size) {									\
 	case 1:										\
 		NATIVE(size1);								\
@@ -49,15 +35,13 @@ static u64 name(unsigned int size, u64 dst, u64 src, u64 *rflags)			\
 	default:									\
 		NATIVE(size8);								\
 	}										\
-	unpack(ax, rflags);								\
-	return dst;									\
 }
 
 #define BINARY_FN(insn)									\
 	ALU_FN(alu_##insn, #insn "b %b[s], %b[d]", #insn "w %w[s], %w[d]",		\
 	       #insn "l %k[s], %k[d]", #insn "q %[s], %[d]")
 #define WIDE_FN(insn)									\
-	ALU_FN(alu_##insn, "ud2", #insn "w %w[s], %w[d]", #insn "l %k[s], %k[d]",	\
+	ALU_FN(alu_##insn, "nop", #insn "w %w[s], %w[d]", #insn "l %k[s], %k[d]",	\
 	       #insn "q %[s], %[d]")
 #define SHIFT_FN(insn)									\
 	ALU_FN(alu_##insn, #insn "b %%cl, %b[d]", #insn "w %%cl, %w[d]",		\
@@ -88,7 +72,37 @@ WIDE_FN(btc)
 WIDE_FN(imul)
 UNARY_FN(inc)
 UNARY_FN(dec)
+UNARY_FN(not)
 UNARY_FN(neg)
+
+static void (*const alu_fn[])(unsigned int size, u64 *dst, u64 src, u64 *ax) = {
+	[WAFER_ALU_ADD] = alu_add,
+	[WAFER_ALU_OR] = alu_or,
+	[WAFER_ALU_ADC] = alu_adc,
+	[WAFER_ALU_SBB] = alu_sbb,
+	[WAFER_ALU_AND] = alu_and,
+	[WAFER_ALU_SUB] = alu_sub,
+	[WAFER_ALU_XOR] = alu_xor,
+	[WAFER_ALU_CMP] = alu_cmp,
+	[WAFER_ALU_ROL] = alu_rol,
+	[WAFER_ALU_ROR] = alu_ror,
+	[WAFER_ALU_RCL] = alu_rcl,
+	[WAFER_ALU_RCR] = alu_rcr,
+	[WAFER_ALU_SHL] = alu_shl,
+	[WAFER_ALU_SHR] = alu_shr,
+	[WAFER_ALU_SAL] = alu_shl,
+	[WAFER_ALU_SAR] = alu_sar,
+	[WAFER_ALU_BT] = alu_bt,
+	[WAFER_ALU_BTS] = alu_bts,
+	[WAFER_ALU_BTR] = alu_btr,
+	[WAFER_ALU_BTC] = alu_btc,
+	[WAFER_ALU_TEST] = alu_test,
+	[WAFER_ALU_INC] = alu_inc,
+	[WAFER_ALU_DEC] = alu_dec,
+	[WAFER_ALU_NOT] = alu_not,
+	[WAFER_ALU_NEG] = alu_neg,
+	[WAFER_ALU_IMUL] = alu_imul,
+};
 
 /**
  * wafer_alu() - one arithmetic operation on two values
@@ -102,59 +116,11 @@ UNARY_FN(neg)
  */
 u64 wafer_alu(enum wafer_alu op, unsigned int size, u64 dst, u64 src, u64 *rflags)
 {
-	switch (op) {
-	case WAFER_ALU_ADD:
-		return alu_add(size, dst, src, rflags);
-	case WAFER_ALU_OR:
-		return alu_or(size, dst, src, rflags);
-	case WAFER_ALU_ADC:
-		return alu_adc(size, dst, src, rflags);
-	case WAFER_ALU_SBB:
-		return alu_sbb(size, dst, src, rflags);
-	case WAFER_ALU_AND:
-		return alu_and(size, dst, src, rflags);
-	case WAFER_ALU_SUB:
-		return alu_sub(size, dst, src, rflags);
-	case WAFER_ALU_XOR:
-		return alu_xor(size, dst, src, rflags);
-	case WAFER_ALU_CMP:
-		return alu_cmp(size, dst, src, rflags);
-	case WAFER_ALU_TEST:
-		return alu_test(size, dst, src, rflags);
-	case WAFER_ALU_ROL:
-		return alu_rol(size, dst, src, rflags);
-	case WAFER_ALU_ROR:
-		return alu_ror(size, dst, src, rflags);
-	case WAFER_ALU_RCL:
-		return alu_rcl(size, dst, src, rflags);
-	case WAFER_ALU_RCR:
-		return alu_rcr(size, dst, src, rflags);
-	case WAFER_ALU_SHL:
-	case WAFER_ALU_SAL:
-		return alu_shl(size, dst, src, rflags);
-	case WAFER_ALU_SHR:
-		return alu_shr(size, dst, src, rflags);
-	case WAFER_ALU_SAR:
-		return alu_sar(size, dst, src, rflags);
-	case WAFER_ALU_BT:
-		return alu_bt(size, dst, src, rflags);
-	case WAFER_ALU_BTS:
-		return alu_bts(size, dst, src, rflags);
-	case WAFER_ALU_BTR:
-		return alu_btr(size, dst, src, rflags);
-	case WAFER_ALU_BTC:
-		return alu_btc(size, dst, src, rflags);
-	case WAFER_ALU_INC:
-		return alu_inc(size, dst, src, rflags);
-	case WAFER_ALU_DEC:
-		return alu_dec(size, dst, src, rflags);
-	case WAFER_ALU_NEG:
-		return alu_neg(size, dst, src, rflags);
-	case WAFER_ALU_IMUL:
-		return alu_imul(size, dst, src, rflags);
-	case WAFER_ALU_NOT:
-		return ~dst;
-	}
+	u64 ax = (*rflags & 0xff) << 8 | (*rflags >> 11 & 1), flags;
+
+	alu_fn[op](size, &dst, src, &ax);
+	flags = (ax >> 8 & 0xff) | (ax & 1) << 11;
+	*rflags = (*rflags & ~(u64)WAFER_FLAGS_ARITH) | (flags & WAFER_FLAGS_ARITH);
 	return dst;
 }
 
