@@ -10,6 +10,7 @@
 #define WAFER_IRQ_H
 
 #include <linux/kvm.h>
+#include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
 #include <linux/spinlock.h>
@@ -35,16 +36,23 @@ enum wafer_chip_mode { WAFER_CHIP_NONE, WAFER_CHIP_SPLIT, WAFER_CHIP_FULL };
  * @split_pins: reserved I/O APIC routes of the split chip
  * @x2apic_32bit_ids: KVM_CAP_X2APIC_API flag 1: MSI addresses and KVM_SET_LAPIC carry 32-bit ids
  * @x2apic_no_broadcast_quirk: flag 2: destination 0xff is an id like any other in x2APIC mode
- * @pic, @ioapic, @pit: [I] once created
+ * @pic: [I] once created
+ * @ioapic: [I] once created
+ * @pit: [I] once created, which can be late
  * @routes: RCU; replaced as a whole under @lock
  * @apic_index: [I] APIC id -> index in vm->vcpus + 1, 0 none. An entry is a hint that its reader checks
- * @irqfds, @ioeventfds, @coalesced_zones, @nr_zones: under @lock
- * @resamplers: RCU list, changed under @lock
+ * @lock: mutex over all that is set up: routes, buses, eventfds, zones
+ * @irqfds: under @lock
+ * @resamplers: irqfds with KVM_IRQFD_FLAG_RESAMPLE; RCU list, changed under @lock
+ * @ioeventfds: under @lock
+ * @coalesced_zones: under @lock
+ * @nr_zones: under @lock
  * @coalesced_ring: struct kvm_coalesced_mmio_ring, one page, shared with the VMM; written under @ring_lock
+ * @ring_lock: for @coalesced_ring
  */
 struct wafer_irq {
 	enum wafer_chip_mode mode;
-	u8 split_pins;
+	u16 split_pins;
 	bool x2apic_32bit_ids;
 	bool x2apic_no_broadcast_quirk;
 	struct wafer_pic *pic;
@@ -96,7 +104,8 @@ enum wafer_bus_kind { WAFER_BUS_MMIO, WAFER_BUS_PIO, WAFER_NR_BUSES };
 struct wafer_bus_dev;
 /**
  * struct wafer_bus_ops - a device on the bus
- * @read, @write: @len 1-8 at @addr inside the registered range. 0 done, -EOPNOTSUPP not mine (the next device
+ * @read: as @write; NULL: not mine
+ * @write: @len 1-8 at @addr inside the registered range. 0 done, -EOPNOTSUPP not mine (the next device
  *	or the VMM is asked), -EAGAIN: (only with @window) a lock was busy or the device must sleep: try outside the window
  */
 struct wafer_bus_ops {
@@ -111,11 +120,12 @@ struct wafer_bus_dev {
 	u64 len;		/* bytes covered, at least 1 (an ioeventfd with length 0 covers 1) */
 };
 
-/* RCU-replaced sorted array; up to 1000 devices besides ioeventfds. */
+/* RCU-replaced sorted array. */
 struct wafer_bus { struct wafer_bus_table __rcu *table; };
 
+/* 0; -ENOMEM; -ENOSPC. May sleep. */
 int wafer_bus_add(struct wafer_vm *vm, enum wafer_bus_kind kind, struct wafer_bus_dev *dev);
-/* After it returns nobody is inside @dev's functions (RCU grace period: may sleep). */
+/* Does not wait: who is inside @dev's functions leaves them within an RCU grace period. */
 void wafer_bus_del(struct wafer_vm *vm, enum wafer_bus_kind kind, struct wafer_bus_dev *dev);
 int wafer_bus_read(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len, void *val, bool window);
 int wafer_bus_write(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len, const void *val,
@@ -161,8 +171,14 @@ void wafer_lapic_local_nmi(struct wafer_vcpu *vcpu);
 /**
  * struct wafer_irq_msg - an interrupt message on its way to local APICs
  * @dest: destination id (8 bits; 32 with x2APIC)
+ * @vector: vector
  * @mode: delivery mode: 0 fixed, 1 lowest, 2 SMI, 4 NMI, 5 INIT, 6 SIPI, 7 ExtINT
  * @shorthand: 0 none, 1 self, 2 all, 3 all but self
+ * @logical: @dest is a logical destination
+ * @level: triggered by level
+ * @assert: with @level: assert, not de-assert
+ * @x2apic_dest: @dest is an IPI's from an x2APIC: 0xff is an id, a logical one has cluster and members
+ * @redir_hint: fixed: one of several destinations is enough
  */
 struct wafer_irq_msg {
 	u32 dest;

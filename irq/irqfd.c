@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KVM_IRQFD: signalling an eventfd drives an interrupt line.
+ *
+ * Everything on the way into the guest may be called from any context, so the wake-up callback delivers at once; it
+ * looks the line up in the routing table of the moment. What ends an irqfd ends with
+ * eventfd_ctx_remove_wait_queue(): it takes the lock that the callback runs under, so after it there is none.
+ *
+ * An eventfd that is closed without KVM_IRQFD_FLAG_DEASSIGN marks its irqfd dead in the callback; the
+ * memory is taken back by the next KVM_IRQFD or with the VM.
+ *
+ * With KVM_IRQFD_FLAG_RESAMPLE the line is a level: up with the eventfd, down when the guest ends the interrupt, which
+ * the resamplefd tells, so that the device can raise it anew.
+ */
+#include <linux/eventfd.h>
+#include <linux/file.h>
+#include <linux/kernel.h>
+#include <linux/poll.h>
+#include <linux/rculist.h>
+#include <linux/slab.h>
+#include <linux/wait.h>
+
+#include "chips.h"
+#include "compat.h"
+#include "vm.h"
+
+/**
+ * struct wafer_irqfd - one irqfd
+ * @vm: whose line it drives
+ * @gsi: the line
+ * @link: in irq.irqfds
+ * @resample_link: in irq.resamplers if @resample is set
+ * @ctx: the eventfd
+ * @resample: the resamplefd, or NULL
+ * @pt: brings @wait into @ctx's wait queue
+ * @wait: the callback
+ * @dead: the eventfd was closed
+ */
+struct wafer_irqfd {
+	struct wafer_vm *vm;
+	u32 gsi;
+	struct list_head link;
+	struct list_head resample_link;
+	struct eventfd_ctx *ctx, *resample;
+	poll_table pt;
+	wait_queue_entry_t wait;
+	bool dead;
+};
+
+static void fire(struct wafer_irqfd *irqfd)
+{
+	if (irqfd->resample) {
+		wafer_set_gsi(irqfd->vm, WAFER_SRC_RESAMPLE, irqfd->gsi, 1);
+	} else {
+		wafer_set_gsi(irqfd->vm, WAFER_SRC_USER, irqfd->gsi, 1);
+		wafer_set_gsi(irqfd->vm, WAFER_SRC_USER, irqfd->gsi, 0);
+	}
+}
+
+/* The eventfd's lock is held and interrupts are off. */
+static int wakeup(wait_queue_entry_t *wait, unsigned int mode, int sync, void *key)
+{
+	struct wafer_irqfd *irqfd = container_of(wait, struct wafer_irqfd, wait);
+	__poll_t events = key_to_poll(key);
+	u64 count;
+
+	if (events & EPOLLIN && !irqfd->dead) {
+		eventfd_ctx_do_read(irqfd->ctx, &count);
+		fire(irqfd);
+	}
+	if (events & EPOLLHUP)
+		WRITE_ONCE(irqfd->dead, true);
+	return 0;
+}
+
+static void enqueue(struct file *file, wait_queue_head_t *wqh, poll_table *pt)
+{
+	add_wait_queue(wqh, &container_of(pt, struct wafer_irqfd, pt)->wait);
+}
+
+/* ---- resampling ---- */
+
+bool wafer_has_resamplers(struct wafer_vm *vm)
+{
+	return !list_empty_careful(&vm->irq.resamplers);
+}
+
+/* The guest has ended the interrupt: the line goes down, then those who raised it may look whether it is over. */
+void wafer_resample(struct wafer_vm *vm, u32 gsi)
+{
+	struct wafer_irqfd *irqfd;
+	bool down = false;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(irqfd, &vm->irq.resamplers, resample_link) {
+		if (irqfd->gsi != gsi)
+			continue;
+		if (!down)
+			wafer_set_gsi(vm, WAFER_SRC_RESAMPLE, gsi, 0);
+		down = true;
+		wafer_eventfd_signal(irqfd->resample);
+	}
+	rcu_read_unlock();
+}
+
+static bool line_is_resampled(struct wafer_vm *vm, u32 gsi)
+{
+	struct wafer_irqfd *irqfd;
+
+	list_for_each_entry(irqfd, &vm->irq.resamplers, resample_link)
+		if (irqfd->gsi == gsi)
+			return true;
+	return false;
+}
+
+/* ---- life ---- */
+
+/* Off all lists, and nobody inside. @waits: RCU readers of the resamplers may be about. irq.lock held or the VM's end */
+static void destroy(struct wafer_irqfd *irqfd, bool waits)
+{
+	u64 count;
+
+	eventfd_ctx_remove_wait_queue(irqfd->ctx, &irqfd->wait, &count);
+	list_del(&irqfd->link);
+	if (irqfd->resample) {
+		list_del_rcu(&irqfd->resample_link);
+		if (waits) {
+			synchronize_rcu();
+			if (!line_is_resampled(irqfd->vm, irqfd->gsi))
+				wafer_set_gsi(irqfd->vm, WAFER_SRC_RESAMPLE, irqfd->gsi, 0);
+		}
+		eventfd_ctx_put(irqfd->resample);
+	}
+	eventfd_ctx_put(irqfd->ctx);
+	kfree(irqfd);
+}
+
+static void reap_dead(struct wafer_vm *vm)
+{
+	struct wafer_irqfd *irqfd, *next;
+
+	list_for_each_entry_safe(irqfd, next, &vm->irq.irqfds, link)
+		if (READ_ONCE(irqfd->dead))
+			destroy(irqfd, true);
+}
+
+static int deassign(struct wafer_vm *vm, const struct kvm_irqfd *args,
+		    struct wafer_refusal *refusal)
+{
+	struct eventfd_ctx *ctx = eventfd_ctx_fdget(args->fd);
+	struct wafer_irqfd *irqfd, *next;
+
+	if (IS_ERR(ctx))
+		return wafer_refuse(refusal, PTR_ERR(ctx), "fd", args->fd, "is an eventfd");
+	mutex_lock(&vm->irq.lock);
+	list_for_each_entry_safe(irqfd, next, &vm->irq.irqfds, link)
+		if (irqfd->ctx == ctx && irqfd->gsi == args->gsi)
+			destroy(irqfd, true);
+	mutex_unlock(&vm->irq.lock);
+	eventfd_ctx_put(ctx);
+	return 0;
+}
+
+static int attach(struct wafer_vm *vm, struct wafer_irqfd *irqfd, struct file *file,
+		  struct wafer_refusal *refusal)
+{
+	struct wafer_irqfd *other;
+
+	reap_dead(vm);
+	list_for_each_entry(other, &vm->irq.irqfds, link)
+		if (other->ctx == irqfd->ctx)
+			return wafer_refuse(refusal, -EBUSY, "fd", 0,
+					    "is an eventfd that drives no other line");
+	list_add_tail(&irqfd->link, &vm->irq.irqfds);
+	if (irqfd->resample)
+		list_add_tail_rcu(&irqfd->resample_link, &vm->irq.resamplers);
+	/* From here on the callback comes; what was signalled before is looked for. */
+	if (vfs_poll(file, &irqfd->pt) & EPOLLIN)
+		fire(irqfd);
+	return 0;
+}
+
+static int assign(struct wafer_vm *vm, const struct kvm_irqfd *args, struct file *file,
+		  struct wafer_refusal *refusal)
+{
+	struct wafer_irqfd *irqfd;
+	int r;
+
+	irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
+	if (!irqfd)
+		return -ENOMEM;
+	irqfd->vm = vm;
+	irqfd->gsi = args->gsi;
+	init_waitqueue_func_entry(&irqfd->wait, wakeup);
+	init_poll_funcptr(&irqfd->pt, enqueue);
+	irqfd->ctx = eventfd_ctx_fileget(file);
+	if (IS_ERR(irqfd->ctx)) {
+		r = wafer_refuse(refusal, PTR_ERR(irqfd->ctx), "fd", args->fd, "is an eventfd");
+		goto free;
+	}
+	if (args->flags & KVM_IRQFD_FLAG_RESAMPLE) {
+		irqfd->resample = eventfd_ctx_fdget(args->resamplefd);
+		if (IS_ERR(irqfd->resample)) {
+			r = wafer_refuse(refusal, PTR_ERR(irqfd->resample), "resamplefd",
+					 args->resamplefd, "is an eventfd");
+			goto put;
+		}
+	}
+	mutex_lock(&vm->irq.lock);
+	r = attach(vm, irqfd, file, refusal);
+	mutex_unlock(&vm->irq.lock);
+	if (!r)
+		return 0;
+	if (irqfd->resample)
+		eventfd_ctx_put(irqfd->resample);
+put:
+	eventfd_ctx_put(irqfd->ctx);
+free:
+	kfree(irqfd);
+	return r;
+}
+
+/**
+ * wafer_irqfd() - KVM_IRQFD
+ * @vm: VM
+ * @args: as user space gave them
+ * @refusal: where to note a refusal
+ *
+ * A GSI that leads nowhere is legal: routes may come later.
+ *
+ * Return: 0, also if there was nothing to deassign; -EAGAIN: no irqchip yet; -EINVAL: flags, or resampling without I/O
+ * APIC and PIC in the kernel; -EBADF; -EBUSY: the eventfd drives a line already; -ENOMEM.
+ */
+int wafer_irqfd(struct wafer_vm *vm, const struct kvm_irqfd *args, struct wafer_refusal *refusal)
+{
+	enum wafer_chip_mode mode = wafer_chip_mode(vm);
+	struct fd f;
+	int r;
+
+	if (args->flags & ~(KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE))
+		return wafer_refuse(refusal, -EINVAL, "flags", args->flags,
+				    "is of DEASSIGN and RESAMPLE");
+	if (args->flags & KVM_IRQFD_FLAG_DEASSIGN)
+		return deassign(vm, args, refusal);
+	if (mode == WAFER_CHIP_NONE)
+		return wafer_refuse(refusal, -EAGAIN, "irqchip", mode, "is in the kernel");
+	if (args->flags & KVM_IRQFD_FLAG_RESAMPLE && mode != WAFER_CHIP_FULL)
+		return wafer_refuse(refusal, -EINVAL, "flags", args->flags,
+				    "has no RESAMPLE with a split irqchip");
+	f = fdget(args->fd);
+	if (!wafer_fd_file(f))
+		return wafer_refuse(refusal, -EBADF, "fd", args->fd, "is open");
+	/* The file is held until all is in place: it can't be closed, with nobody there to hear it, before. */
+	r = assign(vm, args, wafer_fd_file(f), refusal);
+	fdput(f);
+	return r;
+}
+
+/* The VM's end: nobody resamples or assigns any more. */
+void wafer_irqfd_quiesce(struct wafer_vm *vm)
+{
+	struct wafer_irqfd *irqfd, *next;
+
+	list_for_each_entry_safe(irqfd, next, &vm->irq.irqfds, link)
+		destroy(irqfd, false);
+}

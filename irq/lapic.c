@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The local APIC's registers and priorities (SDM vol. 3 ch. 11, APM vol. 2 ch. 16).
+ *
+ * One table says who may read and write which register; what a write does is in write_reg(). Interrupts come
+ * in from any context through wafer_lapic_accept(), everything else belongs to the vCPU's thread.
+ */
+#include <linux/kernel.h>
+#include <linux/nospec.h>
+#include <linux/string.h>
+
+#include "chips.h"
+#include "lapic.h"
+#include "vm.h"
+
+/* Readable, writable in xAPIC (X) and x2APIC (N) mode. */
+enum { XR = BIT(0), XW = BIT(1), NR = BIT(2), NW = BIT(3), RO = XR | NR, RW = RO | XW | NW };
+
+/* What an LVT entry has; bits 12 and 14 are read-only, and read as 0. */
+#define LVT	(APIC_LVT_MASKED | APIC_SEND_PENDING | APIC_VECTOR_MASK)
+#define LVT_PIN	(LVT | APIC_MODE_MASK | APIC_INPUT_POLARITY | APIC_LVT_REMOTE_IRR | \
+		 APIC_LVT_LEVEL_TRIGGER)
+#define LVT_RO	(APIC_SEND_PENDING | APIC_LVT_REMOTE_IRR)
+
+#define ICR_RESERVED (GENMASK(31, 20) | GENMASK(17, 16) | BIT(13))
+#define REG(offset) WAFER_APIC_REG(offset)
+
+/* SDM vol. 3 tables 11-1 and 11-6. Bits that are not in @bits are dropped, in x2APIC mode refused. */
+static const struct {
+	u8 access;
+	u32 bits;
+} rules[WAFER_APIC_REGS] = {
+	[REG(APIC_ID)]		= { RO },
+	[REG(APIC_LVR)]		= { RO },
+	[REG(APIC_TASKPRI)]	= { RW, 0xff },
+	[REG(APIC_ARBPRI)]	= { XR },
+	[REG(APIC_PROCPRI)]	= { RO },
+	[REG(APIC_EOI)]		= { XW | NW },
+	[REG(APIC_RRR)]		= { XR },
+	[REG(APIC_LDR)]		= { RO | XW, APIC_LDR_MASK },
+	[REG(APIC_DFR)]		= { XR | XW, GENMASK(31, 28) },
+	[REG(APIC_SPIV)]		= { RW, 0x3ff },
+	[REG(APIC_ISR) ... REG(APIC_ISR) + 7] = { RO },
+	[REG(APIC_TMR) ... REG(APIC_TMR) + 7] = { RO },
+	[REG(APIC_IRR) ... REG(APIC_IRR) + 7] = { RO },
+	[REG(APIC_ESR)]		= { RW },
+	[REG(APIC_ICR)]		= { RW, GENMASK(31, 0) },
+	[REG(APIC_ICR2)]		= { XR | XW, GENMASK(31, 24) },
+	[REG(APIC_LVTT)]		= { RW, LVT | APIC_LVT_TIMER_PERIODIC | APIC_LVT_TIMER_TSCDEADLINE },
+	[REG(APIC_LVTTHMR)]	= { RW, LVT | APIC_MODE_MASK },
+	[REG(APIC_LVTPC)]		= { RW, LVT | APIC_MODE_MASK },
+	[REG(APIC_LVT0)]		= { RW, LVT_PIN },
+	[REG(APIC_LVT1)]		= { RW, LVT_PIN },
+	[REG(APIC_LVTERR)]	= { RW, LVT },
+	[REG(APIC_TMICT)]		= { RW, GENMASK(31, 0) },
+	[REG(APIC_TMCCT)]		= { RO },
+	[REG(APIC_TDCR)]		= { RW, 0xb },
+	[REG(APIC_SELF_IPI)]	= { NW, 0xff },
+};
+
+/* SDM vol. 3 §11.5.3. An error interrupt with an illegal vector is an error that cannot be told. */
+static void note_error(struct wafer_lapic *apic, u32 bit)
+{
+	u32 lvt = wafer_apic_reg(apic, APIC_LVTERR);
+
+	set_bit(__ffs(bit), &apic->errors);
+	if (!(lvt & APIC_LVT_MASKED) && (lvt & APIC_VECTOR_MASK) >= 16)
+		wafer_lapic_accept(apic, lvt & APIC_VECTOR_MASK, false);
+}
+
+/**
+ * wafer_lapic_accept() - a fixed interrupt has arrived
+ * @apic: local APIC
+ * @vector: its vector
+ * @level: triggered by level: its EOI is broadcast to the I/O APICs
+ *
+ * Context: any.
+ * Return: 1; 0: coalesced with one that is pending already; -1: the vector is below 16 (SDM vol. 3 §11.5.2).
+ */
+int wafer_lapic_accept(struct wafer_lapic *apic, u8 vector, bool level)
+{
+	if (vector < 16) {
+		note_error(apic, APIC_ESR_RECVILL);
+		return -1;
+	}
+	if (level != test_bit(vector, apic->tmr)) {
+		if (level)
+			set_bit(vector, apic->tmr);
+		else
+			clear_bit(vector, apic->tmr);
+	}
+	/* Who set the bit raises the hazard, too: nothing to do for a second one. */
+	if (test_and_set_bit(vector, apic->irr))
+		return 0;
+	WRITE_ONCE(apic->irr_maybe, 1);
+	wafer_vcpu_raise(apic->vcpu, WAFER_H_EVENT);
+	return 1;
+}
+
+/**
+ * wafer_lapic_local() - the interrupt of a local vector table entry
+ * @apic: local APIC
+ * @lvt: offset of the entry
+ *
+ * Context: any.
+ */
+void wafer_lapic_local(struct wafer_lapic *apic, u32 lvt)
+{
+	u32 val = wafer_apic_reg(apic, lvt);
+
+	if (val & APIC_LVT_MASKED || READ_ONCE(apic->mode) == WAFER_APIC_OFF)
+		return;
+	if (GET_APIC_DELIVERY_MODE(val) == WAFER_DM_FIXED)
+		wafer_lapic_accept(apic, val & APIC_VECTOR_MASK, false);
+	else if (GET_APIC_DELIVERY_MODE(val) == WAFER_DM_NMI)
+		wafer_vcpu_nmi(apic->vcpu);
+}
+
+/* PPR (SDM vol. 3 §11.8.3.1) */
+static u32 ppr(struct wafer_lapic *apic)
+{
+	u32 tpr = apic->reg[WAFER_APIC_REG(APIC_TASKPRI)];
+	u32 isrv = apic->isrv < 0 ? 0 : apic->isrv & 0xf0;
+
+	return (tpr & 0xf0) >= isrv ? tpr : isrv;
+}
+
+/* The highest requested vector. Finding none is noted, so that the next look costs nothing. */
+static int highest_irr(struct wafer_lapic *apic)
+{
+	int vector;
+
+	if (!READ_ONCE(apic->irr_maybe))
+		return -1;
+	vector = wafer_highest_vector(apic->irr);
+	if (vector >= 0)
+		return vector;
+	WRITE_ONCE(apic->irr_maybe, 0);
+	smp_mb();	/* pairs with the atomic in wafer_lapic_accept(), which sets irr before irr_maybe */
+	vector = wafer_highest_vector(apic->irr);
+	if (vector >= 0)
+		WRITE_ONCE(apic->irr_maybe, 1);
+	return vector;
+}
+
+int wafer_lapic_pending(struct wafer_lapic *apic)
+{
+	int vector = highest_irr(apic);
+
+	return vector >= 0 && (vector & 0xf0) > (int)(ppr(apic) & 0xf0) ? vector : -1;
+}
+
+int wafer_lapic_ack(struct wafer_lapic *apic)
+{
+	int vector = wafer_lapic_pending(apic);
+
+	if (vector < 0)
+		return -1;
+	clear_bit(vector, apic->irr);
+	__set_bit(vector, apic->isr);
+	apic->isrv = vector;
+	highest_irr(apic);	/* most often that was all: let EOI know */
+	return vector;
+}
+
+/* Priorities have changed in favour of what waits. Only by the vCPU's thread: no kick is needed. */
+static void look_again(struct wafer_lapic *apic)
+{
+	if (READ_ONCE(apic->irr_maybe))
+		wafer_hazard_set(apic->vcpu, WAFER_H_EVENT);
+}
+
+static void set_tpr(struct wafer_lapic *apic, u8 tpr)
+{
+	wafer_apic_set_reg(apic, APIC_TASKPRI, tpr);
+	apic->vcpu->cr8 = tpr >> 4;
+	apic->vcpu->last_cr8 = tpr >> 4;
+	look_again(apic);
+}
+
+void wafer_lapic_set_cr8(struct wafer_vcpu *vcpu, u8 cr8)
+{
+	if (cr8 != wafer_lapic_get_cr8(vcpu))
+		set_tpr(vcpu->lapic, cr8 << 4);
+}
+
+u8 wafer_lapic_get_cr8(struct wafer_vcpu *vcpu)
+{
+	return wafer_apic_reg(vcpu->lapic, APIC_TASKPRI) >> 4 & 0xf;
+}
+
+/*
+ * The end of the highest interrupt in service. The I/O APIC is told first: if its lock is busy nothing has been done
+ * yet, and the write can be repeated.
+ */
+static int end_of_interrupt(struct wafer_lapic *apic, bool window)
+{
+	int vector = apic->isrv, r;
+
+	if (vector < 0)
+		return 0;
+	r = wafer_eoi_broadcast(apic->vcpu, vector, test_bit(vector, apic->tmr), window);
+	if (r)
+		return r;
+	__clear_bit(vector, apic->isr);
+	apic->isrv = wafer_highest_vector(apic->isr);
+	look_again(apic);
+	return 0;
+}
+
+/*
+ * SDM vol. 3 §11.6.1. Trigger mode and level mean something for INIT alone. A message with an illegal vector is not
+ * sent (§11.5.2).
+ */
+static void send_ipi(struct wafer_lapic *apic, u32 icr, u32 dest)
+{
+	struct wafer_irq_msg msg = {
+		.dest = dest,
+		.vector = icr & APIC_VECTOR_MASK,
+		.mode = GET_APIC_DELIVERY_MODE(icr),
+		.shorthand = icr >> 18 & 3,
+		.logical = icr & APIC_DEST_LOGICAL,
+		.assert = true,
+		.x2apic_dest = apic->mode == WAFER_X2APIC,
+	};
+
+	if (msg.mode <= WAFER_DM_LOWEST && msg.vector < 16) {
+		note_error(apic, APIC_ESR_SENDILL);
+		return;
+	}
+	if (msg.mode == WAFER_DM_INIT) {
+		msg.level = icr & APIC_INT_LEVELTRIG;
+		msg.assert = icr & APIC_INT_ASSERT;
+	}
+	wafer_deliver(apic->vcpu->vm, apic->vcpu, &msg);
+}
+
+static void write_lvt(struct wafer_lapic *apic, u32 offset, u32 val)
+{
+	val &= ~LVT_RO;
+	if (!wafer_apic_enabled(apic))
+		val |= APIC_LVT_MASKED;
+	if (offset == APIC_LVTT)
+		wafer_lapic_timer_mode(apic, val);
+	wafer_apic_set_reg(apic, offset, val);
+	if (offset == APIC_LVT0)	/* the PIC may reach this vCPU now */
+		wafer_hazard_set(apic->vcpu, WAFER_H_EVENT);
+}
+
+/* Software-disabling masks all local interrupts (SDM vol. 3 §11.4.7.2). */
+static void write_spiv(struct wafer_lapic *apic, u32 val)
+{
+	u32 lvt;
+
+	wafer_apic_set_reg(apic, APIC_SPIV, val);
+	if (val & APIC_SPIV_APIC_ENABLED)
+		return;
+	for (lvt = APIC_LVTT; lvt <= APIC_LVTERR; lvt += 16)
+		wafer_apic_set_reg(apic, lvt, wafer_apic_reg(apic, lvt) | APIC_LVT_MASKED);
+}
+
+/* @val has passed the table. 0; -EAGAIN: not in the window, and nothing was done. */
+static int write_reg(struct wafer_lapic *apic, u32 offset, u32 val, bool window)
+{
+	switch (offset) {
+	case APIC_TASKPRI:
+		set_tpr(apic, val);
+		break;
+	case APIC_EOI:
+		return end_of_interrupt(apic, window);
+	case APIC_SPIV:
+		write_spiv(apic, val);
+		break;
+	case APIC_ESR:
+		wafer_apic_set_reg(apic, APIC_ESR, xchg(&apic->errors, 0));
+		break;
+	case APIC_ICR:
+		val &= ~APIC_ICR_BUSY;
+		wafer_apic_set_reg(apic, APIC_ICR, val);
+		send_ipi(apic, val, GET_XAPIC_DEST_FIELD(wafer_apic_reg(apic, APIC_ICR2)));
+		break;
+	case APIC_LVTT ... APIC_LVTERR:
+		write_lvt(apic, offset, val);
+		break;
+	case APIC_TMICT:
+		wafer_apic_set_reg(apic, APIC_TMICT, val);
+		wafer_lapic_timer_start(apic, val);
+		break;
+	case APIC_TDCR:
+		wafer_lapic_timer_divide(apic, val);
+		break;
+	case APIC_SELF_IPI:
+		send_ipi(apic, val | APIC_DEST_SELF, 0);
+		break;
+	case APIC_DFR:
+		val |= GENMASK(27, 0);
+		fallthrough;
+	default:
+		wafer_apic_set_reg(apic, offset, val);
+	}
+	return 0;
+}
+
+/* Eight registers hold 256 bits; @nr & 7 says which of them. */
+static u32 vectors32(const unsigned long *words, u32 nr)
+{
+	return READ_ONCE(words[(nr & 7) / 2]) >> (nr & 1) * 32;
+}
+
+static u32 read_reg(struct wafer_lapic *apic, u32 nr)
+{
+	u32 id = apic->vcpu->id;
+
+	switch (nr << 4) {
+	case APIC_ID:
+		return apic->mode == WAFER_X2APIC ? id : id << 24;
+	case APIC_LVR:
+		return WAFER_APIC_VERSION;
+	case APIC_PROCPRI:
+		return ppr(apic);
+	case APIC_LDR:
+		return apic->mode == WAFER_X2APIC ? wafer_x2apic_ldr(id) : wafer_apic_reg(apic, APIC_LDR);
+	case APIC_ISR ... APIC_ISR + 0x70:
+		return vectors32(apic->isr, nr);
+	case APIC_TMR ... APIC_TMR + 0x70:
+		return vectors32(apic->tmr, nr);
+	case APIC_IRR ... APIC_IRR + 0x70:
+		return vectors32(apic->irr, nr);
+	case APIC_TMCCT:
+		return wafer_lapic_timer_count(apic);
+	default:
+		return apic->reg[nr];
+	}
+}
+
+/* The APIC's page without an xAPIC behind it: as the quirk has it reads give ones and writes go nowhere. */
+static bool is_hole(struct wafer_vcpu *vcpu)
+{
+	return !(vcpu->vm->quirks_disabled & KVM_X86_QUIRK_LAPIC_MMIO_HOLE);
+}
+
+/**
+ * wafer_lapic_mmio_read() - a read of the APIC's page
+ * @vcpu: vCPU
+ * @offset: in the page, below 4096
+ * @len: 1-8
+ * @val: result
+ * @window: in the window
+ *
+ * Registers are 32 bits at multiples of 16; what is read beyond them is 0.
+ *
+ * Return: 0; -EOPNOTSUPP: the APIC is not there.
+ */
+int wafer_lapic_mmio_read(struct wafer_vcpu *vcpu, u32 offset, unsigned int len, void *val,
+			  bool window)
+{
+	struct wafer_lapic *apic = vcpu->lapic;
+	u32 reg, nr = offset >> 4, at = offset & 15;
+
+	if (unlikely(apic->mode != WAFER_XAPIC)) {
+		memset(val, 0xff, len);
+		return is_hole(vcpu) ? 0 : -EOPNOTSUPP;
+	}
+	memset(val, 0, len);
+	if (nr >= WAFER_APIC_REGS || !(rules[array_index_nospec(nr, WAFER_APIC_REGS)].access & XR)) {
+		note_error(apic, APIC_ESR_ILLREGA);
+		return 0;
+	}
+	if (at >= sizeof(reg))
+		return 0;
+	reg = read_reg(apic, array_index_nospec(nr, WAFER_APIC_REGS)) >> at * 8;
+	memcpy(val, &reg, min_t(u32, len, sizeof(reg) - at));
+	return 0;
+}
+
+/**
+ * wafer_lapic_mmio_write() - a write to the APIC's page
+ * @vcpu: vCPU
+ * @offset: in the page, below 4096
+ * @len: 1-8; registers take aligned 32-bit writes alone (SDM vol. 3 §11.4.1), others are dropped
+ * @val: what is written
+ * @window: in the window
+ *
+ * Return: 0; -EOPNOTSUPP: the APIC is not there; -EAGAIN: not in the window, nothing was done.
+ */
+int wafer_lapic_mmio_write(struct wafer_vcpu *vcpu, u32 offset, unsigned int len, const void *val,
+			   bool window)
+{
+	struct wafer_lapic *apic = vcpu->lapic;
+	u32 reg, nr = offset >> 4;
+
+	if (unlikely(apic->mode != WAFER_XAPIC))
+		return is_hole(vcpu) ? 0 : -EOPNOTSUPP;
+	if (len != sizeof(reg) || offset & 15)
+		return 0;
+	if (nr >= WAFER_APIC_REGS || !(rules[array_index_nospec(nr, WAFER_APIC_REGS)].access & XW)) {
+		note_error(apic, APIC_ESR_ILLREGA);
+		return 0;
+	}
+	nr = array_index_nospec(nr, WAFER_APIC_REGS);
+	memcpy(&reg, val, sizeof(reg));
+	return write_reg(apic, nr << 4, reg & rules[nr].bits, window);
+}
+
+/* The MSR's register if this mode has it and allows @access, or -1. */
+static int x2apic_nr(struct wafer_lapic *apic, u32 msr, u8 access)
+{
+	u32 nr = msr - APIC_BASE_MSR;
+
+	if (!apic || apic->mode != WAFER_X2APIC || nr >= WAFER_APIC_REGS)
+		return -1;
+	nr = array_index_nospec(nr, WAFER_APIC_REGS);
+	return rules[nr].access & access ? (int)nr : -1;
+}
+
+/**
+ * wafer_x2apic_read() - RDMSR of 0x800-0x8ff (SDM vol. 3 §11.12.1.2)
+ * @vcpu: vCPU, with or without a local APIC
+ * @msr: 0x800-0x8ff
+ * @val: result
+ * @window: in the window
+ *
+ * Return: 0; 1: #GP.
+ */
+int wafer_x2apic_read(struct wafer_vcpu *vcpu, u32 msr, u64 *val, bool window)
+{
+	struct wafer_lapic *apic = vcpu->lapic;
+	int nr = x2apic_nr(apic, msr, NR);
+
+	if (nr < 0)
+		return 1;
+	*val = read_reg(apic, nr);
+	if (nr == WAFER_APIC_REG(APIC_ICR))
+		*val |= (u64)wafer_apic_reg(apic, APIC_ICR2) << 32;
+	return 0;
+}
+
+/**
+ * wafer_x2apic_write() - WRMSR of 0x800-0x8ff
+ * @vcpu: vCPU, with or without a local APIC
+ * @msr: 0x800-0x8ff
+ * @val: reserved bits must be 0; EOI and ESR take nothing but 0
+ * @window: in the window
+ *
+ * Return: 0; 1: #GP; -EAGAIN: not in the window, nothing was done.
+ */
+int wafer_x2apic_write(struct wafer_vcpu *vcpu, u32 msr, u64 val, bool window)
+{
+	struct wafer_lapic *apic = vcpu->lapic;
+	int nr = x2apic_nr(apic, msr, NW);
+
+	if (nr < 0)
+		return 1;
+	if (nr == WAFER_APIC_REG(APIC_ICR)) {
+		if (val & ICR_RESERVED)
+			return 1;
+		wafer_apic_set_reg(apic, APIC_ICR, (u32)val & ~APIC_ICR_BUSY);
+		wafer_apic_set_reg(apic, APIC_ICR2, val >> 32);
+		send_ipi(apic, val, val >> 32);
+		return 0;
+	}
+	if (val & ~(u64)rules[nr].bits)
+		return 1;
+	return write_reg(apic, nr << 4, val, window);
+}
