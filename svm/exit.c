@@ -162,16 +162,21 @@ static void decode_task(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	}
 }
 
-/* VMRUN refused the state, or did not run at all; nothing of the guest has changed. */
+/*
+ * VMRUN refused the state, or did not run at all. What the save area holds now is not relied on where wafer_arch has a
+ * copy: emulators have been seen to leave the host's registers there.
+ */
 static void decode_refused(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 {
 	struct wafer_hw *hw = vcpu->hw;
 	struct svm_vmcb *v = hw->vmcb;
 
 	exit->kind = WAFER_EXIT_BAD_STATE;
+	exit->len = 0;
 	exit->bad.hw_reason = exit->reason;
 	exit->bad.field = exit->reason == SVM_EXIT_NONE ? "EFER.SVME of this CPU" : svm_check_vmcb(v);
 	hw->dirty = SVM_DIRTY_ALL;
+	vcpu->arch.dirty = vcpu->arch.avail;
 	if (v->event_inj & SVM_EVENT_VALID)
 		svm_found_in_delivery(vcpu, v->event_inj, v->event_error);
 	v->event_inj = 0;
@@ -275,14 +280,16 @@ void svm_enter(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 
 	wafer_svm_run(vcpu, hw);
 
-	a->gpr[WAFER_RAX] = v->rax;
-	a->avail &= ~hw->guest_groups;
-	v->tlb_control = SVM_TLB_KEEP;
-	vcpu->cr8 = v->int_ctl & SVM_V_TPR;
 	vcpu->reinject.kind = WAFER_EV_NONE;
 	if (unlikely(v->exit_int_info & SVM_EVENT_VALID))
 		svm_found_in_delivery(vcpu, v->exit_int_info, v->exit_int_error);
 	decode(vcpu, exit);
+	if (likely(exit->kind != WAFER_EXIT_BAD_STATE)) {
+		a->gpr[WAFER_RAX] = v->rax;
+		a->avail &= ~hw->guest_groups;
+		v->tlb_control = SVM_TLB_KEEP;
+		vcpu->cr8 = v->int_ctl & SVM_V_TPR;
+	}
 	if (unlikely(hw->watch))
 		svm_after_exit(vcpu, exit);
 }

@@ -65,6 +65,21 @@ static void inject_soft(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 		wafer_put_rip(vcpu, next);
 }
 
+/*
+ * With vNMI the CPU blocks NMIs by itself when it delivers one, otherwise we do it ahead: after what the core may have
+ * to say of blocking before this event, and its copy is stale from here on.
+ */
+static void inject_nmi(struct wafer_vcpu *vcpu)
+{
+	struct wafer_arch *a = &vcpu->arch;
+
+	if (a->dirty & WAFER_G_BLOCK)
+		svm_write_state(vcpu, WAFER_G_BLOCK);
+	a->avail &= ~WAFER_G_BLOCK;
+	if (!svm_has(SVM_F_VNMI))
+		svm_set_nmi_blocked(vcpu->hw, true);
+}
+
 void svm_inject(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 {
 	struct svm_vmcb *v = vcpu->hw->vmcb;
@@ -76,9 +91,8 @@ void svm_inject(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 	v->event_error = ev->error;
 	if (ev->kind >= WAFER_EV_SOFT_INT)
 		inject_soft(vcpu, ev);
-	/* With vNMI the CPU blocks NMIs by itself when it delivers one. */
-	else if (ev->kind == WAFER_EV_NMI && !svm_has(SVM_F_VNMI))
-		svm_set_nmi_blocked(vcpu->hw, true);
+	else if (ev->kind == WAFER_EV_NMI)
+		inject_nmi(vcpu);
 }
 
 #define V_IRQ_ANY_TPR (SVM_V_IRQ | SVM_V_INTR_PRIO | SVM_V_IGN_TPR)
