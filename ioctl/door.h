@@ -63,6 +63,8 @@ int wafer_new_file(const char *name, const struct file_operations *fops, void *o
 /* The other files of this room. */
 int wafer_vm_open(struct wafer_vm *vm);
 int wafer_vcpu_open(struct wafer_vm *vm, u32 id);
+int wafer_vm_stats_open(struct wafer_vm *vm);
+int wafer_vcpu_stats_open(struct wafer_vcpu *vcpu);
 long wafer_check_extension(struct wafer_vm *vm, long cap);	/* @vm may be NULL */
 long wafer_vm_enable_cap(struct wafer_vm *vm, const struct kvm_enable_cap *cap);
 long wafer_vcpu_enable_cap(struct wafer_vcpu *vcpu, const struct kvm_enable_cap *cap);

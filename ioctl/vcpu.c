@@ -194,6 +194,11 @@ static long set_nested_state(void *obj, void *data, unsigned long arg)
 	return state->size < sizeof(*state) || state->flags & ~KVM_STATE_NESTED_GIF_SET ? -EINVAL : 0;
 }
 
+static long get_stats_fd(void *vcpu, void *data, unsigned long arg)
+{
+	return wafer_vcpu_stats_open(vcpu);
+}
+
 DOOR_DATA(get_regs, struct wafer_vcpu, struct kvm_regs)
 DOOR_DATA(set_regs, struct wafer_vcpu, struct kvm_regs)
 DOOR_DATA(get_sregs, struct wafer_vcpu, struct kvm_sregs)
@@ -257,6 +262,7 @@ static const struct wafer_door vcpu_doors[] = {
 	{ KVM_HAS_DEVICE_ATTR,		DOOR_IN,			has_device_attr },
 	{ KVM_GET_DEVICE_ATTR,		DOOR_IN | DOOR_LOCK,		get_device_attr },
 	{ KVM_SET_DEVICE_ATTR,		DOOR_IN | DOOR_LOCK,		set_device_attr },
+	{ KVM_GET_STATS_FD,		0,				get_stats_fd },
 	{ KVM_GET_NESTED_STATE,		0,				get_nested_state },
 	{ KVM_SET_NESTED_STATE,		DOOR_IN,			set_nested_state },
 };

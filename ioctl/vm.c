@@ -181,6 +181,31 @@ static long set_msr_filter(void *vm, void *data, unsigned long arg)
 	return wafer_set_msr_filter(vm, data);
 }
 
+/* As struct kvm_msr_filter is for a 32-bit program. */
+struct compat_msr_filter {
+	__u32 flags;
+	struct compat_range {
+		__u32 flags, nmsrs, base;
+		compat_uptr_t bitmap;
+	} ranges[KVM_MSR_FILTER_MAX_RANGES];
+};
+
+static long set_compat_msr_filter(void *vm, void *data, unsigned long arg)
+{
+	const struct compat_msr_filter *in = data;
+	struct kvm_msr_filter filter = { .flags = in->flags };
+	int i;
+
+	for (i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++)
+		filter.ranges[i] = (struct kvm_msr_filter_range){
+			.flags = in->ranges[i].flags,
+			.nmsrs = in->ranges[i].nmsrs,
+			.base = in->ranges[i].base,
+			.bitmap = (__force __u8 *)compat_ptr(in->ranges[i].bitmap),
+		};
+	return wafer_set_msr_filter(vm, &filter);
+}
+
 static long set_tsc_khz(void *obj, void *data, unsigned long khz)
 {
 	struct wafer_vm *vm = obj;
@@ -198,6 +223,11 @@ static long get_tsc_khz(void *obj, void *data, unsigned long arg)
 	struct wafer_vm *vm = obj;
 
 	return vm->default_tsc_khz ?: tsc_khz;
+}
+
+static long get_stats_fd(void *vm, void *data, unsigned long arg)
+{
+	return wafer_vm_stats_open(vm);
 }
 
 DOOR_DATA(get_irqchip, struct wafer_vm, struct kvm_irqchip)
@@ -237,8 +267,10 @@ static const struct wafer_door vm_doors[] = {
 	{ KVM_GET_CLOCK,		DOOR_OUT,			get_clock },
 	{ KVM_SET_CLOCK,		DOOR_IN,			set_clock },
 	{ KVM_X86_SET_MSR_FILTER,	DOOR_IN,			set_msr_filter },
+	{ _IOW(KVMIO, 0xc6, struct compat_msr_filter), DOOR_IN,	set_compat_msr_filter },
 	{ KVM_SET_TSC_KHZ,		DOOR_LOCK,			set_tsc_khz },
 	{ KVM_GET_TSC_KHZ,		0,				get_tsc_khz },
+	{ KVM_GET_STATS_FD,		0,				get_stats_fd },
 };
 
 static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
