@@ -17,6 +17,8 @@ static const struct {
 	const char *summary;
 } commands[] = {
 	{ "run", cmd_run, "run a Linux kernel in a virtual machine" },
+	{ "check", cmd_check, "say what this host can do and what is missing" },
+	{ "info", cmd_info, "show the loaded module's version, backend and limits" },
 };
 
 static void usage(void)

@@ -37,16 +37,17 @@ bool vq_enable(struct virtqueue *vq)
 
 /*
  * Copied before it is looked at: the guest may rewrite the descriptor at any
- * time, and what was checked must be what is used.
+ * time, and what was checked must be what is used. The barrier keeps the
+ * compiler from loading a field a second time. Indirect tables need not be
+ * aligned, hence no plain loads.
  */
-static struct vring_desc read_desc(const struct vring_desc *d)
+static struct vring_desc read_desc(const uint8_t *table, uint32_t i)
 {
-	return (struct vring_desc){
-		.addr = READ_ONCE(d->addr),
-		.len = READ_ONCE(d->len),
-		.flags = READ_ONCE(d->flags),
-		.next = READ_ONCE(d->next),
-	};
+	struct vring_desc d;
+
+	memcpy(&d, table + i * sizeof(d), sizeof(d));
+	__asm__ volatile("" : "+m"(d));
+	return d;
 }
 
 static bool add_segment(struct virtqueue *vq, struct chain *c, const struct vring_desc *d)
@@ -73,7 +74,7 @@ static bool add_segment(struct virtqueue *vq, struct chain *c, const struct vrin
  * Follows a chain in @table of @size entries. The number of steps is bounded by
  * the size, so a chain that bites its own tail is found out.
  */
-static bool walk(struct virtqueue *vq, struct chain *c, const struct vring_desc *table,
+static bool walk(struct virtqueue *vq, struct chain *c, const uint8_t *table,
 		 uint32_t size, uint32_t i, struct vring_desc *indirect)
 {
 	for (uint32_t steps = 0; steps < size; steps++) {
@@ -81,7 +82,7 @@ static bool walk(struct virtqueue *vq, struct chain *c, const struct vring_desc 
 
 		if (i >= size)
 			return false;
-		d = read_desc(&table[i]);
+		d = read_desc(table, i);
 		if (d.flags & VRING_DESC_F_INDIRECT) {
 			/* only in the queue's own table, and as the last one */
 			if (!indirect || !d.len || (d.flags & VRING_DESC_F_NEXT))
@@ -101,7 +102,7 @@ static bool walk(struct virtqueue *vq, struct chain *c, const struct vring_desc 
 static bool walk_indirect(struct virtqueue *vq, struct chain *c, const struct vring_desc *d)
 {
 	uint32_t size = d->len / sizeof(*d);
-	const struct vring_desc *table;
+	const uint8_t *table;
 
 	if (!size || d->len % sizeof(*d) || size > VQ_MAX_SEGS)
 		return false;
@@ -122,7 +123,7 @@ enum vq_result vq_pop(struct virtqueue *vq, struct chain *c)
 	c->head = READ_ONCE(vq->avail->ring[vq->next_avail % vq->size]);
 	c->nr_out = c->nr_in = 0;
 	c->out_len = c->in_len = 0;
-	if (!walk(vq, c, vq->desc, vq->size, c->head, &indirect))
+	if (!walk(vq, c, (uint8_t *)vq->desc, vq->size, c->head, &indirect))
 		return VQ_BROKEN;
 	if (indirect.len && !walk_indirect(vq, c, &indirect))
 		return VQ_BROKEN;
