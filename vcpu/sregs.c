@@ -166,10 +166,11 @@ static int check_sregs(struct wafer_vcpu *vcpu, const struct kvm_sregs *s)
 /* PAE paging: where the VMM gives no PDPTEs they are what memory at CR3 says; without memory, not present. */
 static void load_pdptrs(struct wafer_vcpu *vcpu)
 {
-	struct wafer_arch *a = &vcpu->arch;
+	u64 pdpte[4];
 
-	if (wafer_guest_read(&vcpu->vm->mmu, a->cr3 & 0xffffffe0, a->pdptr, sizeof(a->pdptr)))
-		memset(a->pdptr, 0, sizeof(a->pdptr));
+	if (wafer_guest_read(&vcpu->vm->mmu, vcpu->arch.cr3 & 0xffffffe0, pdpte, sizeof(pdpte)))
+		memset(pdpte, 0, sizeof(pdpte));
+	memcpy(vcpu->arch.pdptr, pdpte, sizeof(pdpte));
 	wafer_touch(vcpu, WAFER_G_PDPTR);
 }
 

@@ -11,7 +11,10 @@ static struct kmem_cache *vcpu_cache;
 
 int wafer_vcpu_cache_init(void)
 {
-	vcpu_cache = KMEM_CACHE(wafer_vcpu, SLAB_ACCOUNT);
+	/* Guest memory is copied to and from the emulation's operands and the PDPTEs (CONFIG_HARDENED_USERCOPY). */
+	vcpu_cache = kmem_cache_create_usercopy("wafer_vcpu", sizeof(struct wafer_vcpu), __alignof__(struct wafer_vcpu),
+						SLAB_ACCOUNT, offsetof(struct wafer_vcpu, emu),
+						sizeof_field(struct wafer_vcpu, emu), NULL);
 	return vcpu_cache ? 0 : -ENOMEM;
 }
 
