@@ -28,7 +28,7 @@ void vmx_host_nmi(void)
 		return;
 	}
 #endif
-	asm volatile("int $2");
+	asm volatile("int $2" : : : "memory");
 }
 
 static void exit_exception(struct wafer_vcpu *vcpu, struct wafer_exit *exit)

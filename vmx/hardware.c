@@ -14,11 +14,13 @@
 struct vmx_conf vmx_conf;
 DEFINE_PER_CPU(struct vmx_cpu, vmx_cpu);
 
-/* Rate-limited, since after an emergency VMXOFF every instruction fails. */
+/* When the machine goes down VMX is switched off under running VMs: that is nothing to tell of. */
 void vmx_insn_failed(const char *what, u32 nr)
 {
 	u64 error = 0;
 
+	if (!vmx_usable(this_cpu_ptr(&vmx_cpu)))
+		return;
 	if (nr != VMCS(VM_INSTRUCTION_ERROR).nr)
 		error = vmread(VM_INSTRUCTION_ERROR);
 	pr_err_ratelimited("%s of %#x failed, error %llu\n", what, nr, error);
@@ -289,6 +291,7 @@ void vmx_off_after_window(struct vmx_cpu *c)
 		vmx_off(c);
 	else if (c->lender != ~0ull)
 		insn_vmptrld(c->lender);
+	c->borrowed = false;
 }
 
 /*

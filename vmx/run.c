@@ -14,7 +14,7 @@ static void vmx_load(struct wafer_vcpu *vcpu)
 
 	if (!WAFER_VMX_PERSISTENT)
 		vmx_on_for_window(c);
-	if (unlikely(hw->cpu != cpu)) {
+	if (unlikely(hw->cpu != cpu && vmx_usable(c))) {
 		if (!hw->ready)
 			insn_vmclear(__pa(hw->vmcs));	/* makes it one (§25.11.3) */
 		hw->cpu = cpu;

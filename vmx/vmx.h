@@ -140,6 +140,12 @@ struct vmx_cpu {
 };
 DECLARE_PER_CPU(struct vmx_cpu, vmx_cpu);
 
+/* In VMX operation, its own or borrowed: the VMX instructions work. */
+static inline bool vmx_usable(const struct vmx_cpu *c)
+{
+	return c->on || c->borrowed;
+}
+
 static inline bool vmx_swapped_in(const struct wafer_hw *hw)
 {
 	return !(hw->todo & VMX_SWAP_IN);
