@@ -133,7 +133,6 @@ struct wafer_vcpu {
 		u32 count, done;
 		gva_t gva;
 	} pio;
-	struct page *run_page;
 	sigset_t sigmask;
 	bool has_sigmask;
 	bool want_irq_window;		/* run->request_interrupt_window as read at KVM_RUN */

@@ -290,7 +290,7 @@ static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 	struct page *page = NULL;
 
 	if (vmf->pgoff == 0)
-		page = vcpu->run_page;
+		page = virt_to_page(vcpu->run);
 	else if (vmf->pgoff == KVM_PIO_PAGE_OFFSET)
 		page = virt_to_page(vcpu->pio_data);
 	else if (vmf->pgoff == KVM_COALESCED_MMIO_PAGE_OFFSET && vcpu->vm->irq.coalesced_ring)
