@@ -33,7 +33,7 @@ struct sdt_header {
 	uint32_t oem_revision;
 	char creator_id[4];
 	uint32_t creator_revision;
-} __attribute__((packed));
+} __packed;
 
 struct rsdp {				/* 5.2.5.3 */
 	char signature[8];
@@ -45,12 +45,12 @@ struct rsdp {				/* 5.2.5.3 */
 	uint64_t xsdt;
 	uint8_t extended_checksum;
 	uint8_t reserved[3];
-} __attribute__((packed));
+} __packed;
 
 struct gas {				/* 5.2.3.2 */
 	uint8_t space, width, offset, access;
 	uint64_t address;
-} __attribute__((packed));
+} __packed;
 
 struct fadt {				/* 5.2.9; unused runs are kept as bytes */
 	struct sdt_header h;
@@ -69,7 +69,7 @@ struct fadt {				/* 5.2.9; unused runs are kept as bytes */
 	struct gas fixed[8];
 	struct gas sleep_control, sleep_status;
 	char hypervisor[8];
-} __attribute__((packed));
+} __packed;
 
 _Static_assert(sizeof(struct fadt) == 276, "FADT of revision 6");
 
@@ -77,23 +77,23 @@ struct madt {				/* 5.2.12 */
 	struct sdt_header h;
 	uint32_t lapic_address, flags;
 	uint8_t entries[];
-} __attribute__((packed));
+} __packed;
 
 struct madt_lapic {
 	uint8_t type, length, uid, id;
 	uint32_t flags;
-} __attribute__((packed));
+} __packed;
 
 struct madt_ioapic {
 	uint8_t type, length, id, reserved;
 	uint32_t address, gsi_base;
-} __attribute__((packed));
+} __packed;
 
 struct madt_x2apic {
 	uint8_t type, length;
 	uint16_t reserved;
 	uint32_t id, flags, uid;
-} __attribute__((packed));
+} __packed;
 
 /* Where the next table goes. */
 struct area {

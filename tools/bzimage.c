@@ -48,7 +48,8 @@ void bzimage_load(struct kernel *k, const struct guest_ram *ram)
 	need = k->hdr.init_size > size ? k->hdr.init_size : size;
 	to = ram_ptr(ram, base, need);
 	if (!to)
-		die(STATUS_USAGE, "--memory: too small for this kernel, which needs at least %llu MiB",
+		die(STATUS_USAGE,
+		    "--memory: too small for this kernel, which needs at least %llu MiB",
 		    (unsigned long long)(ALIGN_UP(base + need, MIB) / MIB));
 	if (!pread_full(k->file.fd, to, size, skip))
 		die(STATUS_USAGE, "--kernel %s: %s", k->file.path, strerror(errno));

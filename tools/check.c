@@ -17,6 +17,7 @@
 #include "cmd.h"
 
 #define MIN_FILES	64
+#define VIRT_AT_LOAD	"/sys/module/kvm/parameters/enable_virt_at_load"
 
 /* The first line of a file, or false. */
 static bool read_line(const char *path, char *buf, size_t size)
@@ -46,7 +47,7 @@ static void check_kernel(struct report *r, bool loaded)
 		f = report_add(r, loaded ? V_OK : V_WARN, "lockdown",
 			       "kernel lockdown is on: %s", line);
 		if (!loaded)
-			report_remedy(f, "sign wafer.ko with a key that the firmware or MOK list knows");
+			report_remedy(f, "sign wafer.ko with a key in the firmware or the MOK list");
 	} else if (read_line("/sys/module/module/parameters/sig_enforce", line, sizeof(line)) &&
 		   line[0] == 'Y') {
 		f = report_add(r, loaded ? V_OK : V_WARN, "lockdown",
@@ -57,7 +58,7 @@ static void check_kernel(struct report *r, bool loaded)
 		report_add(r, V_OK, "lockdown", "none");
 	}
 	if (read_line("/sys/kernel/realtime", line, sizeof(line)) && line[0] == '1')
-		report_add(r, V_WARN, "kernel", "PREEMPT_RT: latencies of guests were not tested on it");
+		report_add(r, V_WARN, "kernel", "PREEMPT_RT: guests were not tested on it");
 }
 
 /* Who else may have the CPU's virtualisation: one hypervisor at a time. */
@@ -71,14 +72,13 @@ static void check_rival(struct report *r)
 		snprintf(path, sizeof(path), "/sys/module/%s", names[i]);
 		if (!exists(path))
 			continue;
-		if (read_line("/sys/module/kvm/parameters/enable_virt_at_load", line, sizeof(line)) &&
-		    line[0] == 'Y') {
+		if (read_line(VIRT_AT_LOAD, line, sizeof(line)) && line[0] == 'Y') {
 			f = report_add(r, V_FAIL, "other", "%s is loaded and holds the CPU", names[i]);
-			report_remedy(f, "modprobe -r %s kvm, or boot with kvm.enable_virt_at_load=0",
-				      names[i]);
+			report_remedy(f, "modprobe -r %s kvm, or boot with "
+				      "kvm.enable_virt_at_load=0", names[i]);
 		} else {
-			f = report_add(r, V_WARN, "other",
-				       "%s is loaded: while one of its VMs exists, no other can", names[i]);
+			f = report_add(r, V_WARN, "other", "%s is loaded: while it has a VM, "
+				       "nobody else can", names[i]);
 			report_remedy(f, "modprobe -r %s kvm", names[i]);
 		}
 		return;

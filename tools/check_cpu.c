@@ -24,6 +24,8 @@
 #define NAME_FIRMWARE		"firmware"
 #define NAME_PAGING		"nested paging"
 
+#define ENABLE_VTX	"enable VT-x (Intel Virtualization Technology) in the firmware's setup"
+
 static bool read_msr(uint32_t msr, uint64_t *value)
 {
 	int fd = open("/dev/cpu/0/msr", O_RDONLY | O_CLOEXEC);
@@ -70,13 +72,13 @@ static void check_intel(struct report *r)
 	if (read_msr(MSR_FEATURE_CONTROL, &control)) {
 		if ((control & FC_LOCKED) && !(control & FC_VMX_OUTSIDE_SMX)) {
 			f = report_add(r, V_FAIL, NAME_FIRMWARE, "VT-x is switched off and locked");
-			report_remedy(f, "enable VT-x (Intel Virtualization Technology) in the firmware's setup");
+			report_remedy(f, ENABLE_VTX);
 			return;
 		}
 		report_add(r, V_OK, NAME_FIRMWARE, "VT-x may be used");
 	} else if (cpuinfo_has("flags", "vmx") == 0) {
 		f = report_add(r, V_FAIL, NAME_FIRMWARE, "the kernel says that VT-x is switched off");
-		report_remedy(f, "enable VT-x (Intel Virtualization Technology) in the firmware's setup");
+		report_remedy(f, ENABLE_VTX);
 		return;
 	} else {
 		report_add(r, V_OK, NAME_FIRMWARE, "the kernel lists VT-x as usable");
@@ -107,7 +109,8 @@ static void check_amd(struct report *r)
 	uint64_t vm_cr;
 
 	if (!read_msr(MSR_VM_CR, &vm_cr)) {
-		f = report_add(r, V_UNKNOWN, NAME_FIRMWARE, "whether AMD-V is switched off cannot be seen");
+		f = report_add(r, V_UNKNOWN, NAME_FIRMWARE,
+			       "whether AMD-V is switched off cannot be seen");
 		ask_for_msr(f);
 	} else if (vm_cr & VM_CR_SVMDIS) {
 		f = report_add(r, V_FAIL, NAME_FIRMWARE, "AMD-V is switched off");

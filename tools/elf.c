@@ -93,7 +93,8 @@ static void load_segment(struct kernel *k, const struct guest_ram *ram, const El
 		bad(k, "a segment is no part of a kernel");
 	to = ram_ptr(ram, p->p_paddr, p->p_memsz);
 	if (!to)
-		die(STATUS_USAGE, "--memory: too small for this kernel, which has a segment at 0x%llx",
+		die(STATUS_USAGE,
+		    "--memory: too small for this kernel, which has a segment at 0x%llx",
 		    (unsigned long long)p->p_paddr);
 	/* What the file does not fill is fresh memory and zero already. */
 	if (!pread_full(k->file.fd, to, p->p_filesz, p->p_offset))

@@ -142,7 +142,7 @@ void vcpu_run_failed(struct vcpu *vcpu, int err)
 	if (err == EFAULT && vcpu->run->exit_reason == EXIT_MEMORY_FAULT) {
 		memcpy(&fault, vcpu->run->padding, sizeof(fault));
 		first = vm_end(vcpu->vm, STATUS_HOST,
-			       "vCPU %u used memory that the host has taken away: 0x%llx (0x%llx bytes)",
+			       "vCPU %u used memory that the host took away: 0x%llx (0x%llx bytes)",
 			       vcpu->id, (unsigned long long)fault.gpa,
 			       (unsigned long long)fault.size);
 	} else {

@@ -21,8 +21,8 @@ struct report {
 
 /* Adds a finding and returns it, for a remedy to be set. */
 struct finding *report_add(struct report *r, enum verdict v, const char *name, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
-void report_remedy(struct finding *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+	__printf(4, 5);
+void report_remedy(struct finding *f, const char *fmt, ...) __printf(2, 3);
 
 bool report_usable(const struct report *r);
 void report_print(const struct report *r, const char *device);

@@ -11,6 +11,9 @@
 #include <stdint.h>
 #include <stdnoreturn.h>
 
+#define __packed		__attribute__((packed))
+#define __printf(f, a)		__attribute__((format(printf, f, a)))
+
 #define ARRAY_SIZE(a)		(sizeof(a) / sizeof((a)[0]))
 #define ALIGN_DOWN(x, a)	((x) & ~((typeof(x))(a) - 1))
 #define ALIGN_UP(x, a)		ALIGN_DOWN((x) + (a) - 1, a)
@@ -43,13 +46,13 @@ enum wafer_status {
 };
 
 /* One line on standard error, "wafer: " before it. Does not allocate. */
-void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void say(const char *fmt, ...) __printf(1, 2);
 
 /* The same without the prefix, for tables. */
-void say_raw(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void say_raw(const char *fmt, ...) __printf(1, 2);
 
 /* say() and exit; only before the guest runs. */
-noreturn void die(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+noreturn void die(int status, const char *fmt, ...) __printf(2, 3);
 
 /* Allocation that ends the program when there is none to be had. */
 void *xcalloc(size_t nr, size_t size);

@@ -90,8 +90,7 @@ int vm_cap(struct vm *vm, long cap);
  * it; the first call decides and gets true, later ones are silent. A vCPU's
  * thread does not enter the guest again after it.
  */
-bool vm_end(struct vm *vm, int status, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+bool vm_end(struct vm *vm, int status, const char *fmt, ...) __printf(3, 4);
 
 /* memory.c */
 void ram_create(struct vm *vm, uint64_t size);
@@ -109,7 +108,6 @@ void vcpu_dump(struct vcpu *vcpu);
 /* cpuid.c */
 void cpuid_setup(struct vm *vm);
 
-/* exit.c */
 /* Acts on what KVM_RUN came back with. */
 void vcpu_handle_exit(struct vcpu *vcpu);
 void vcpu_run_failed(struct vcpu *vcpu, int err);
