@@ -2,8 +2,8 @@
 /*
  * The decoder and the executor for instructions that touch devices (vcpu/decode.c, vcpu/emulate.c).
  *
- * Both are free of kernel and vCPU internals: the unit tests compile them in user space and run each
- * form against the CPU.
+ * Both are free of kernel and vCPU internals: the unit tests compile them in user space and run
+ * each form against the CPU.
  */
 #ifndef WAFER_EMULATE_H
 #define WAFER_EMULATE_H
@@ -55,22 +55,34 @@ struct wafer_insn {
  * @bytes: its bytes, @nr of them (1-15; more than the instruction has is fine)
  * @mode: WAFER_CODE16, 32, 64
  *
- * The length and the ModRM operand are found for every one-byte, 0F, 0F38 and 0F3A opcode, so that it also
- * serves to find the length and the registers of CPUID, RDMSR, MOV CR, MOV DR, INS, OUTS and the like.
+ * The length and the ModRM operand are found for every one-byte, 0F, 0F38 and 0F3A opcode, VEX and
+ * EVEX included, so that it also serves to find the length and the registers of CPUID, RDMSR, MOV CR,
+ * MOV DR, INS, OUTS and the like.
  *
- * Return: 0; -EAGAIN: @nr is too small; -EINVAL: no such instruction in this mode (the CPU would give #UD),
- * or longer than 15 bytes.
+ * Return: 0; -EAGAIN: @nr is too small; -EINVAL: no such instruction in this mode (the CPU would give
+ * #UD), or longer than 15 bytes.
  */
-int wafer_insn_decode(struct wafer_insn *insn, const u8 *bytes, unsigned int nr, enum wafer_code_mode mode);
+int wafer_insn_decode(struct wafer_insn *insn, const u8 *bytes, unsigned int nr,
+		      enum wafer_code_mode mode);
 
-/* What an emulation step came to. */
+/**
+ * enum wafer_emu_result - what an emulation step came to
+ * @WAFER_EMU_DONE: registers, RIP and flags are written back; the instruction is over
+ * @WAFER_EMU_AGAIN: a REP instruction did a bounded batch (one step if TF is set); RIP stands on it
+ *	still. Let the guest take its interrupts, and execute it again
+ * @WAFER_EMU_USER: an access waits for the VMM; call again with emu->log completed
+ * @WAFER_EMU_EVENT: emu->event is to be injected; nothing was written back but finished REP steps
+ * @WAFER_EMU_UNKNOWN: not an instruction we know: internal error with its bytes
+ * @WAFER_EMU_RETRY: nothing was done, for RAM changed under a locked instruction: let the guest try
+ *	again
+ */
 enum wafer_emu_result {
-	WAFER_EMU_DONE,		/* registers, RIP and flags are written back; the instruction is over */
-	WAFER_EMU_AGAIN,	/* a REP instruction did a bounded batch (one step if TF is set); RIP stands on it still */
-	WAFER_EMU_USER,		/* an access waits for the VMM; call again with emu->log completed */
-	WAFER_EMU_EVENT,	/* emu->event is to be injected; nothing was written back but finished REP steps */
-	WAFER_EMU_UNKNOWN,	/* not an instruction we know: internal error with its bytes */
-	WAFER_EMU_RETRY,	/* nothing was done: RAM changed under a locked instruction; let the guest try again */
+	WAFER_EMU_DONE,
+	WAFER_EMU_AGAIN,
+	WAFER_EMU_USER,
+	WAFER_EMU_EVENT,
+	WAFER_EMU_UNKNOWN,
+	WAFER_EMU_RETRY,
 };
 
 /* One completed access: a re-run after a trip to user space takes the data from here. */
@@ -95,42 +107,51 @@ struct wafer_emu;
 /**
  * struct wafer_emu_ops - what the executor needs from outside
  * @segment: the hidden part of segment register @seg
- * @translate: linear to guest-physical for an access of WAFER_FAULT_READ/WRITE/FETCH bits at the current CPL;
- *	0 and *@gpa, or 1 with emu->event filled in (#PF, with has_payload and payload = the address), or -errno
- * @read, @write: @len bytes (1-8) at guest-physical @gpa, not crossing a page. 0: done;
- *	1: the VMM must do it, its data (for a read) will be in the log at the re-run; -errno
- * @cmpxchg: compare-and-exchange of @len bytes (1, 2, 4, 8; 16 for CMPXCHG16B, aligned) that do not cross a page, for
- *	locked instructions whose operand is RAM after all: 0 done, or not done with *@old updated to what was found;
- *	1: no RAM there, do it as read and write; -errno
- * @get_vec, @set_vec: @bytes (16, 32 or 64) of vector register @nr in the guest's FPU state; set_vec with
- *	@zero_upper clears the rest up to the register's full width (VEX and EVEX forms). NULL: no FPU
+ * @translate: linear to guest-physical for an access of WAFER_FAULT_READ or WAFER_FAULT_WRITE at the
+ *	current CPL (a read-modify-write operand is a write): 0 and *@gpa; 1 with emu->event filled in
+ *	(#PF, with has_payload and payload = the address); or -errno
+ * @read, @write: @len bytes (1-8) at guest-physical @gpa, not crossing a page. 0: done; 1: the VMM
+ *	must do it, its data (for a read) will be in the log at the re-run; -errno
+ * @cmpxchg: compare-and-exchange of @len bytes (1, 2, 4, 8; 16 for CMPXCHG16B, aligned) that do not
+ *	cross a page, for locked instructions whose operand is RAM after all: 0 done, or not done with
+ *	*@old updated to what was found; 1: no RAM there, do it as read and write; -errno
+ * @get_vec, @set_vec: @bytes (16 or 32) of vector register @nr in the guest's FPU state; set_vec with
+ *	@zero_upper clears the rest up to the register's full width (VEX forms). NULL: no FPU
+ *
+ * After -errno nothing is lost: with the same @emu, wafer_emulate() goes on where it was.
  */
 struct wafer_emu_ops {
 	const struct wafer_segment *(*segment)(struct wafer_emu *emu, enum wafer_seg_reg seg);
 	int (*translate)(struct wafer_emu *emu, gva_t gva, u32 access, gpa_t *gpa);
 	int (*read)(struct wafer_emu *emu, gpa_t gpa, void *data, unsigned int len);
 	int (*write)(struct wafer_emu *emu, gpa_t gpa, const void *data, unsigned int len);
-	int (*cmpxchg)(struct wafer_emu *emu, gpa_t gpa, void *old, const void *new, unsigned int len);
+	int (*cmpxchg)(struct wafer_emu *emu, gpa_t gpa, void *old, const void *new,
+		       unsigned int len);
 	void (*get_vec)(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes);
-	void (*set_vec)(struct wafer_emu *emu, unsigned int nr, const void *data, unsigned int bytes, bool zero_upper);
+	void (*set_vec)(struct wafer_emu *emu, unsigned int nr, const void *data,
+			unsigned int bytes, bool zero_upper);
 };
 
 /**
  * struct wafer_emu - one emulation, kept over trips to user space
+ * @ops: the surroundings
  * @insn: the decoded instruction
  * @gpr: the guest's general registers, RSP included; written back only when the step succeeds
- * @rip, @rflags: in and out; TF and the shadow are the caller's to deal with. RF is cleared when it is done
+ * @rip, @rflags: in and out; TF and the shadow are the caller's to deal with. RF is cleared when it
+ *	is done
  * @va_bits: width of canonical addresses: 48, or 57 with CR4.LA57
  * @real: real or virtual-8086 mode: limits are checked, types of segments are not
- * @event: what to inject on WAFER_EMU_EVENT
- * @log, @nr_log: accesses finished so far in the current step; cleared by the executor when a step is over
+ * @nr_log: accesses in @log, finished or (the last one, after WAFER_EMU_USER) pending; cleared by the
+ *	executor when a step is over
  * @next: executor-internal: which log entry the re-run is at
- * @batch: executor-internal: REP steps done since the caller last had WAFER_EMU_AGAIN or began
- * @page: executor-internal: translations of the operands' pages. They are made before the first access of a step and
- *	stay until it is over, so that a re-run does not fault after a device was touched
+ * @batch: executor-internal: REP steps done since WAFER_EMU_AGAIN or the beginning
+ * @event: what to inject on WAFER_EMU_EVENT
+ * @page: executor-internal: translations of the operands' pages. They are made before the first access
+ *	of a step and stay until it is over, so that a re-run does not fault after a device was touched
+ * @log: the accesses of the current step
  *
- * Whoever fills it in for a new instruction sets @ops, @insn, @gpr, @rip, @rflags, @va_bits, @real and clears @nr_log
- * and @batch; the rest need not be initialised.
+ * Whoever fills it in for a new instruction sets @ops, @insn, @gpr, @rip, @rflags, @va_bits, @real and
+ * clears @nr_log and @batch; the rest need not be initialised.
  */
 struct wafer_emu {
 	const struct wafer_emu_ops *ops;
@@ -150,9 +171,9 @@ struct wafer_emu {
  * wafer_emulate() - execute the decoded instruction, or the next steps of a REP one
  * @emu: set up by the caller; @emu->nr_log is 0 at the first call
  *
- * Device accesses happen in the order and with the sizes that the manual gives. After WAFER_EMU_USER the
- * caller appends nothing itself: the entry of the pending access is the last of the log; the caller fills
- * its data (for a read) and calls again.
+ * Device accesses happen in the order and with the sizes that the manual gives. After WAFER_EMU_USER
+ * the caller appends nothing itself: the entry of the pending access is the last of the log; the
+ * caller fills its data (for a read) and calls again.
  *
  * Return: enum wafer_emu_result, or -errno of an op.
  */
@@ -167,13 +188,13 @@ int wafer_emulate(struct wafer_emu *emu);
  * @access: WAFER_FAULT_READ, WAFER_FAULT_WRITE
  * @gva: result
  *
- * Limits (expand-down too), rights and usability outside 64-bit code, canonical form in it (SDM vol. 3 §5.3-5.5,
- * APM vol. 2 §4.7, 4.8, 4.12). For port I/O with strings too.
+ * Limits (expand-down too), rights and usability outside 64-bit code, canonical form in it (SDM vol. 3
+ * §5.3-5.5, APM vol. 2 §4.7, 4.8, 4.12). For port I/O with strings too.
  *
  * Return: 0, or WAFER_EMU_EVENT with #GP(0) or #SS(0) in @emu->event.
  */
-int wafer_emu_linear(struct wafer_emu *emu, enum wafer_seg_reg seg, u64 offset, unsigned int size, u32 access,
-		     gva_t *gva);
+int wafer_emu_linear(struct wafer_emu *emu, enum wafer_seg_reg seg, u64 offset, unsigned int size,
+		     u32 access, gva_t *gva);
 
 /**
  * struct wafer_walk - a walk of the guest's own page tables (mmu/walk.c)
@@ -184,15 +205,17 @@ int wafer_emu_linear(struct wafer_emu *emu, enum wafer_seg_reg seg, u64 offset, 
  * @has_1g: 1 GiB pages exist in the guest's CPUID
  * @pdptr_from_memory: read the PAE PDPTEs from memory (SVM) instead of @pdptr
  * @ctx: for the callbacks
- * @read_entry: @size 4 or 8 bytes at guest-physical @gpa; 0 or -EFAULT (nothing mapped: reported as a
- *	not-present fault by real hardware of no kind: the walk returns -EFAULT), or another -errno
- * @cas_entry: compare-and-exchange of an entry, for accessed and dirty bits; 0, -EAGAIN (entry changed: the walk
- *	restarts; after 64 times it goes on without), -EFAULT (not writable: go on without), or another -errno
+ * @read_entry: @size 4 or 8 bytes at guest-physical @gpa; 0, -EFAULT (nothing is mapped there; no
+ *	hardware makes a page fault of it, so the walk returns it), or another -errno
+ * @cas_entry: compare-and-exchange of an entry, for accessed and dirty bits; 0, -EAGAIN (entry
+ *	changed: the walk restarts; after 64 times it goes on without), -EFAULT (not writable: go on
+ *	without), or another -errno
  * @gpa: result
  * @page_size: result: size of the guest's page, bytes
  * @writable, @user: result: the rights along the walk
  * @error_code: result with return 1: #PF error code
- * @entries, @nr_entries: result: which guest-physical entries with which values led there (for caches that re-read)
+ * @entries, @nr_entries: result: which guest-physical entries with which values led there (for caches
+ *	that re-read)
  */
 struct wafer_walk {
 	u64 cr0, cr3, cr4, efer;
@@ -212,17 +235,19 @@ struct wafer_walk {
 };
 
 #define WAFER_WALK_USER		BIT(8)	/* access made at CPL 3 */
-#define WAFER_WALK_IMPLICIT	BIT(9)	/* supervisor access by the CPU itself (SMAP ignores AC): GDT, TSS */
-#define WAFER_WALK_NO_AD	BIT(10)	/* look only: set no accessed or dirty bits (KVM_TRANSLATE, debug) */
+/* Supervisor access by the CPU itself (SMAP ignores AC): GDT, TSS. Overrides WAFER_WALK_USER. */
+#define WAFER_WALK_IMPLICIT	BIT(9)
+#define WAFER_WALK_NO_AD	BIT(10)	/* set no accessed or dirty bits (KVM_TRANSLATE, debug) */
 
 /**
  * wafer_walk() - translate a guest-linear address
  * @w: the paging state; results are stored in it
  * @gva: linear address, canonical
- * @access: WAFER_FAULT_READ/WRITE/FETCH and WAFER_WALK_*; without any of the first three, no rights are checked
+ * @access: WAFER_FAULT_READ/WRITE/FETCH and WAFER_WALK_*; without any of the first three, no rights
+ *	are checked
  *
- * All modes: no paging, 32-bit, PAE, 4-level, 5-level. Checks reserved bits, NX, WP, SMEP, SMAP, protection keys
- * (SDM vol. 3 §4.6, 4.7; APM vol. 2 §5.6).
+ * All modes: no paging, 32-bit, PAE, 4-level, 5-level. Checks reserved bits, NX, WP, SMEP, SMAP,
+ * protection keys (SDM vol. 3 §4.6, 4.7; APM vol. 2 §5.6).
  *
  * Return: 0; 1: page fault with @w->error_code; -errno of a callback.
  */
