@@ -174,9 +174,9 @@ static void decode_refused(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	exit->kind = WAFER_EXIT_BAD_STATE;
 	exit->len = 0;
 	exit->bad.hw_reason = exit->reason;
+	svm_write_state(vcpu, vcpu->arch.avail);
 	exit->bad.field = exit->reason == SVM_EXIT_NONE ? "EFER.SVME of this CPU" : svm_check_vmcb(v);
 	hw->dirty = SVM_DIRTY_ALL;
-	vcpu->arch.dirty = vcpu->arch.avail;
 	if (v->event_inj & SVM_EVENT_VALID)
 		svm_found_in_delivery(vcpu, v->event_inj, v->event_error);
 	v->event_inj = 0;

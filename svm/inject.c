@@ -63,6 +63,7 @@ static void inject_soft(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 		hw->vmcb->next_rip = next;
 	else
 		wafer_put_rip(vcpu, next);
+	hw->soft_start = vcpu->arch.rip;
 }
 
 /*
@@ -178,10 +179,13 @@ void svm_found_in_delivery(struct wafer_vcpu *vcpu, u32 info, u32 error)
 	struct wafer_hw *hw = vcpu->hw;
 	u8 vector = info & SVM_EVENT_VECTOR, type = (info & SVM_EVENT_TYPE) >> SVM_EVENT_TYPE_SHIFT;
 
-	if (hw->watch & SVM_WATCH_SOFT && vector == hw->soft.vector) {
+	/* The delivery of ours may have raised an exception whose delivery was interrupted: not an instruction further. */
+	if (hw->watch & SVM_WATCH_SOFT && hw->vmcb->rip == hw->soft_start) {
 		hw->vmcb->rip = hw->soft_rip;
-		vcpu->reinject = hw->soft;
-		return;
+		if (vector == hw->soft.vector) {
+			vcpu->reinject = hw->soft;
+			return;
+		}
 	}
 	if (type == WAFER_EV_SOFT_INT ||
 	    (type == WAFER_EV_EXCEPTION && (vector == X86_TRAP_BP || vector == X86_TRAP_OF)))

@@ -62,6 +62,7 @@ enum svm_stepping {
  * @nmi_blocked: without SVM_F_VNMI: an NMI's handler has not come to its IRET yet
  * @iret_rip: see SVM_WATCH_IRET
  * @soft, @soft_rip: event being injected and RIP of the instruction that is its cause (SVM_WATCH_SOFT)
+ * @soft_start: RIP as the entry has it: behind that instruction without SVM_F_NRIPS
  * @cr0_hidden: CD and NW as the guest sees them; they are not set in the CPU
  * @tsc_ratio: 8.32 fixed point
  */
@@ -82,7 +83,7 @@ struct wafer_hw {
 	bool own_tf, icpt_cr8, spec_open, nmi_blocked;
 	u64 iret_rip;
 	struct wafer_event soft;
-	u64 soft_rip;
+	u64 soft_rip, soft_start;
 	u64 cr0_hidden;
 	u64 tsc_ratio;
 };
