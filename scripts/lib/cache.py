@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 SCRIPTS = TOP / "scripts"
@@ -32,9 +33,13 @@ def lock(name):
     path = ROOT / "locks" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as f:
-        try:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        for _ in range(30):
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.1)
+        else:
             say(f"waiting for another run that prepares {name}")
             fcntl.flock(f, fcntl.LOCK_EX)
         yield
