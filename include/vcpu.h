@@ -130,8 +130,9 @@ struct wafer_vcpu {
 	struct {
 		u16 port;
 		u8 size, in, string;
-		u32 count, done;
+		u32 count;
 		gva_t gva;
+		u64 rip;		/* at the exit */
 	} pio;
 	sigset_t sigmask;
 	bool has_sigmask;

@@ -79,7 +79,11 @@ static u64 reserved_bits(const struct wafer_walk *w, enum paging mode, unsigned 
 	if (mode == PAGING_32)
 		return level == 2 && leaf ? bits(21, min(phys, 40u) - 19) : 0;
 	if (mode == PAGING_PAE && level == 3)
-		return bits(63, phys) | bits(8, 5) | bits(2, 1);
+		/*
+		 * Bit 5 is reserved too, but where PDPTEs are read at each walk an emulated CPU may set it as an
+		 * accessed bit (Documentation/emulator-bugs.md); a real one has refused the table before us.
+		 */
+		return bits(63, phys) | bits(8, w->pdptr_from_memory ? 6 : 5) | bits(2, 1);
 	res = bits(mode == PAGING_PAE ? 62 : 51, phys);
 	if (!(w->efer & EFER_NXE))
 		res |= PTE_NX;

@@ -161,6 +161,9 @@ static int mmio_complete(struct wafer_vcpu *vcpu)
 {
 	struct wafer_emu_access *a = &vcpu->emu.log[vcpu->emu.nr_log - 1];
 
+	/* The VMM may have set the registers meanwhile: then the access is void. */
+	if (wafer_rip(vcpu) != vcpu->emu.rip)
+		return WAFER_GO_ON;
 	if (!a->write)
 		memcpy(a->data, vcpu->run->mmio.data, a->len);
 	return mmio_run(vcpu);

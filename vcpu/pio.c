@@ -36,18 +36,27 @@ static int to_user(struct wafer_vcpu *vcpu, int (*complete)(struct wafer_vcpu *v
 	run->io.count = vcpu->pio.count;
 	run->io.data_offset = PAGE_SIZE;
 	vcpu->complete = complete;
+	vcpu->pio.rip = wafer_rip(vcpu);
 	return WAFER_TO_USER;
+}
+
+/* The VMM may have set the registers at the exit: then there is nothing left to complete. */
+static bool moved_on(struct wafer_vcpu *vcpu)
+{
+	return wafer_rip(vcpu) != vcpu->pio.rip;
 }
 
 static int complete_in(struct wafer_vcpu *vcpu)
 {
+	if (moved_on(vcpu))
+		return WAFER_GO_ON;
 	store_result(vcpu, vcpu->pio.size, vcpu->pio_data);
 	return wafer_skip(vcpu);
 }
 
 static int complete_out(struct wafer_vcpu *vcpu)
 {
-	return wafer_skip(vcpu);
+	return moved_on(vcpu) ? WAFER_GO_ON : wafer_skip(vcpu);
 }
 
 static int complete_nothing(struct wafer_vcpu *vcpu)
@@ -157,6 +166,8 @@ static int complete_ins(struct wafer_vcpu *vcpu)
 	s64 step = wafer_rflags(vcpu) & X86_EFLAGS_DF ? -(s64)size : size;
 	int r;
 
+	if (moved_on(vcpu))
+		return WAFER_GO_ON;
 	for (i = 0; i < n; i++) {
 		r = copy_linear(vcpu, vcpu->pio.gva + i * step, vcpu->pio_data + i * size, size, true);
 		if (r) {
@@ -169,7 +180,7 @@ static int complete_ins(struct wafer_vcpu *vcpu)
 
 static int complete_outs(struct wafer_vcpu *vcpu)
 {
-	return advance(vcpu, 1);
+	return moved_on(vcpu) ? WAFER_GO_ON : advance(vcpu, 1);
 }
 
 /* Where the exit says neither address size nor segment, the instruction does. */
