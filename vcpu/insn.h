@@ -155,6 +155,8 @@ union wafer_value {
 /* vcpu/operand.c: 0, or enum wafer_emu_result, or -errno */
 u64 wafer_get_gpr(const struct wafer_emu *emu, unsigned int nr, unsigned int size);
 void wafer_put_part(struct wafer_emu *emu, unsigned int nr, unsigned int size, u64 val);
+bool wafer_segment_allows(const struct wafer_segment *seg, u32 offset, unsigned int size,
+			  u32 access, bool real);
 int wafer_raise(struct wafer_emu *emu, u8 vector);
 u64 wafer_address(const struct wafer_emu *emu);
 int wafer_span(struct wafer_emu *emu, struct wafer_span *span, unsigned int slot, enum wafer_seg_reg seg,

@@ -59,7 +59,9 @@ u64 wafer_address(const struct wafer_emu *emu)
 	return ea & wafer_size_mask(insn->addr_size);
 }
 
-static bool segment_allows(const struct wafer_segment *seg, u32 offset, unsigned int size, u32 access, bool real)
+/* Limit, rights and usability, outside 64-bit code. */
+bool wafer_segment_allows(const struct wafer_segment *seg, u32 offset, unsigned int size,
+			  u32 access, bool real)
 {
 	u64 last = (u64)offset + size - 1;
 	u32 type = seg->attr & WAFER_SEG_TYPE;
@@ -98,7 +100,7 @@ static __always_inline int linear(struct wafer_emu *emu, enum wafer_seg_reg seg,
 	} else {
 		s = emu->ops->segment(emu, seg);
 		*gva = (u32)(s->base + offset);
-		if (likely(segment_allows(s, offset, size, access, emu->real)))
+		if (likely(wafer_segment_allows(s, offset, size, access, emu->real)))
 			return 0;
 	}
 	return wafer_raise(emu, seg == WAFER_SS ? 12 : 13);

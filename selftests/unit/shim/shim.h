@@ -130,6 +130,12 @@ static inline unsigned long find_next_zero_bit(const unsigned long *p, unsigned 
 }
 #define find_first_bit(p, n)		find_next_bit(p, n, 0)
 #define find_first_zero_bit(p, n)	find_next_zero_bit(p, n, 0)
+static inline void bitmap_set(unsigned long *p, unsigned int at, int n)
+{
+	while (n--)
+		set_bit(at++, p);
+}
+#define bitmap_empty(p, n)		(find_first_bit(p, n) >= (n))
 #define for_each_set_bit(b, p, n)	\
 	for ((b) = find_first_bit(p, n); (b) < (n); (b) = find_next_bit(p, n, (b) + 1))
 
@@ -138,6 +144,7 @@ static inline unsigned long find_next_zero_bit(const unsigned long *p, unsigned 
 #define max(a, b)	({ __typeof__(a) _a = (a); __typeof__(b) _b = (b); _a > _b ? _a : _b; })
 #define min_t(t, a, b)	min((t)(a), (t)(b))
 #define max_t(t, a, b)	max((t)(a), (t)(b))
+#define min3(a, b, c)	min(a, min(b, c))
 #define clamp(v, l, h)	min(max(v, l), h)
 #define clamp_t(t, v, l, h) clamp((t)(v), (t)(l), (t)(h))
 #define swap(a, b)	do { __typeof__(a) _t = (a); (a) = (b); (b) = _t; } while (0)
@@ -187,6 +194,9 @@ typedef atomic64_t atomic_long_t;
 #define atomic_dec_return(v)	__atomic_sub_fetch(&(v)->counter, 1, __ATOMIC_SEQ_CST)
 #define atomic_dec_and_test(v)	(atomic_dec_return(v) == 0)
 #define atomic_xchg(v, i)	__atomic_exchange_n(&(v)->counter, i, __ATOMIC_SEQ_CST)
+#define atomic_read_acquire(v)	smp_load_acquire(&(v)->counter)
+#define atomic_dec_return_release(v)	atomic_dec_return(v)
+#define atomic_try_cmpxchg(v, o, n)	try_cmpxchg(&(v)->counter, o, n)
 #define atomic_cmpxchg(v, o, n)	cmpxchg(&(v)->counter, o, n)
 #define atomic64_read		atomic_read
 #define atomic64_set		atomic_set
@@ -201,6 +211,8 @@ typedef atomic64_t atomic_long_t;
 #define atomic_long_dec		atomic_dec
 #define atomic_long_add		atomic_add
 #define atomic_long_sub		atomic_sub
+#define atomic_long_or(i, v)	((void)__atomic_or_fetch(&(v)->counter, i, __ATOMIC_SEQ_CST))
+#define atomic_long_andnot(i, v)	((void)__atomic_and_fetch(&(v)->counter, ~(i), __ATOMIC_SEQ_CST))
 
 #define xchg(p, v)		__atomic_exchange_n(p, v, __ATOMIC_SEQ_CST)
 #define cmpxchg(p, o, n)	({							\
@@ -286,15 +298,19 @@ struct mutex { spinlock_t lock; };
 #define mutex_init(m)		spin_lock_init(&(m)->lock)
 #define mutex_lock(m)		spin_lock(&(m)->lock)
 #define mutex_unlock(m)		spin_unlock(&(m)->lock)
+#define cond_resched_lock(l)	do { spin_unlock(l); sched_yield(); spin_lock(l); } while (0)
 #define lockdep_assert_held(l)	do { } while (0)
+#define lockdep_is_held(l)	true
 #define lockdep_assert_irqs_disabled()	do { } while (0)
 #define local_irq_save(f)	((f) = 0)
 #define local_irq_restore(f)	((void)(f))
+#define local_irq_disable()	do { } while (0)
+#define local_irq_enable()	do { } while (0)
 #define preempt_disable()	do { } while (0)
 #define preempt_enable()	do { } while (0)
 
 /* ---- RCU: tests do not free under readers ---- */
-struct rcu_head { void *next; };
+struct rcu_head { struct rcu_head *next; void (*fn)(struct rcu_head *head); };
 #define rcu_read_lock()		do { } while (0)
 #define rcu_read_unlock()	do { } while (0)
 #define rcu_dereference(p)	smp_load_acquire(&(p))
@@ -302,6 +318,12 @@ struct rcu_head { void *next; };
 #define rcu_assign_pointer(p, v)	smp_store_release(&(p), v)
 #define RCU_INIT_POINTER(p, v)	((p) = (v))
 #define synchronize_rcu()	do { } while (0)
+#define rcu_dereference_sched(p)	smp_load_acquire(&(p))
+#define rcu_dereference_check(p, c)	smp_load_acquire(&(p))
+#define rcu_read_lock_sched_held()	true
+#define rcu_barrier()		do { } while (0)
+/* Kept until the test says that no reader is left. */
+void call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head));
 
 /* ---- lists ---- */
 struct list_head { struct list_head *next, *prev; };
@@ -328,6 +350,10 @@ static inline void list_del(struct list_head *n)
 #define list_for_each_entry(p, l, m)						\
 	for (p = list_first_entry(l, __typeof__(*p), m); &p->m != (l);		\
 	     p = list_entry(p->m.next, __typeof__(*p), m))
+#define list_add_tail_rcu	list_add_tail
+#define list_del_rcu		list_del
+#define list_first_or_null_rcu(l, t, m)	(list_empty(l) ? NULL : list_first_entry(l, t, m))
+#define list_for_each_entry_rcu(p, l, m, c)	list_for_each_entry(p, l, m)
 #define list_for_each_entry_safe(p, n, l, m)					\
 	for (p = list_first_entry(l, __typeof__(*p), m),			\
 	     n = list_entry(p->m.next, __typeof__(*p), m); &p->m != (l);	\

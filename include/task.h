@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Hardware task switches (SDM vol. 3 ch. 8 "Task Management", APM vol. 2 ch. 12): both vendors leave
+ * them to the hypervisor. Free of kernel and vCPU internals, like the executor.
+ */
+#ifndef WAFER_TASK_H
+#define WAFER_TASK_H
+
+#include "exit.h"
+
+struct wafer_task;
+
+/**
+ * struct wafer_task_ops - what a task switch needs from outside
+ * @read, @write: @len bytes at linear @gva (below 4 GiB; they may cross pages, and wrap); @how is
+ *	WAFER_WALK_IMPLICIT for tables and TSSs, WAFER_WALK_USER or 0 for the stack. 0; 1 with
+ *	t->event filled in (#PF, with has_payload and payload = the address); -errno
+ * @check: would @write work? Nothing is written
+ * @set_cr3: the new address space, for all accesses that follow. 0; 1: not valid (PDPTEs with reserved
+ *	bits); -errno
+ */
+struct wafer_task_ops {
+	int (*read)(struct wafer_task *t, gva_t gva, void *data, unsigned int len, u32 how);
+	int (*write)(struct wafer_task *t, gva_t gva, const void *data, unsigned int len, u32 how);
+	int (*check)(struct wafer_task *t, gva_t gva, unsigned int len, u32 how);
+	int (*set_cr3)(struct wafer_task *t, u64 cr3);
+};
+
+/**
+ * struct wafer_task - one task switch
+ * @ops: the surroundings
+ * @selector: the new TSS
+ * @cause: WAFER_TASK_CALL, _IRET, _JMP, _GATE
+ * @soft_vector: INT n, INT3 or INTO through a task gate: the vector, for the check of the gate's DPL;
+ *	-1 for everything else
+ * @external: the switch belongs to an interrupt or exception: bit 0 (EXT) of error codes
+ * @has_error, @error: an exception's error code, to be pushed on the new task's stack
+ * @gpr: general registers, in and out
+ * @eip: in: what the old task goes on with later; out: the new task's
+ * @eflags, @cr0, @cr3, @dr7, @seg, @gdt, @idt: in and out
+ * @event: result: an exception, delivered in the old task, or, if @switched, in the new one
+ * @switched: result: the state in here is the new task's
+ * @debug_trap: result: the new TSS asks for #DB with DR6.BT before the first instruction
+ */
+struct wafer_task {
+	const struct wafer_task_ops *ops;
+	u16 selector;
+	u8 cause;
+	int soft_vector;
+	bool external, has_error;
+	u32 error;
+	u64 *gpr;
+	u32 eip, eflags;
+	u64 cr0, cr3, dr7;
+	struct wafer_segment seg[WAFER_NR_SEGS];
+	struct wafer_dtable gdt, idt;
+	struct wafer_event event;
+	bool switched, debug_trap;
+};
+
+/**
+ * wafer_task_switch() - switch tasks
+ * @t: set up by the caller, who writes it back if @t->switched
+ *
+ * Everything that can be checked is checked before anything changes. What fails behind the point of
+ * no return fails in the new task (SDM vol. 3 §8.3 and table 8-1).
+ *
+ * Return: 0; 1: @t->event is to be raised; -errno of an op. The caller must not be in long mode.
+ */
+int wafer_task_switch(struct wafer_task *t);
+
+#endif
