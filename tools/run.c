@@ -172,6 +172,14 @@ static void catch_signals(void)
 	sigaction(SIGPIPE, &ignore, NULL);
 }
 
+static void hold_signals(void)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, NULL);
+}
+
 static void on_end(struct watch *w)
 {
 	(void)w;		/* stays readable; the loop looks at @ending */
@@ -225,6 +233,7 @@ static int run(struct machine *m)
 	while (!atomic_load(&vm->ending))
 		loop_turn(&m->loop);
 
+	hold_signals();		/* their handler may no longer kick what is joined here */
 	vcpus_kick(vm);
 	vcpus_join(vm);
 	serial_flush(&m->serial);
