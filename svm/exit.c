@@ -179,6 +179,7 @@ static void decode_refused(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	hw->dirty = SVM_DIRTY_ALL;
 	if (v->event_inj & SVM_EVENT_VALID)
 		svm_found_in_delivery(vcpu, v->event_inj, v->event_error);
+	vcpu->arch.avail &= ~WAFER_G_RIP;	/* it may have been unwound */
 	v->event_inj = 0;
 }
 
