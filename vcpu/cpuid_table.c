@@ -69,6 +69,7 @@ static const struct {
 	{ 1,		{ ~0u, 0xff00, 0, 0 } },		/* signature; CLFLUSH size */
 	{ 2,		{ ~0u, ~0u, ~0u, ~0u } },
 	{ 4,		{ ~0u, ~0u, ~0u, ~0u } },
+	{ 0x80000001,	{ ~0u, 0xf000ffff, 0, 0 } },		/* signature; brand, package */
 	{ 0x80000002,	{ ~0u, ~0u, ~0u, ~0u } },
 	{ 0x80000003,	{ ~0u, ~0u, ~0u, ~0u } },
 	{ 0x80000004,	{ ~0u, ~0u, ~0u, ~0u } },

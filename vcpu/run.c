@@ -244,12 +244,13 @@ int wafer_vcpu_run(struct wafer_vcpu *vcpu)
 	if (unlikely(vcpu->has_sigmask))
 		sigprocmask(SIG_SETMASK, &vcpu->sigmask, &old);
 	run->flags = 0;
-	run->exit_reason = KVM_EXIT_UNKNOWN;
-	r = prepare(vcpu);
-	if (r > 0)
+	r = prepare(vcpu);	/* immediate_exit leaves the last exit's reason as it is: VMMs look at it again */
+	if (r > 0) {
+		run->exit_reason = KVM_EXIT_UNKNOWN;
 		r = run_loop(vcpu);
-	if (r == -EINTR)
-		run->exit_reason = KVM_EXIT_INTR;
+		if (r == -EINTR)
+			run->exit_reason = KVM_EXIT_INTR;
+	}
 	vcpu->stat_user++;
 	report(vcpu);
 	if (unlikely(vcpu->has_sigmask))
