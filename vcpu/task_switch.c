@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Hardware task switches, which the CPU leaves to the hypervisor: between the exit and vcpu/task.c. */
+#include <linux/percpu.h>
+#include <linux/sched.h>
 #include <asm/debugreg.h>
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
