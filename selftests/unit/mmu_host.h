@@ -102,7 +102,7 @@ static u64 get_pfn(void)
 {
 	do
 		next_pfn = next_pfn % (HUGE_PFN - 1) + 1;
-	while (live[next_pfn]);
+	while (ACCESS(live[next_pfn]));
 	STORE(wprotected[next_pfn], 0);
 	STORE(written[next_pfn], 0);
 	STORE(fake_dirty[next_pfn], 0);
@@ -112,8 +112,8 @@ static u64 get_pfn(void)
 
 static void put_pfn(u64 pfn)
 {
-	CHECK(live[pfn]);
-	CHECK_MSG(!written[pfn] || fake_dirty[pfn], "a write to frame %llu was not reported", (unsigned long long)pfn);
+	CHECK(ACCESS(live[pfn]));
+	CHECK_MSG(!ACCESS(written[pfn]) || ACCESS(fake_dirty[pfn]), "a write to frame %llu was not reported", (unsigned long long)pfn);
 	STORE(live[pfn], 0);
 }
 
@@ -224,7 +224,7 @@ static void host_protect(unsigned int page, unsigned int n)
 		STORE(*ep, *ep & ~_PAGE_RW);
 		pfn = (*ep & PTE_PFN_MASK) >> 12;
 		for (k = 0; k < (huge ? 512 : 1); k++, pfn++) {
-			CHECK(!written[pfn] || fake_dirty[pfn]);
+			CHECK(!ACCESS(written[pfn]) || ACCESS(fake_dirty[pfn]));
 			STORE(written[pfn], 0);
 			STORE(fake_dirty[pfn], 0);
 			STORE(wprotected[pfn], 1);
