@@ -237,7 +237,6 @@ static void step(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *table, 
 		u64 base = op->gfn & ~(span - 1), next = min(base + span, stop);
 		u64 e = READ_ONCE(*ep);
 
-		op->budget--;
 		if (e && is_leaf(pt, e, level)) {
 			if (op->pages) {
 				if (!split_huge(pt, op, ep, e, level))
@@ -248,6 +247,7 @@ static void step(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *table, 
 			e = READ_ONCE(*ep);
 		}
 		if (!e || is_leaf(pt, e, level)) {
+			op->budget--;	/* the way down costs nothing: each step gets somewhere */
 			op->gfn = next;
 			continue;
 		}
