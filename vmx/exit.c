@@ -251,13 +251,25 @@ static const struct {
 	[76 ... 79 /* SEAMCALL, TDCALL, RDMSRLIST, WRMSRLIST */] = INSN(DENIED),
 };
 
+/* An instruction that exits is skipped sooner or later: what that takes is read without being asked. */
+static void read_for_skip(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
+{
+	struct wafer_arch *a = &vcpu->arch;
+
+	exit->len = vmread(VM_EXIT_INSTRUCTION_LEN);
+	a->rip = vmread(GUEST_RIP);
+	a->rflags = vmread(GUEST_RFLAGS);
+	a->block = vmread(GUEST_INTERRUPTIBILITY_INFO) & VMX_BLOCK_BITS;
+	a->avail |= WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_BLOCK;
+}
+
 static noinline void fill_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit, unsigned int reason)
 {
 	unsigned int flags = reasons[reason].flags;
 	u32 vectoring;
 
 	if (flags & LEN)
-		exit->len = vmread(VM_EXIT_INSTRUCTION_LEN);
+		read_for_skip(vcpu, exit);
 	if (flags & DELIVERY) {
 		vectoring = vmread(IDT_VECTORING_INFO_FIELD);
 		if (unlikely(vectoring & INTR_INFO_VALID_MASK))
@@ -287,7 +299,7 @@ void vmx_fill_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	}
 	exit->kind = reasons[reason].kind;
 	if (likely(flags == INSN_ALONE))
-		exit->len = vmread(VM_EXIT_INSTRUCTION_LEN);
+		read_for_skip(vcpu, exit);
 	else if (flags != EVENT_ALONE)
 		fill_exit(vcpu, exit, reason);
 }

@@ -163,8 +163,7 @@ void vmx_read_state(struct wafer_vcpu *vcpu, u32 mask)
 	if (mask & WAFER_G_RFLAGS)
 		a->rflags = vmread(GUEST_RFLAGS);
 	if (mask & WAFER_G_BLOCK)
-		a->block = vmread(GUEST_INTERRUPTIBILITY_INFO) &
-			   (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS | WAFER_BLOCK_NMI);
+		a->block = vmread(GUEST_INTERRUPTIBILITY_INFO) & VMX_BLOCK_BITS;
 	if (mask & WAFER_G_RSP)
 		a->gpr[WAFER_RSP] = vmread(GUEST_RSP);
 	if (mask & ~hot)

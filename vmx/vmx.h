@@ -55,6 +55,9 @@ enum { VMX_UR_STAR, VMX_UR_LSTAR, VMX_UR_FMASK, VMX_UR_TSC_AUX, VMX_NR_UR };
 	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_WP | \
 	 X86_CR0_AM | X86_CR0_PG)
 
+/* Bits of the interruptibility state that struct wafer_arch has, at the same places. */
+#define VMX_BLOCK_BITS (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS | WAFER_BLOCK_NMI)
+
 /* hw->todo: due before the next entry */
 #define VMX_FLUSH_EPT	BIT(0)
 #define VMX_FLUSH_VPID	BIT(1)
