@@ -55,15 +55,12 @@ static void l1d_fill(void)
 	for (; p < end; p += PAGE_SIZE)
 		asm volatile("movb (%0), %%al" : : "r" (p) : "eax");
 	asm volatile("lfence" : : : "memory");
-	for (p = l1d_pages; p < end; p += 512)
-		asm volatile("movb (%0), %%al\n\t"
-			     "movb 64(%0), %%al\n\t"
-			     "movb 128(%0), %%al\n\t"
-			     "movb 192(%0), %%al\n\t"
-			     "movb 256(%0), %%al\n\t"
-			     "movb 320(%0), %%al\n\t"
-			     "movb 384(%0), %%al\n\t"
-			     "movb 448(%0), %%al" : : "r" (p) : "eax");
+	for (p = l1d_pages; p < end; p += PAGE_SIZE)
+		asm volatile(".set line, 0\n\t"
+			     ".rept 64\n\t"
+			     "movb line(%0), %%al\n\t"
+			     ".set line, line + 64\n\t"
+			     ".endr" : : "r" (p) : "eax");
 	asm volatile("lfence" : : : "memory");
 }
 
