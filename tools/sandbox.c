@@ -25,6 +25,9 @@ struct program {
 	struct sock_filter code[MAX_FILTER];
 };
 
+/* The kernel was built without it, which sandbox_drop_privileges() has said. */
+static bool no_seccomp;
+
 /* Both kinds of thread: console, events, locks, ending. */
 static const unsigned int common_calls[] = {
 	SYS_write, SYS_futex, SYS_timerfd_settime, SYS_rt_sigreturn, SYS_rt_sigprocmask,
@@ -128,12 +131,9 @@ static void install(struct program *p)
 
 	verdict(p, SECCOMP_RET_KILL_PROCESS);
 	prog.len = p->len;
-	if (!syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog))
+	if (no_seccomp)
 		return;
-	/* A kernel built without seccomp has nothing to filter with; the guest's user is told and goes on. */
-	if (errno == ENOSYS)
-		fprintf(stderr, "wafer: this kernel has no seccomp: the guest runs without a system call filter\n");
-	else
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0)
 		die(STATUS_HOST, "cannot install the system call filter: %s", strerror(errno));
 }
 
@@ -185,4 +185,7 @@ void sandbox_drop_privileges(void)
 		die(STATUS_HOST, "cannot drop capabilities: %s", strerror(errno));
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		die(STATUS_HOST, "no_new_privs: %s", strerror(errno));
+	no_seccomp = prctl(PR_GET_SECCOMP, 0, 0, 0, 0) < 0;
+	if (no_seccomp)
+		say("this kernel has no seccomp: the guest runs without a system call filter");
 }
