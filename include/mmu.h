@@ -147,6 +147,7 @@ struct wafer_mmu {
 	u64 arm;
 	u32 manual_protect;
 	u32 ring_size;
+	unsigned long section_seq;
 	void (*freed)(struct wafer_mmu *mmu);
 };
 
@@ -239,6 +240,11 @@ int wafer_guest_cmpxchg_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, void *old, 
 
 /* As wafer_guest_cmpxchg_fast() where sleeping is allowed: 0, -EBUSY (*@old updated), -EFAULT. */
 int wafer_guest_cmpxchg(struct wafer_mmu *mmu, gpa_t gpa, void *old, const void *new, unsigned int len);
+
+/* In the window: guest pages in the kernel's direct map (mmu/direct.c). */
+bool wafer_direct_begin(struct wafer_fault_ctx *ctx, unsigned long *seq);
+void wafer_direct_end(struct wafer_fault_ctx *ctx);
+const void *wafer_direct(struct wafer_fault_ctx *ctx, gfn_t gfn);
 
 /* Is there a slot at @gpa, and which hva is behind it? Under RCU. NULL: none. */
 const struct wafer_slot *wafer_slot_find(struct wafer_mmu *mmu, gfn_t gfn);

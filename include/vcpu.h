@@ -54,6 +54,24 @@ enum wafer_vcpu_mode { WAFER_OUTSIDE, WAFER_IN_GUEST };
 #define WAFER_RETRY_SLOW 2	/* a fast handler: call the slow one outside the window */
 
 /**
+ * struct wafer_fetch - the way to the code page that was fetched from last (vcpu/fetch.c)
+ * @code: the page in the direct map, NULL: nothing known
+ * @page: its linear address
+ * @seq: generation of the pointers (mmu/direct.c)
+ * @entry, @val, @nr: guest page-table entries on the way, and what they said
+ * @cr0, @cr3, @cr4, @efer, @cpl: what the translation was made with
+ */
+struct wafer_fetch {
+	const u8 *code;
+	gva_t page;
+	unsigned long seq;
+	const u64 *entry[5];
+	u64 val[5];
+	u64 cr0, cr3, cr4, efer;
+	u8 nr, cpl;
+};
+
+/**
  * struct wafer_vcpu - a virtual CPU
  * @arch: [v] architectural state; first, because enter.S addresses it
  * @hw: [v] the backend's
@@ -124,6 +142,7 @@ struct wafer_vcpu {
 	u64 guest_debug_dr[8];
 	u64 step_rip;
 	/* port and memory-mapped I/O in progress (vcpu/pio.c, mmio.c) */
+	struct wafer_fetch fetch;	/* [w] */
 	struct wafer_emu emu;
 	bool emu_busy;
 	void *pio_data;			/* page 1 of the mapping */
@@ -259,6 +278,9 @@ void wafer_single_step_trap(struct wafer_vcpu *vcpu);	/* vcpu/debug.c */
 int wafer_fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn, bool window);
 /* Linear to guest-physical. 0; 1: an event was queued (or, with @ev, filled in); -EAGAIN (window); -errno */
 int wafer_translate(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, bool window, struct wafer_event *ev);
+
+int wafer_translate_walk(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, bool window,
+			 struct wafer_event *ev, struct wafer_walk *w);
 
 /* ---- control registers with the CPU's checks (vcpu/cr.c): 0, 1 (#GP to be raised) ---- */
 int wafer_set_cr0(struct wafer_vcpu *vcpu, u64 val);

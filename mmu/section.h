@@ -44,6 +44,7 @@ static inline void wafer_section_wait(struct wafer_mmu *mmu)
 	struct wafer_fault_ctx *ctx;
 
 	lockdep_assert_held(&mmu->zap_lock);
+	WRITE_ONCE(mmu->section_seq, mmu->section_seq + 1);
 	smp_mb();	/* (B) */
 	list_for_each_entry(ctx, &mmu->ctxs, link) {
 		/* Pairs with wafer_section_leave(), here and below. */

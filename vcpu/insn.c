@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The guest's instruction at RIP: translating, fetching, decoding and skipping it. */
+/* The guest's instruction: translating its addresses, decoding and skipping it. */
 #include <linux/string.h>
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
@@ -58,38 +58,47 @@ static int cas_entry(void *ctx, gpa_t gpa, unsigned int size, u64 old, u64 new)
 int wafer_translate(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, bool window, struct wafer_event *ev)
 {
 	struct wafer_walk w;
+
+	return wafer_translate_walk(vcpu, gva, access, gpa, window, ev, &w);
+}
+
+/* The same for who wants to know the way: @w->entries are the guest's entries that led there. */
+int wafer_translate_walk(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, bool window,
+			 struct wafer_event *ev, struct wafer_walk *w)
+{
 	int r;
 
-	w.cr0 = wafer_cr0(vcpu);
-	if (!(w.cr0 & X86_CR0_PG)) {
+	w->cr0 = wafer_cr0(vcpu);
+	w->nr_entries = 0;
+	if (!(w->cr0 & X86_CR0_PG)) {
 		*gpa = (u32)gva;
 		return 0;
 	}
-	w.cr3 = wafer_cr3(vcpu);
-	w.cr4 = wafer_cr4(vcpu);
-	w.efer = wafer_efer(vcpu);
-	w.pdptr_from_memory = false;
-	if (w.cr4 & X86_CR4_PAE && !(w.efer & WAFER_EFER_LMA)) {
+	w->cr3 = wafer_cr3(vcpu);
+	w->cr4 = wafer_cr4(vcpu);
+	w->efer = wafer_efer(vcpu);
+	w->pdptr_from_memory = false;
+	if (w->cr4 & X86_CR4_PAE && !(w->efer & WAFER_EFER_LMA)) {
 		wafer_need(vcpu, WAFER_G_PDPTR);
-		memcpy(w.pdptr, vcpu->arch.pdptr, sizeof(w.pdptr));
-		w.pdptr_from_memory = wafer_caps.pdptr_from_memory;
+		memcpy(w->pdptr, vcpu->arch.pdptr, sizeof(w->pdptr));
+		w->pdptr_from_memory = wafer_caps.pdptr_from_memory;
 	}
-	w.rflags_ac = w.cr4 & X86_CR4_SMAP && wafer_rflags(vcpu) & X86_EFLAGS_AC;
-	w.pkru = w.cr4 & X86_CR4_PKE ? wafer_guest_pkru(vcpu) : 0;
-	w.phys_bits = wafer_guest_phys_bits(vcpu);
-	w.has_1g = true;
-	w.ctx = vcpu;
-	w.read_entry = window ? read_entry_window : read_entry;
-	w.cas_entry = window ? cas_entry_window : cas_entry;
+	w->rflags_ac = w->cr4 & X86_CR4_SMAP && wafer_rflags(vcpu) & X86_EFLAGS_AC;
+	w->pkru = w->cr4 & X86_CR4_PKE ? wafer_guest_pkru(vcpu) : 0;
+	w->phys_bits = wafer_guest_phys_bits(vcpu);
+	w->has_1g = true;
+	w->ctx = vcpu;
+	w->read_entry = window ? read_entry_window : read_entry;
+	w->cas_entry = window ? cas_entry_window : cas_entry;
 	if (!(access & WAFER_WALK_IMPLICIT) && wafer_cpl(vcpu) == 3)
 		access |= WAFER_WALK_USER;
-	r = wafer_walk(&w, gva, access);
+	r = wafer_walk(w, gva, access);
 	if (r == 0) {
-		*gpa = w.gpa;
+		*gpa = w->gpa;
 	} else if (r == 1) {
 		struct wafer_event pf = {
 			.kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_PF, .has_error = true,
-			.error = w.error_code, .has_payload = true, .payload = gva,
+			.error = w->error_code, .has_payload = true, .payload = gva,
 		};
 
 		if (ev)
@@ -98,61 +107,6 @@ int wafer_translate(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, 
 			wafer_queue_event(vcpu, &pf);
 	}
 	return r == -EINPROGRESS ? -EAGAIN : r;
-}
-
-/* Reads @n bytes at linear @gva, all in one page. */
-static int fetch_bytes(struct wafer_vcpu *vcpu, gva_t gva, u8 *buf, unsigned int n, bool window)
-{
-	gpa_t gpa;
-	int r = wafer_translate(vcpu, gva, WAFER_FAULT_FETCH, &gpa, window, NULL);
-
-	if (r)
-		return r;
-	return window ? wafer_guest_read_fast(&vcpu->fault, gpa, buf, n) :
-			wafer_guest_read(&vcpu->vm->mmu, gpa, buf, n);
-}
-
-/**
- * wafer_fetch_insn() - fetch and decode the instruction at RIP
- * @vcpu: vCPU
- * @insn: result
- * @window: called in the window
- *
- * The CPU has fetched it a moment ago, but another vCPU may have changed code or tables since: faults are possible and
- * are the guest's.
- *
- * Return: 0; 1: an event was queued; -EAGAIN: not to be had in the window; -errno.
- */
-int wafer_fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn, bool window)
-{
-	enum wafer_code_mode mode = wafer_code_mode(vcpu);
-	gva_t gva = wafer_rip(vcpu);
-	unsigned int n;
-	u8 buf[WAFER_INSN_MAX];
-	int r;
-
-	if (mode != WAFER_CODE64)
-		gva = (u32)(gva + wafer_seg(vcpu, WAFER_CS)->base);
-	n = min_t(unsigned int, WAFER_INSN_MAX, PAGE_SIZE - (gva & ~PAGE_MASK));
-	r = fetch_bytes(vcpu, gva, buf, n, window);
-	if (r)
-		return r;
-	r = wafer_insn_decode(insn, buf, n, mode);
-	if (r == -EAGAIN && n < WAFER_INSN_MAX) {
-		gva += n;
-		if (mode != WAFER_CODE64)
-			gva = (u32)gva;
-		r = fetch_bytes(vcpu, gva, buf + n, WAFER_INSN_MAX - n, window);
-		if (r)
-			return r;
-		r = wafer_insn_decode(insn, buf, WAFER_INSN_MAX, mode);
-	}
-	if (r) {
-		/* Not an instruction: changed under us, or one that only the CPU knows. It decides if run again. */
-		wafer_queue_ud(vcpu);
-		return 1;
-	}
-	return 0;
 }
 
 /**

@@ -8,6 +8,7 @@
 #include <asm/processor-flags.h>
 
 #include "core.h"
+#include "insn.h"
 #include "kvm_abi.h"
 
 #define APIC_PAGE 0xfee00ull	/* gfn; KVM does not move it either, whatever IA32_APIC_BASE says */
@@ -22,10 +23,25 @@ static const struct wafer_segment *emu_segment(struct wafer_emu *emu, enum wafer
 	return wafer_seg(emu_vcpu(emu), seg);
 }
 
+/*
+ * An instruction with one operand in memory has just been translated by the CPU, with all its checks: where the offsets
+ * in the page agree, the exit's guest-physical address is the one.
+ */
+static bool cpu_translated(const struct wafer_insn *insn)
+{
+	static const u32 several = BIT(WAFER_OP_STRING) | BIT(WAFER_OP_PUSH) | BIT(WAFER_OP_POP) | BIT(WAFER_OP_CALL);
+
+	return insn->form && !(BIT(insn->form->op) & several);
+}
+
 static int emu_translate(struct wafer_emu *emu, gva_t gva, u32 access, gpa_t *gpa)
 {
 	struct wafer_vcpu *vcpu = emu_vcpu(emu);
 
+	if (vcpu->loaded && !((vcpu->exit.fault.gpa ^ gva) & ~PAGE_MASK) && cpu_translated(&emu->insn)) {
+		*gpa = vcpu->exit.fault.gpa;
+		return 0;
+	}
 	return wafer_translate(vcpu, gva, access, gpa, vcpu->loaded, &emu->event);
 }
 

@@ -231,6 +231,7 @@ static int string(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 		return wafer_skip(vcpu);
 	index = vcpu->arch.gpr[exit->io.in ? WAFER_RDI : WAFER_RSI] & addr_mask(exit->io.addr_size);
 	vcpu->emu.insn.mode = wafer_code_mode(vcpu);
+	vcpu->emu.insn.len = 0;		/* the rest of it is of some other instruction */
 	wafer_emu_setup(vcpu, false);
 	if (wafer_emu_linear(&vcpu->emu, exit->io.in ? WAFER_ES : exit->io.seg, index, exit->io.size,
 			     exit->io.in ? WAFER_FAULT_WRITE : WAFER_FAULT_READ, &gva)) {

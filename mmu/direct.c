@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Guest pages as the kernel's direct map has them, for readers in the window that come back to the same page again and
+ * again (the run loop's instruction fetch).
+ *
+ * A pointer is good inside a fault section, and in later sections as long as section_seq is what it was: everybody who
+ * takes a mapping away counts it up, then waits for the sections that may not have seen that (section.h).
+ */
+#include <linux/kernel.h>
+#include <linux/mm.h>
+
+#include "mmu/section.h"
+#include "mmu/table.h"
+
+/**
+ * wafer_direct_begin() - enter a section for wafer_direct()
+ * @ctx: of the vCPU in whose window this runs
+ * @seq: result: what pointers of this section are worth later
+ *
+ * Return: false: something is being taken away now; there is no section and nothing to be had.
+ */
+bool wafer_direct_begin(struct wafer_fault_ctx *ctx, unsigned long *seq)
+{
+	wafer_section_enter(ctx);
+	if (READ_ONCE(ctx->mmu->nr_invalid)) {
+		wafer_section_leave(ctx);
+		return false;
+	}
+	*seq = READ_ONCE(ctx->mmu->section_seq);
+	return true;
+}
+
+void wafer_direct_end(struct wafer_fault_ctx *ctx)
+{
+	wafer_section_leave(ctx);
+}
+
+/**
+ * wafer_direct() - where a guest page is, in a section
+ * @ctx: of the vCPU
+ * @gfn: guest page
+ *
+ * Return: the page in the direct map; NULL: not mapped now, or not memory of the host's.
+ */
+const void *wafer_direct(struct wafer_fault_ctx *ctx, gfn_t gfn)
+{
+	const struct wafer_pt *pt = ctx->mmu->pt;
+	unsigned int level = pt->levels;
+	const u64 *table = pt->root;
+	u64 e, pfn;
+
+	for (;; level--) {
+		e = READ_ONCE(table[wafer_pt_index(gfn, level)]);
+		if (!e)
+			return NULL;
+		if (level == 1 || e & pt->f->leaf)
+			break;
+		table = __va(e & pt->addr);
+	}
+	if (e & WAFER_PT_SPECIAL)
+		return NULL;
+	pfn = (e & pt->addr) >> PAGE_SHIFT;
+	pfn = (pfn & ~(wafer_pt_span(level) - 1)) | (gfn & (wafer_pt_span(level) - 1));
+	return pfn_valid(pfn) ? __va(pfn << PAGE_SHIFT) : NULL;
+}

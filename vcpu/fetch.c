@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Fetching the instruction at RIP.
+ *
+ * A guest that exits does so at few places, so the way to the last code page is kept: pointers to the guest's own
+ * page-table entries with the values that they had, and to the page. Since INVLPG and loads of CR3 never exit, it is
+ * only good while every entry still says the same; and since the host may take any of those pages, only in a fault
+ * section of the same generation (mmu/direct.c).
+ */
+#include <linux/mm.h>
+#include <linux/string.h>
+
+#include "core.h"
+
+/* What the way depends on besides memory. One call where the registers are not read yet. */
+#define FETCH_GROUPS (WAFER_G_RIP | WAFER_G_SEG(WAFER_CS) | WAFER_G_SEG(WAFER_SS) | WAFER_G_CR0 | WAFER_G_CR3 | \
+		      WAFER_G_CR4 | WAFER_G_EFER)
+
+/* The registers that decide how a fetch is translated. */
+static bool same_mode(struct wafer_vcpu *vcpu, const struct wafer_fetch *f)
+{
+	const struct wafer_arch *a = &vcpu->arch;
+
+	return f->cr3 == a->cr3 && f->cr0 == a->cr0 && f->cr4 == a->cr4 && f->efer == a->efer &&
+	       f->cpl == wafer_cpl(vcpu);
+}
+
+/*
+ * The instruction at @gva by the way that is known. Bytes that were decoded last time for this mode need no decoding
+ * again. False: another page, changed entries, the page's end.
+ */
+static bool cached(struct wafer_vcpu *vcpu, gva_t gva, struct wafer_insn *insn, enum wafer_code_mode mode)
+{
+	const struct wafer_fetch *f = &vcpu->fetch;
+	unsigned int offset = gva & ~PAGE_MASK, i;
+	unsigned long seq;
+	bool good;
+
+	if (f->page != (gva & PAGE_MASK) || !f->code || offset > PAGE_SIZE - WAFER_INSN_MAX || !same_mode(vcpu, f))
+		return false;
+	if (!wafer_direct_begin(&vcpu->fault, &seq))
+		return false;
+	good = seq == f->seq;
+	for (i = 0; good && i < f->nr; i++)
+		good = READ_ONCE(*f->entry[i]) == f->val[i];
+	if (good && (insn->mode != mode || !insn->len || memcmp(insn->bytes, f->code + offset, insn->len))) {
+		u8 buf[WAFER_INSN_MAX];
+
+		memcpy(buf, f->code + offset, sizeof(buf));	/* the guest may change it between two looks */
+		good = !wafer_insn_decode(insn, buf, sizeof(buf), mode);
+	}
+	wafer_direct_end(&vcpu->fault);
+	return good;
+}
+
+/* Keeps the way to the code page at @gva, which has just been fetched from. 64-bit paging, or none. */
+static void remember(struct wafer_vcpu *vcpu, gva_t gva)
+{
+	struct wafer_fetch *f = &vcpu->fetch;
+	struct wafer_event unused;
+	struct wafer_walk w;
+	unsigned int i;
+	gpa_t gpa;
+
+	f->code = NULL;
+	if (wafer_translate_walk(vcpu, gva & PAGE_MASK, WAFER_FAULT_FETCH, &gpa, true, &unused, &w))
+		return;
+	if (w.nr_entries && !(w.efer & WAFER_EFER_LMA))
+		return;
+	if (!wafer_direct_begin(&vcpu->fault, &f->seq))
+		return;
+	for (i = 0; i < w.nr_entries; i++) {
+		const void *table = wafer_direct(&vcpu->fault, w.entries[i].gpa >> PAGE_SHIFT);
+
+		if (!table)
+			goto end;
+		f->entry[i] = table + (w.entries[i].gpa & ~PAGE_MASK);
+		f->val[i] = w.entries[i].val;
+	}
+	f->nr = w.nr_entries;
+	f->page = gva & PAGE_MASK;
+	f->cr0 = vcpu->arch.cr0;
+	f->cr3 = vcpu->arch.cr3;
+	f->cr4 = vcpu->arch.cr4;
+	f->efer = vcpu->arch.efer;
+	f->cpl = wafer_cpl(vcpu);
+	f->code = wafer_direct(&vcpu->fault, gpa >> PAGE_SHIFT);
+end:
+	wafer_direct_end(&vcpu->fault);
+}
+
+/* Reads @n bytes at linear @gva, all in one page. */
+static int fetch_bytes(struct wafer_vcpu *vcpu, gva_t gva, u8 *buf, unsigned int n, bool window)
+{
+	gpa_t gpa;
+	int r = wafer_translate(vcpu, gva, WAFER_FAULT_FETCH, &gpa, window, NULL);
+
+	if (r)
+		return r;
+	return window ? wafer_guest_read_fast(&vcpu->fault, gpa, buf, n) :
+			wafer_guest_read(&vcpu->vm->mmu, gpa, buf, n);
+}
+
+/**
+ * wafer_fetch_insn() - fetch and decode the instruction at RIP
+ * @vcpu: vCPU
+ * @insn: result
+ * @window: called in the window
+ *
+ * The CPU has fetched it a moment ago, but another vCPU may have changed code or tables since: faults are possible and
+ * are the guest's.
+ *
+ * Return: 0; 1: an event was queued; -EAGAIN: not to be had in the window; -errno.
+ */
+int wafer_fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn, bool window)
+{
+	enum wafer_code_mode mode;
+	gva_t gva;
+	unsigned int n;
+	u8 buf[WAFER_INSN_MAX];
+	int r;
+
+	wafer_need(vcpu, FETCH_GROUPS);
+	mode = wafer_code_mode(vcpu);
+	gva = vcpu->arch.rip;
+	if (mode != WAFER_CODE64)
+		gva = (u32)(gva + wafer_seg(vcpu, WAFER_CS)->base);
+	if (window && cached(vcpu, gva, insn, mode))
+		return 0;
+	n = min_t(unsigned int, WAFER_INSN_MAX, PAGE_SIZE - (gva & ~PAGE_MASK));
+	r = fetch_bytes(vcpu, gva, buf, n, window);
+	if (r)
+		return r;
+	r = wafer_insn_decode(insn, buf, n, mode);
+	if (r == -EAGAIN && n < WAFER_INSN_MAX) {
+		gva += n;
+		if (mode != WAFER_CODE64)
+			gva = (u32)gva;
+		r = fetch_bytes(vcpu, gva, buf + n, WAFER_INSN_MAX - n, window);
+		if (r)
+			return r;
+		r = wafer_insn_decode(insn, buf, WAFER_INSN_MAX, mode);
+	}
+	if (r) {
+		/* Not an instruction: changed under us, or one that only the CPU knows. It decides if run again. */
+		wafer_queue_ud(vcpu);
+		return 1;
+	}
+	if (window)
+		remember(vcpu, gva);
+	return 0;
+}
