@@ -10,6 +10,7 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/reboot.h>
+#include <linux/workqueue.h>
 #include <asm/msr.h>
 #include <asm/reboot.h>
 
@@ -58,6 +59,8 @@ static void emergency_off(void)
 
 static void emergency_register(void)
 {
+	if (emergency_registered)
+		return;
 	if (__symbol_get("kvm_rebooting")) {
 		__symbol_put("kvm_rebooting");
 		return;
@@ -66,15 +69,33 @@ static void emergency_register(void)
 	emergency_registered = true;
 }
 
-static void emergency_unregister(void)
+/* Waits for an RCU grace period: not for the thread that closes a VM's last descriptor to do. */
+static void emergency_unregister(struct work_struct *work)
 {
-	if (emergency_registered)
+	mutex_lock(&hardware_lock);
+	if (emergency_registered && !hardware_users) {
 		cpu_emergency_unregister_virt_callback(emergency_off);
-	emergency_registered = false;
+		emergency_registered = false;
+	}
+	mutex_unlock(&hardware_lock);
+}
+
+static DECLARE_WORK(emergency_work, emergency_unregister);
+
+static void emergency_unregister_later(void)
+{
+	schedule_work(&emergency_work);
+}
+
+static void emergency_exit(void)
+{
+	cancel_work_sync(&emergency_work);
+	emergency_unregister(NULL);
 }
 #else
 static void emergency_register(void) {}
-static void emergency_unregister(void) {}
+static void emergency_unregister_later(void) {}
+static void emergency_exit(void) {}
 #endif
 
 /**
@@ -114,8 +135,8 @@ void wafer_hardware_put(void)
 	cpus_read_lock();
 	mutex_lock(&hardware_lock);
 	if (--hardware_users == 0) {
-		emergency_unregister();
 		on_each_cpu(cpu_off, NULL, 1);
+		emergency_unregister_later();
 	}
 	mutex_unlock(&hardware_lock);
 	cpus_read_unlock();
@@ -231,6 +252,7 @@ int wafer_hardware_init(void)
 
 void wafer_hardware_exit(void)
 {
+	emergency_exit();
 	wafer_syscore_unregister(&wafer_syscore);
 	unregister_reboot_notifier(&reboot_notifier);
 	cpuhp_remove_state(hotplug_state);
