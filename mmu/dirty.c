@@ -41,7 +41,7 @@ static void run(struct wafer_mmu *mmu, struct wafer_pt_op *op)
  */
 void wafer_log_start(struct wafer_mmu *mmu, const struct wafer_slot *slot)
 {
-	struct wafer_pt_op op = wafer_pt_op_clear(mmu->pt, slot->gfn, slot->npages, mmu->arm);
+	struct wafer_pt_op op = wafer_pt_op_arm(mmu->pt, slot->gfn, slot->npages, mmu->arm);
 	struct wafer_pt_pages pages = { };
 
 	if (slot->dirty && (mmu->manual_protect & KVM_DIRTY_LOG_INITIALLY_SET))
@@ -121,7 +121,7 @@ static int find_logged(struct wafer_mmu *mmu, u32 id, struct wafer_slot **slot, 
  */
 static void collect(struct wafer_mmu *mmu, struct wafer_slot *slot)
 {
-	struct wafer_pt_op op = wafer_pt_op_clear(mmu->pt, slot->gfn, slot->npages, mmu->arm);
+	struct wafer_pt_op op = wafer_pt_op_arm(mmu->pt, slot->gfn, slot->npages, mmu->arm);
 
 	if (mmu->manual_protect & KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE) {
 		op.match = mmu->pt->dirty;
@@ -194,7 +194,7 @@ static void clear_chunk(struct wafer_mmu *mmu, struct wafer_slot *slot, u64 firs
 static int clear_log(struct wafer_mmu *mmu, struct wafer_slot *slot, const struct kvm_clear_dirty_log *log)
 {
 	const unsigned long __user *from = log->dirty_bitmap;
-	struct wafer_pt_op op = wafer_pt_op_clear(mmu->pt, 0, 0, mmu->arm);
+	struct wafer_pt_op op = wafer_pt_op_arm(mmu->pt, 0, 0, mmu->arm);
 	unsigned long mask[CHUNK_WORDS];
 	struct wafer_pt_pages pages = { };
 	u64 at, n, end = min(log->first_page + log->num_pages, slot->npages);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Nested page faults: in the window when the host has the page, else with interrupts on. */
+#include <linux/build_bug.h>
 #include <linux/irqflags.h>
 #include <linux/kernel.h>
 #include <linux/rcupdate.h>
@@ -59,41 +60,40 @@ static u64 leaf_bits(const struct wafer_pt *pt, const struct wafer_host_page *ho
 	return host->bits | pt->f->read | pt->f->exec | (write ? pt->f->write : 0);
 }
 
-/* What the host maps @i pages from the faulting one, in the same table or huge page. */
-static bool neighbour(const struct fault *f, long i, struct wafer_host_page *host)
-{
-	if (f->host.level == 1)
-		return wafer_host_entry(f->mmu->pt, READ_ONCE(f->host.pte[i]), 1, f->hva + i * PAGE_SIZE, false, host);
-	*host = f->host;
-	host->pfn += i;
-	return true;
-}
+/* The right to write is the same bit in the host's entries as in EPT's and NPT's. */
+static_assert(_PAGE_RW == WAFER_PT_WRITE);
 
 /*
- * Neighbours that the host has mapped too. They come without accessed and dirty bits, and in a logged slot without the
- * right to write: nothing is reported that nobody did. @ep and f->host.pte are entries in tables of the same shape;
- * the block ends where either table does.
+ * Neighbours that the host has mapped too, in the same way. They come without accessed and dirty bits, and in a logged
+ * slot without the right to write: nothing is reported that nobody did. @ep and f->host.at are entries in tables of the
+ * same shape; the block ends where either table does.
  */
 static void fault_around(const struct fault *f, u64 *ep)
 {
-	long in_host = (f->hva >> PAGE_SHIFT) & (WAFER_PT_ENTRIES - 1);
-	long before = min_t(long, f->gfn & (WAFER_FAULT_AROUND - 1), in_host);
-	long after = min_t(long, WAFER_FAULT_AROUND - 1 - (f->gfn & (WAFER_FAULT_AROUND - 1)),
-			   WAFER_PT_ENTRIES - 1 - in_host);
-	bool write = !(f->slot->flags & (KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES));
-	const struct wafer_pt *pt = f->mmu->pt;
-	long i;
+	const struct wafer_slot *slot = f->slot;
+	const u64 bits = leaf_bits(f->mmu->pt, &f->host, false), own = f->host.entry, alike = WAFER_HOST_ALIKE;
+	const u64 *at = f->host.level == 1 ? f->host.at : NULL;
+	u64 in_block = f->gfn & (WAFER_FAULT_AROUND - 1), in_table = (f->hva >> PAGE_SHIFT) & (WAFER_PT_ENTRIES - 1);
+	u64 before = min3(in_block, in_table, f->gfn - slot->gfn);
+	u64 after = min3(WAFER_FAULT_AROUND - 1 - in_block, WAFER_PT_ENTRIES - 1 - in_table,
+			 wafer_slot_end(slot) - 1 - f->gfn);
+	u64 keep = PTE_PFN_MASK, e = (f->host.pfn - before) << PAGE_SHIFT | (f->host.writable ? _PAGE_RW : 0);
+	u64 *end = ep + after;
 
-	before = min_t(u64, before, f->gfn - f->slot->gfn);
-	after = min_t(u64, after, wafer_slot_end(f->slot) - 1 - f->gfn);
-	if (wafer_range_closed(f->mmu, f->hva - before * PAGE_SIZE, f->hva + (after + 1) * PAGE_SIZE))
+	if (wafer_range_closed(f->mmu, f->hva - (before << PAGE_SHIFT), f->hva + ((after + 1) << PAGE_SHIFT)))
 		return;
-	for (i = -before; i <= after; i++) {
-		struct wafer_host_page host;
-
-		if (READ_ONCE(ep[i]) || !neighbour(f, i, &host))
-			continue;
-		cmpxchg(&ep[i], 0, host.pfn << PAGE_SHIFT | leaf_bits(pt, &host, write && host.writable));
+	if (!(slot->flags & (KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES)) && (f->host.above & _PAGE_RW))
+		keep |= WAFER_PT_WRITE;
+	if (at)
+		at -= before;
+	for (ep -= before; ep <= end; ep++, e += PAGE_SIZE) {
+		if (at) {
+			e = READ_ONCE(*at++);
+			if ((e ^ own) & alike)
+				continue;
+		}
+		if (!READ_ONCE(*ep))
+			cmpxchg(ep, 0, (e & keep) | bits);
 	}
 }
 

@@ -13,14 +13,13 @@
 const struct wafer_pt_format wafer_ept_format = {
 	.name = "EPT",
 	.table = 7 | BIT_ULL(8),
-	.read = BIT_ULL(0), .write = BIT_ULL(1), .exec = BIT_ULL(2),
+	.read = BIT_ULL(0), .write = WAFER_PT_WRITE, .exec = BIT_ULL(2),
 	.leaf = BIT_ULL(7),
 	.accessed = BIT_ULL(8), .dirty = BIT_ULL(9),
 	.wb = EPT_TYPE_WB | EPT_IGNORE_PAT, .uc = EPT_TYPE_UC,
 };
 
 #define NPT_P		BIT_ULL(0)
-#define NPT_W		BIT_ULL(1)
 #define NPT_U		BIT_ULL(2)	/* every access by way of the nested table is a user access */
 #define NPT_PWT		BIT_ULL(3)
 #define NPT_PCD		BIT_ULL(4)
@@ -29,8 +28,8 @@ const struct wafer_pt_format wafer_ept_format = {
 /* Execution is allowed by the absence of NX: there is nothing to set. */
 const struct wafer_pt_format wafer_npt_format = {
 	.name = "NPT",
-	.table = NPT_P | NPT_W | NPT_U | NPT_A,
-	.read = NPT_P | NPT_U, .write = NPT_W, .exec = 0,
+	.table = NPT_P | WAFER_PT_WRITE | NPT_U | NPT_A,
+	.read = NPT_P | NPT_U, .write = WAFER_PT_WRITE, .exec = 0,
 	.leaf = BIT_ULL(7),
 	.accessed = NPT_A, .dirty = BIT_ULL(6),
 	.wb = 0, .uc = NPT_PWT | NPT_PCD,

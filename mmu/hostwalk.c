@@ -14,8 +14,6 @@
 #include "mmu/internal.h"
 
 #define PROTECTION_KEY	(0xfull << 59)
-#define PAT_SMALL	BIT_ULL(7)
-#define PAT_HUGE	BIT_ULL(12)
 
 /**
  * wafer_host_entry() - what a host's leaf says
@@ -36,7 +34,7 @@
 bool wafer_host_entry(const struct wafer_pt *pt, u64 e, unsigned int level, hva_t hva, bool any_key,
 		      struct wafer_host_page *host)
 {
-	u64 uncached = _PAGE_PWT | _PAGE_PCD | (level == 1 ? PAT_SMALL : PAT_HUGE);
+	u64 uncached = _PAGE_PWT | _PAGE_PCD | (level == 1 ? _PAGE_PAT : _PAGE_PAT_LARGE);
 	u64 mask = wafer_pt_span(level) - 1;
 
 	if ((e & (_PAGE_PRESENT | _PAGE_USER)) != (_PAGE_PRESENT | _PAGE_USER))
@@ -58,7 +56,7 @@ bool wafer_host_entry(const struct wafer_pt *pt, u64 e, unsigned int level, hva_
  * @mm: the address space; one that is not going away: the current one, or the notifier's
  * @hva: the address
  * @any_key: see there
- * @host: filled in, host->pte too
+ * @host: filled in, with the entry and its place
  *
  * Interrupts off.
  *
@@ -69,20 +67,20 @@ bool wafer_host_walk(const struct wafer_pt *pt, struct mm_struct *mm, hva_t hva,
 {
 	const u64 *table = (const u64 *)mm->pgd, *ep;
 	unsigned int level = pgtable_l5_enabled() ? 5 : 4;
-	u64 e, rights = _PAGE_RW | _PAGE_USER;
+	u64 e, above = _PAGE_RW | _PAGE_USER;
 
 	for (;; level--) {
 		ep = &table[wafer_pt_index(hva >> PAGE_SHIFT, level)];
 		e = READ_ONCE(*ep);
 		if (!(e & _PAGE_PRESENT))
 			return false;
-		rights &= e;
 		if (level == 1 || (e & _PAGE_PSE))
 			break;
+		above &= e;
 		table = __va(e & PTE_PFN_MASK);
 	}
-	if (!wafer_host_entry(pt, (e & ~(_PAGE_RW | _PAGE_USER)) | rights, level, hva, any_key, host))
-		return false;
-	host->pte = ep;
-	return true;
+	host->at = ep;
+	host->entry = e;
+	host->above = above;
+	return wafer_host_entry(pt, e & (above | ~(_PAGE_RW | _PAGE_USER)), level, hva, any_key, host);
 }

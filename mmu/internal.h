@@ -3,7 +3,9 @@
 #ifndef WAFER_MMU_INTERNAL_H
 #define WAFER_MMU_INTERNAL_H
 
+#include <linux/mem_encrypt.h>
 #include <linux/nospec.h>
+#include <linux/pgtable.h>
 
 #include "mmu/section.h"
 #include "mmu/table.h"
@@ -55,17 +57,24 @@ static inline struct wafer_slots *wafer_slots_held(struct wafer_mmu *mmu)
  * struct wafer_host_page - what the host maps at an address
  * @pfn: of the address's own page
  * @bits: bits that a nested entry for it gets: memory type, encryption, WAFER_PT_SPECIAL
- * @pte: at level 1: the host's entry; others of its table are beside it
+ * @entry: the host's entry
+ * @at: where it is: others of its table are beside it
+ * @above: rights of the levels above
  * @level: how large the host's mapping is
  * @writable: the host's entry allows writing now
  */
 struct wafer_host_page {
 	u64 pfn;
 	u64 bits;
-	const u64 *pte;
+	u64 entry, above;
+	const u64 *at;
 	u8 level;
 	bool writable;
 };
+
+/* What makes two host entries of one table alike, but for the page and the right to write. */
+#define WAFER_HOST_ALIKE	(_PAGE_PRESENT | _PAGE_USER | _PAGE_PWT | _PAGE_PCD | _PAGE_PAT | _PAGE_SPECIAL | \
+				 0xfull << 59 | sme_me_mask)
 
 bool wafer_host_walk(const struct wafer_pt *pt, struct mm_struct *mm, hva_t hva, bool any_key,
 		     struct wafer_host_page *host);

@@ -52,8 +52,7 @@ static void open_range(struct wafer_mmu *mmu, hva_t start, hva_t end)
 static int invalidate_range_start(struct mmu_notifier *notifier, const struct mmu_notifier_range *range)
 {
 	struct wafer_mmu *mmu = to_mmu(notifier);
-	const struct wafer_pt_format *f = mmu->format;
-	struct wafer_pt_op op = only_protects(range) ? wafer_pt_op_clear(mmu->pt, 0, 0, f->write | f->dirty) :
+	struct wafer_pt_op op = only_protects(range) ? wafer_pt_op_protect(mmu->pt, 0, 0) :
 						       wafer_pt_op_zap(mmu->pt, 0, 0);
 
 	close_range(mmu, range->start, range->end, &op, mmu_notifier_range_blockable(range));
@@ -73,12 +72,10 @@ static void invalidate_range_end(struct mmu_notifier *notifier, const struct mmu
 static bool young(struct wafer_mmu *mmu, hva_t start, hva_t end, bool clear)
 {
 	const struct wafer_pt *pt = mmu->pt;
-	struct wafer_pt_op op = wafer_pt_op_clear(pt, 0, 0, pt->has_ad ? pt->f->accessed : pt->f->read);
+	struct wafer_pt_op op = wafer_pt_op_age(pt, 0, 0, pt->has_ad ? pt->f->accessed : pt->f->read,
+						clear && pt->has_ad);
 	bool unmap = clear && !pt->has_ad;
 
-	if (!clear || unmap)
-		op.clear = 0;
-	op.dirty = 0;
 	spin_lock(&mmu->zap_lock);
 	wafer_hva_op(mmu, start, end, &op, false);
 	spin_unlock(&mmu->zap_lock);

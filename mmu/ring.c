@@ -144,7 +144,7 @@ static void arm(struct wafer_mmu *mmu, u32 id, u64 page)
 
 	if (!slot || page >= slot->npages)
 		return;
-	op = wafer_pt_op_clear(mmu->pt, slot->gfn + array_index_nospec(page, slot->npages), 1, mmu->arm);
+	op = wafer_pt_op_arm(mmu->pt, slot->gfn + array_index_nospec(page, slot->npages), 1, mmu->arm);
 	spin_lock(&mmu->zap_lock);
 	wafer_range_op(mmu, &op, false);
 	spin_unlock(&mmu->zap_lock);
@@ -176,7 +176,7 @@ static int recycle(struct wafer_mmu *mmu, struct wafer_dirty_ring *ring)
 
 int wafer_ring_reset(struct wafer_mmu *mmu)
 {
-	struct wafer_pt_op op = wafer_pt_op_clear(mmu->pt, 0, 0, mmu->arm);
+	struct wafer_pt_op op = wafer_pt_op_arm(mmu->pt, 0, 0, mmu->arm);
 	struct wafer_fault_ctx *ctx;
 	int n = 0;
 

@@ -139,14 +139,13 @@ int wafer_pt_map(const struct wafer_pt *pt, const struct wafer_pt_leaf *leaf, st
 /* What entry @e, about to lose it, knows of writes goes to the host's page and to the log. */
 static void harvest(const struct wafer_pt *pt, const struct wafer_pt_op *op, u64 e, u64 gfn, unsigned int level)
 {
-	u64 end = gfn + wafer_pt_span(level);
+	u64 page = gfn - op->log_gfn, end = page + wafer_pt_span(level);
 
-	if (!(e & WAFER_PT_SPECIAL))
+	if ((e & op->report) && !(e & WAFER_PT_SPECIAL))
 		wafer_pt_host_dirty(leaf_pfn(pt, e, gfn, level));
-	if (!op->log)
-		return;
-	for (; gfn < end; gfn++)
-		set_bit(gfn - op->log_gfn, op->log);
+	if (op->log && (e & op->dirty))
+		for (; page < end; page++)
+			set_bit(page, op->log);
 }
 
 /* The operation that unmaps. */
@@ -163,34 +162,40 @@ void wafer_pt_zap(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, un
 		if (!is_leaf(pt, e, level))	/* split by a fault in another part of it */
 			continue;
 		op->changed = true;
-		if (e & op->dirty)
+		if (e & op->report)
 			harvest(pt, op, e, gfn, level);
 	}
 }
 
-/* The operation that takes bits from entries, or only looks for them. */
+/* The operation that takes bits from entries, or only looks for them. Its loop is what a dirty log costs. */
 void wafer_pt_clear(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, unsigned int n, u64 gfn,
 		    unsigned int level)
 {
-	for (; n--; ep++, gfn++) {
+	const u64 match = op->match, clear = op->clear, dirty = op->dirty, keep = op->keep, report = op->report;
+	const unsigned long *mask = op->mask;
+	unsigned long *log = level == 1 && !report ? op->log : NULL;
+	u64 page = gfn - op->log_gfn;
+	bool found = false;
+
+	for (; n--; ep++, gfn++, page++) {
 		u64 e = READ_ONCE(*ep);
 
-		if (!(e & op->match))
+		if (!(e & match) || (mask && !test_bit(gfn - op->mask_gfn, mask)))
 			continue;
-		if (op->mask && !test_bit(gfn - op->mask_gfn, op->mask))
+		while (clear && is_leaf(pt, e, level) &&
+		       !try_cmpxchg(ep, &e, (e & ~clear) | (e & dirty ? keep : 0)))
+			;
+		if (level > 1 && !is_leaf(pt, e, level))
 			continue;
-		if (op->clear) {
-			while (is_leaf(pt, e, level) && !try_cmpxchg(ep, &e, e & ~op->clear))
-				;
-			if (!is_leaf(pt, e, level))
-				continue;
-			/* An accessed bit in a TLB makes a page look idle for a while: no reason to flush. */
-			op->changed |= op->clear != pt->f->accessed;
-		}
-		op->found = true;
-		if (e & op->dirty)
+		found = true;
+		if (log && (e & dirty))
+			set_bit(page, log);
+		else if (e & (dirty | report))
 			harvest(pt, op, e, gfn, level);
 	}
+	op->found |= found;
+	/* An accessed bit in a TLB makes a page look idle for a while: no reason to flush. */
+	op->changed |= found && (clear & ~pt->f->accessed);
 }
 
 /* Huge leaf @e is to go. False: no page is left to split it. */
@@ -203,7 +208,7 @@ static bool split_huge(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *e
 		return split(pt, ep, e, level, op->pages) == 0;
 	if (!op->zap_huge)
 		return false;
-	zap.dirty = pt->dirty;
+	zap.report = pt->dirty | WAFER_PT_WRITTEN;
 	wafer_pt_zap(pt, &zap, ep, 1, base, level);
 	op->changed |= zap.changed;
 	return true;

@@ -32,8 +32,15 @@ struct wafer_pt_format {
 	u64 wb, uc;
 };
 
-/* Software's own bit in a leaf (ignored by EPT and NPT): memory without a page of the host's to be marked dirty. */
+/*
+ * Software's own bits in a leaf, ignored by EPT and NPT: memory without a page of the host's to be marked dirty; and a page
+ * written before the log took the entry's dirty bit, of which the host is told when the entry goes.
+ */
 #define WAFER_PT_SPECIAL	BIT_ULL(52)
+#define WAFER_PT_WRITTEN	BIT_ULL(53)
+
+/* Both formats agree. */
+#define WAFER_PT_WRITE		BIT_ULL(1)
 
 #define WAFER_PT_ENTRIES	512
 
@@ -82,7 +89,9 @@ struct wafer_pt_leaf {
  *	meanwhile, nothing: it is descended into
  * @match: wafer_pt_clear(): entries to look at, all that have one of these bits
  * @clear: wafer_pt_clear(): bits to take from them
- * @dirty: what makes an entry a written one, to be harvested when @fn takes that away; 0: don't
+ * @dirty: what makes an entry a written one, for the log
+ * @report: what makes it one of which the host is told now
+ * @keep: what an entry that was a written one gets instead, to remember that the host must be told
  * @log, @log_gfn: a dirty bitmap and its first frame, NULL: none
  * @mask, @mask_gfn: if not NULL, only pages whose bit is set here
  * @pages: split huge leaves first, with these pages; NULL: don't
@@ -97,7 +106,7 @@ struct wafer_pt_op {
 	u64 start, end, gfn;
 	void (*fn)(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, unsigned int n, u64 gfn,
 		   unsigned int level);
-	u64 match, clear, dirty;
+	u64 match, clear, dirty, report, keep;
 	unsigned long *log;
 	u64 log_gfn;
 	const unsigned long *mask;
@@ -131,16 +140,37 @@ void wafer_pt_clear(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, 
 static inline struct wafer_pt_op wafer_pt_op_zap(const struct wafer_pt *pt, u64 gfn, u64 npages)
 {
 	return (struct wafer_pt_op){
-		.start = gfn, .gfn = gfn, .end = gfn + npages, .fn = wafer_pt_zap, .dirty = pt->dirty, .unlink = true,
+		.start = gfn, .gfn = gfn, .end = gfn + npages, .fn = wafer_pt_zap, .dirty = pt->dirty,
+		.report = pt->dirty | WAFER_PT_WRITTEN, .unlink = true,
 	};
 }
 
-/* Takes @bits from entries; where that ends a page's being known as written, it is harvested. */
-static inline struct wafer_pt_op wafer_pt_op_clear(const struct wafer_pt *pt, u64 gfn, u64 npages, u64 bits)
+/* For the host: no more writes, and what was written so far is told. */
+static inline struct wafer_pt_op wafer_pt_op_protect(const struct wafer_pt *pt, u64 gfn, u64 npages)
+{
+	u64 bits = pt->f->write | pt->f->dirty | WAFER_PT_WRITTEN;
+
+	return (struct wafer_pt_op){
+		.start = gfn, .gfn = gfn, .end = gfn + npages, .fn = wafer_pt_clear, .match = bits, .clear = bits,
+		.dirty = pt->dirty, .report = pt->dirty | WAFER_PT_WRITTEN,
+	};
+}
+
+/* For the log: @bits are taken, so that the next write is noticed. */
+static inline struct wafer_pt_op wafer_pt_op_arm(const struct wafer_pt *pt, u64 gfn, u64 npages, u64 bits)
 {
 	return (struct wafer_pt_op){
 		.start = gfn, .gfn = gfn, .end = gfn + npages, .fn = wafer_pt_clear, .match = bits, .clear = bits,
-		.dirty = bits & pt->dirty,
+		.dirty = pt->dirty, .keep = WAFER_PT_WRITTEN,
+	};
+}
+
+/* Looks for entries with one of @bits, and takes these bits if @clear: accessed bits, of which nobody is told. */
+static inline struct wafer_pt_op wafer_pt_op_age(const struct wafer_pt *pt, u64 gfn, u64 npages, u64 bits, bool clear)
+{
+	return (struct wafer_pt_op){
+		.start = gfn, .gfn = gfn, .end = gfn + npages, .fn = wafer_pt_clear, .match = bits,
+		.clear = clear ? bits : 0,
 	};
 }
 

@@ -227,7 +227,7 @@ TEST(written_pages_are_harvested)
 		map(&pt, 512 + 5, 102, 1, 0);
 		map(&pt, 512 + 6, 103, 1, pt.f->write | pt.f->dirty | WAFER_PT_SPECIAL);
 		map(&pt, 1024, 2048, 2, pt.f->write | pt.f->dirty);
-		op = wafer_pt_op_clear(&pt, 512, 1024, pt.dirty);
+		op = wafer_pt_op_protect(&pt, 512, 1024);
 		op.log = log;
 		op.log_gfn = 512;
 		run_op(&pt, &op, 3);
@@ -254,7 +254,7 @@ TEST(accessed_is_not_written)
 
 	memset(fake_dirty, 0, sizeof(fake_dirty));
 	map(&pt, 8, 8, 1, pt.f->write | pt.f->dirty | pt.f->accessed);
-	op = wafer_pt_op_clear(&pt, 0, 64, pt.f->accessed);
+	op = wafer_pt_op_age(&pt, 0, 64, pt.f->accessed, true);
 	run_op(&pt, &op, 100);
 	CHECK(op.found && !op.changed && !fake_dirty[8]);
 	CHECK_EQ(look(&pt, 8, &l) & (pt.f->dirty | pt.f->accessed), pt.f->dirty);
@@ -266,7 +266,7 @@ TEST(clear_under_a_mask_splits_huge_leaves)
 	struct wafer_pt pt = make_pt(&wafer_ept_format, 4, true);
 	DECLARE_BITMAP(mask, 64) = { 1ul << 7 };
 	struct wafer_pt_pages pages = { };
-	struct wafer_pt_op op = wafer_pt_op_clear(&pt, 512 + 64, 64, pt.f->dirty);
+	struct wafer_pt_op op = wafer_pt_op_arm(&pt, 512 + 64, 64, pt.f->dirty);
 	int l;
 
 	map(&pt, 512, 512, 2, pt.f->write | pt.f->dirty);
@@ -352,7 +352,7 @@ static void model_range(struct wafer_pt *pt, u64 *model, bool clear)
 	if (look(pt, MODEL_BASE + hi - 1, &l) && l == 2)
 		hi = ((hi - 1) | 511) + 1;
 	if (clear) {
-		op = wafer_pt_op_clear(pt, MODEL_BASE + first, n, bits);
+		op = wafer_pt_op_arm(pt, MODEL_BASE + first, n, bits);
 		run_op(pt, &op, 1 + rnd() % 600);
 	} else {
 		zap(pt, MODEL_BASE + first, n);

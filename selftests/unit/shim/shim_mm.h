@@ -19,6 +19,8 @@ struct page;
 #define _PAGE_PWT		BIT_ULL(3)
 #define _PAGE_PCD		BIT_ULL(4)
 #define _PAGE_PSE		BIT_ULL(7)
+#define _PAGE_PAT		BIT_ULL(7)
+#define _PAGE_PAT_LARGE		BIT_ULL(12)
 #define _PAGE_SPECIAL		BIT_ULL(9)
 #define pgtable_l5_enabled()	0
 struct mm_struct { void *pgd; };
