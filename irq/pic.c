@@ -73,7 +73,7 @@ static void update(struct wafer_pic *pic)
 			wafer_vcpu_raise(vcpu, WAFER_H_EVENT);
 }
 
-/* 1; 0: it was requested already; -1: masked */
+/* 1; 0: it was requested already, or there is no edge; -1: masked */
 static int set_line(struct kvm_pic_state *s, u8 bit, bool level)
 {
 	int r = 1;
@@ -82,12 +82,12 @@ static int set_line(struct kvm_pic_state *s, u8 bit, bool level)
 		s->last_irr &= ~bit;
 		if (s->elcr & bit)
 			s->irr &= ~bit;
-	} else {
-		if (s->elcr & bit || !(s->last_irr & bit)) {
-			r = !(s->irr & bit);
-			s->irr |= bit;
-		}
+	} else if (s->elcr & bit || !(s->last_irr & bit)) {
+		r = !(s->irr & bit);
+		s->irr |= bit;
 		s->last_irr |= bit;
+	} else {
+		r = 0;
 	}
 	return s->imr & bit ? -1 : r;
 }
