@@ -57,19 +57,10 @@ static void emergency_off(void)
 	wafer_backend->cpu_off();
 }
 
-static void emergency_register(void)
-{
-	if (emergency_registered)
-		return;
-	if (__symbol_get("kvm_rebooting")) {
-		__symbol_put("kvm_rebooting");
-		return;
-	}
-	cpu_emergency_register_virt_callback(emergency_off);
-	emergency_registered = true;
-}
-
-/* Waits for an RCU grace period: not for the thread that closes a VM's last descriptor to do. */
+/*
+ * Waits for an RCU grace period: not for the thread that closes a VM's last descriptor to do, and not at once, so that
+ * nobody who makes the next VM waits for it either.
+ */
 static void emergency_unregister(struct work_struct *work)
 {
 	mutex_lock(&hardware_lock);
@@ -80,16 +71,29 @@ static void emergency_unregister(struct work_struct *work)
 	mutex_unlock(&hardware_lock);
 }
 
-static DECLARE_WORK(emergency_work, emergency_unregister);
+static DECLARE_DELAYED_WORK(emergency_work, emergency_unregister);
+
+static void emergency_register(void)
+{
+	cancel_delayed_work(&emergency_work);
+	if (emergency_registered)
+		return;
+	if (__symbol_get("kvm_rebooting")) {
+		__symbol_put("kvm_rebooting");
+		return;
+	}
+	cpu_emergency_register_virt_callback(emergency_off);
+	emergency_registered = true;
+}
 
 static void emergency_unregister_later(void)
 {
-	schedule_work(&emergency_work);
+	schedule_delayed_work(&emergency_work, HZ);
 }
 
 static void emergency_exit(void)
 {
-	cancel_work_sync(&emergency_work);
+	cancel_delayed_work_sync(&emergency_work);
 	emergency_unregister(NULL);
 }
 #else
