@@ -330,6 +330,8 @@ TEST(immediates)
 {
 	struct wafer_insn insn;
 
+	CHECK(!dec(&insn, 8, "8b c1") && insn.has_modrm && insn.mod == 3 && !insn.is_mem && insn.rm == 1);
+	CHECK(!dec(&insn, 8, "f4") && !insn.has_modrm && !insn.is_mem);
 	CHECK(!dec(&insn, 8, "c6 00 80") && insn.imm == (u64)-128 && insn.len == 3);
 	CHECK(!dec(&insn, 8, "c7 00 00 00 00 80") && insn.imm == 0xffffffff80000000);
 	CHECK(!dec(&insn, 8, "66 c7 00 00 80") && insn.imm == 0xffffffffffff8000 && insn.len == 5);

@@ -66,6 +66,7 @@ static int op_translate(struct wafer_emu *emu, gva_t gva, u32 access, gpa_t *gpa
 	unsigned int page = (gva - NATIVE_DATA) / 4096;
 	bool write = access & WAFER_FAULT_WRITE;
 
+	CHECK(access == WAFER_FAULT_READ || access == WAFER_FAULT_WRITE);
 	if (emu->nr_log)
 		FAIL("translation after an access");
 	if (gva < NATIVE_DATA || page >= PAGES || m.rights[page] == NONE || (write && m.rights[page] == RO)) {
@@ -132,13 +133,13 @@ static int op_cmpxchg(struct wafer_emu *emu, gpa_t gpa, void *old, const void *n
 
 static void op_get_vec(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes)
 {
-	CHECK(nr < 16 && bytes <= 32);
+	CHECK(nr < 16 && (bytes == 16 || bytes == 32));
 	memcpy(data, m.vec[nr], bytes);
 }
 
 static void op_set_vec(struct wafer_emu *emu, unsigned int nr, const void *data, unsigned int bytes, bool zero_upper)
 {
-	CHECK(nr < 16 && bytes <= 32 && bytes >= 16);
+	CHECK(nr < 16 && (bytes == 16 || bytes == 32));
 	memcpy(m.vec[nr], data, bytes);
 	if (zero_upper)
 		memset(m.vec[nr] + bytes, 0, 32 - bytes);
@@ -321,6 +322,7 @@ static void check(const struct test *t)
 #define NDS	BIT(20)		/* VEX.vvvv is a source */
 #define L0	BIT(22)		/* VEX.L must be 0 */
 #define FIXED	BIT(23)		/* no W, no 66 */
+#define MOFFS	BIT(10)		/* an offset instead of ModRM */
 
 struct form {
 	const char *name;
@@ -613,13 +615,17 @@ static void instance(const struct form *f, enum wafer_code_mode mode, bool fault
 		unsigned long long seed = tap_seed;
 
 		t.len = at;
-		if (b.asize == 2)
+		if (f->flags & MOFFS)
+			put(&t, off, b.asize);
+		else if (b.asize == 2)
 			modrm16(&b, off);
 		else
 			modrm32(&b, off, imm);
 		if (i)
 			break;
-		seg = b.seg >= 0 && !(m64 && b.seg < 4) ? b.seg : default_segment(&b, at);
+		seg = f->flags & MOFFS ? WAFER_DS : default_segment(&b, at);
+		if (b.seg >= 0 && !(m64 && b.seg < 4))
+			seg = b.seg;
 		off = (lin - seg_base(&t, seg)) & wafer_size_mask(b.asize);
 		tap_seed = seed;
 	}
@@ -707,6 +713,8 @@ TEST(mov)
 		MEM("mov load byte", 0x8a, BYTE), MEM("mov load", 0x8b, 0),
 		EXT("mov imm byte", 0xc6, 0, BYTE | I8), EXT("mov imm", 0xc7, 0, IZ),
 		EXT("mov sreg", 0x8c, -2, 0, .size = 2), MEM("movsxd", 0x63, ONLY64, .size = 4),
+		MEM("mov load byte moffs", 0xa0, BYTE | MOFFS), MEM("mov load moffs", 0xa1, MOFFS),
+		MEM("mov store byte moffs", 0xa2, BYTE | MOFFS), MEM("mov store moffs", 0xa3, MOFFS),
 		MEM0F("movzx byte", 0xb6, 0, .size = 1), MEM0F("movzx word", 0xb7, NO66, .size = 2),
 		MEM0F("movsx byte", 0xbe, 0, .size = 1), MEM0F("movsx word", 0xbf, NO66, .size = 2),
 		MEM0F("movnti", 0xc3, NO66, .size = WAFER_SIZE_W),

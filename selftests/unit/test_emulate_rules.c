@@ -132,10 +132,12 @@ static void vmm(void)
 	u8 *p = m.dev + a->gpa - DEV;
 
 	CHECK(is_dev(a->gpa));
-	if (a->write)
+	if (a->write) {
 		memcpy(p, a->data, a->len);
-	else
+	} else {
+		memset(a->data, 0xee, sizeof(a->data));
 		memcpy(a->data, p, a->len);
+	}
 	trace(a->write ? 'W' : 'R', a->gpa, p, a->len);
 }
 
@@ -281,6 +283,15 @@ TEST(movs_between_ram_and_device)
 	*(u64 *)m.dev = 0x0102030405060708;
 	CHECK_EQ(run(), WAFER_EMU_DONE);
 	TRACE_IS("R8@1f000=102030405060708 W8@1f008=102030405060708");
+}
+
+TEST(rest_of_log_entry)
+{
+	start(WAFER_CODE64, "0f b6 07");		/* what the VMM leaves beyond the length is nothing */
+	gpr[WAFER_RDI] = DEV;
+	m.dev[0] = 0x7f;
+	CHECK_EQ(run(), WAFER_EMU_DONE);
+	CHECK_EQ(gpr[WAFER_RAX], 0x7f);
 }
 
 /* CPUs read ES:DI first. */

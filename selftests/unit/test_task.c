@@ -21,7 +21,7 @@
 /* GDT entries; data and code for rings 0 and 3, conforming code, descriptors that are not right. */
 enum {
 	NIL, K_CODE, K_DATA, U_CODE, U_DATA, CONF, RO_DATA, XO_CODE, DOWN, D_A, D_B, D_C, D_LDT_A, D_LDT_B,
-	ABSENT_CODE, ABSENT_DATA, ABSENT_USTACK, ENTRIES
+	ABSENT_CODE, ABSENT_DATA, ABSENT_USTACK, ABSENT_LDT, ENTRIES
 };
 
 static u8 mem[SIZE], before[SIZE];
@@ -139,6 +139,7 @@ static struct wafer_task world(u16 selector, u8 cause)
 	descriptor(GDT + SEL(ABSENT_CODE), 0, 0xfffff, 0xc01b);
 	descriptor(GDT + SEL(ABSENT_DATA), 0, 0xfffff, 0xc013);
 	descriptor(GDT + SEL(ABSENT_USTACK), 0, 0xfffff, 0xc073);
+	descriptor(GDT + SEL(ABSENT_LDT), LDT_B, 0xf, 0x02);
 	descriptor(LDT_B + 8, 0x700, 0xfff, 0x40f3);
 	/* the new task: ring 3, DS in its LDT */
 	tss32(TSS_B, CR3, 0x8000);
@@ -526,6 +527,17 @@ TEST(page_faults)
 	t = world(SEL(D_B), WAFER_TASK_JMP);
 	fault_at = GDT / 4096;
 	refused(&t, 14, 0);
+	/* the two descriptors in different pages */
+	t = world(SEL(D_B), WAFER_TASK_JMP);
+	t.gdt.base = 0xa000 - SEL(D_B);
+	memmove(mem + t.gdt.base, mem + GDT, ENTRIES * 8);
+	fault_at = 9;
+	read_only = true;
+	refused(&t, 14, 0);
+	CHECK_EQ(t.event.payload, 0x9ffd);
+	fault_at = 10;
+	refused(&t, 14, 0);
+	CHECK_EQ(t.event.payload, 0xa005);
 	/* the new LDT: in the new task */
 	t = world(SEL(D_B), WAFER_TASK_JMP);
 	fault_at = LDT_B / 4096;
@@ -539,7 +551,7 @@ TEST(segment_faults)
 {
 	static const struct { u8 word; u16 sel; u8 vector; u16 error; } c[] = {
 		{ LDT, SEL(K_DATA), 10, SEL(K_DATA) }, { LDT, SEL(D_LDT_B) | 4, 10, SEL(D_LDT_B) | 4 },
-		{ LDT, SEL(ENTRIES), 10, SEL(ENTRIES) },
+		{ LDT, SEL(ENTRIES), 10, SEL(ENTRIES) }, { LDT, SEL(ABSENT_LDT), 10, SEL(ABSENT_LDT) },
 		{ CS, 3, 10, 0 }, { CS, SEL(U_DATA) | 3, 10, SEL(U_DATA) }, { CS, SEL(K_CODE) | 3, 10, SEL(K_CODE) },
 		{ CS, SEL(U_CODE) | 0, 10, SEL(U_CODE) }, { CS, SEL(ABSENT_CODE), 11, SEL(ABSENT_CODE) },
 		{ CS, SEL(D_A), 10, SEL(D_A) }, { CS, SEL(ENTRIES), 10, SEL(ENTRIES) },
