@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -210,6 +211,8 @@ static void check_limits(struct report *r)
 		f = report_add(r, V_WARN, "huge pages", "switched off: guests run slower");
 		report_remedy(f, "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled");
 	}
+	if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) < 0)
+		report_add(r, V_WARN, "seccomp", "not in this kernel: wafer run has no sandbox");
 	if (!exists("/dev/net/tun")) {
 		f = report_add(r, V_WARN, "network", "no /dev/net/tun: --net will not work");
 		report_remedy(f, "modprobe tun");
