@@ -308,6 +308,7 @@ void wafer_cpuid_free(struct wafer_vcpu *vcpu);
 bool wafer_offered(unsigned int feature);
 bool wafer_has_cpuid(struct wafer_vcpu *vcpu);			/* KVM_SET_CPUID2 was called */
 bool wafer_guest_has(struct wafer_vcpu *vcpu, unsigned int feature);
+void wafer_cpuid_update(struct wafer_vcpu *vcpu);		/* MISC_ENABLE has changed */
 u8 wafer_guest_phys_bits(struct wafer_vcpu *vcpu);
 u64 wafer_guest_xcr0(struct wafer_vcpu *vcpu);			/* components the guest may enable */
 u32 wafer_pv_features(struct wafer_vcpu *vcpu);			/* CPUID 0x40000001 EAX of the guest */

@@ -93,11 +93,9 @@ static void compute(struct wafer_vcpu *vcpu, struct kvm_cpuid_entry2 *e, u8 dyna
 			e->ecx |= BIT(X86_FEATURE_OSXSAVE & 31);
 		if (wafer_apic_base_get(vcpu) & MSR_IA32_APICBASE_ENABLE)
 			e->edx |= BIT(X86_FEATURE_APIC & 31);
-		if (vcpu->vm->quirks_disabled & KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT) {
-			e->ecx &= ~BIT(X86_FEATURE_MWAIT & 31);
-			if (wafer_misc_enable(vcpu) & MSR_IA32_MISC_ENABLE_MWAIT)
-				e->ecx |= BIT(X86_FEATURE_MWAIT & 31);
-		}
+		e->ecx &= ~BIT(X86_FEATURE_MWAIT & 31);
+		if (wafer_guest_has(vcpu, X86_FEATURE_MWAIT))
+			e->ecx |= BIT(X86_FEATURE_MWAIT & 31);
 		break;
 	case LEAF_7:
 		if (wafer_cr4(vcpu) & X86_CR4_PKE)
@@ -317,6 +315,7 @@ int wafer_set_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, u
 	}
 	kvfree(vcpu->cpuid);
 	vcpu->cpuid = c;
+	wafer_cpuid_update(vcpu);
 	vcpu->has_pku = wafer_host_xcr0() & WAFER_X_PKRU && wafer_guest_has(vcpu, X86_FEATURE_PKU);
 	wafer_hazard_set(vcpu, WAFER_H_INTERCEPT);
 	wafer_hazard_set(vcpu, WAFER_H_CHECK);
@@ -344,6 +343,18 @@ int wafer_cpuid_create(struct wafer_vcpu *vcpu)
 void wafer_cpuid_free(struct wafer_vcpu *vcpu)
 {
 	kvfree(vcpu->cpuid);
+}
+
+/* MISC_ENABLE has changed: it switches MWAIT (SDM vol. 4 table 2-2), unless KVM's quirk says that CPUID stays as it is. */
+void wafer_cpuid_update(struct wafer_vcpu *vcpu)
+{
+	u32 *word = &vcpu->cpuid->words[X86_FEATURE_MWAIT / 32], bit = BIT(X86_FEATURE_MWAIT % 32);
+
+	if (!(vcpu->vm->quirks_disabled & KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT))
+		return;
+	*word &= ~bit;
+	if (wafer_misc_enable(vcpu) & MSR_IA32_MISC_ENABLE_MWAIT)
+		*word |= bit;
 }
 
 bool wafer_has_cpuid(struct wafer_vcpu *vcpu)

@@ -313,6 +313,7 @@ MSR_SET(misc_enable)
 			return WAFER_MSR_GP;
 	}
 	vcpu->msr->misc_enable = val;
+	wafer_cpuid_update(vcpu);
 	return WAFER_MSR_OK;
 }
 

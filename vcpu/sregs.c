@@ -158,7 +158,8 @@ static int check_sregs(struct wafer_vcpu *vcpu, const struct kvm_sregs *s)
 		return wafer_refuse(r, -EINVAL, "efer", s->efer, "has supported bits only");
 	if (!wafer_cr0_valid(s->cr0))
 		return wafer_refuse(r, -EINVAL, "cr0", s->cr0, "has PE with PG, CD with NW (SDM vol. 3 2.5)");
-	if (!wafer_cr4_valid(vcpu, s->cr4))
+	/* VME and PVI are taken even where the CPU has not got them, as in KVM; the entry is refused then. */
+	if (!wafer_cr4_valid(vcpu, s->cr4 & ~(u64)(X86_CR4_VME | X86_CR4_PVI)))
 		return wafer_refuse(r, -EINVAL, "cr4", s->cr4, "has bits that the CPU and the guest's CPUID offer");
 	return 0;
 }
