@@ -14,7 +14,7 @@ import kernels
 from cache import ROOT, TOP, Failure, digest, lock, run, say
 
 SOURCE = TOP
-USER_PARTS = ("tools", "selftests", "include")
+USER_PARTS = ("tools", "selftests", "include", "README.md")
 SKIP = (".o", ".ko", ".cmd", ".mod", ".mod.c", ".a", ".d")
 ENV = {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k not in
        ("MFLAGS", "KDIR", "ARCH", "W", "C", "V", "O", "M")}
