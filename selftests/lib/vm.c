@@ -118,9 +118,14 @@ static void set_supported_cpuid(struct vcpu *v)
 
 	if (ioctl(vm_sys(), KVM_GET_SUPPORTED_CPUID, &c))
 		die("KVM_GET_SUPPORTED_CPUID");
-	for (i = 0; i < c.head.nent; i++)
-		if (c.entry[i].function == 1)
-			c.entry[i].ebx = (c.entry[i].ebx & 0xffffff) | v->id << 24;
+	for (i = 0; i < c.head.nent; i++) {
+		if (c.entry[i].function != 1)
+			continue;
+		c.entry[i].ebx = (c.entry[i].ebx & 0xffffff) | v->id << 24;
+		/* the table says nothing of what depends on the local APIC: the capability does */
+		if (ioctl(vm_sys(), KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0)
+			c.entry[i].ecx |= 1 << 24;
+	}
 	if (ioctl(v->fd, KVM_SET_CPUID2, &c))
 		die("KVM_SET_CPUID2");
 }
