@@ -56,11 +56,11 @@ struct wafer_insn {
  * @mode: WAFER_CODE16, 32, 64
  *
  * The length and the ModRM operand are found for every one-byte, 0F, 0F38 and 0F3A opcode, VEX and
- * EVEX included, so that it also serves to find the length and the registers of CPUID, RDMSR, MOV CR,
- * MOV DR, INS, OUTS and the like.
+ * EVEX included, so that it also serves to find the length and the registers of CPUID, RDMSR, MOV
+ * CR, MOV DR, INS, OUTS and the like.
  *
- * Return: 0; -EAGAIN: @nr is too small; -EINVAL: no such instruction in this mode (the CPU would give
- * #UD), or longer than 15 bytes.
+ * Return: 0; -EAGAIN: @nr is too small; -EINVAL: no such instruction in this mode (the CPU would
+ * give #UD), or longer than 15 bytes.
  */
 int wafer_insn_decode(struct wafer_insn *insn, const u8 *bytes, unsigned int nr,
 		      enum wafer_code_mode mode);
@@ -107,16 +107,16 @@ struct wafer_emu;
 /**
  * struct wafer_emu_ops - what the executor needs from outside
  * @segment: the hidden part of segment register @seg
- * @translate: linear to guest-physical for an access of WAFER_FAULT_READ or WAFER_FAULT_WRITE at the
- *	current CPL (a read-modify-write operand is a write): 0 and *@gpa; 1 with emu->event filled in
- *	(#PF, with has_payload and payload = the address); or -errno
+ * @translate: linear to guest-physical for an access of WAFER_FAULT_READ or WAFER_FAULT_WRITE at
+ *	the current CPL (a read-modify-write operand is a write): 0 and *@gpa; 1 with emu->event
+ *	filled in (#PF, with has_payload and payload = the address); or -errno
  * @read, @write: @len bytes (1-8) at guest-physical @gpa, not crossing a page. 0: done; 1: the VMM
  *	must do it, its data (for a read) will be in the log at the re-run; -errno
  * @cmpxchg: compare-and-exchange of @len bytes (1, 2, 4, 8; 16 for CMPXCHG16B, aligned) that do not
- *	cross a page, for locked instructions whose operand is RAM after all: 0 done, or not done with
- *	*@old updated to what was found; 1: no RAM there, do it as read and write; -errno
- * @get_vec, @set_vec: @bytes (16 or 32) of vector register @nr in the guest's FPU state; set_vec with
- *	@zero_upper clears the rest up to the register's full width (VEX forms). NULL: no FPU
+ *	cross a page, for locked instructions whose operand is RAM after all: 0 done, or not done
+ *	with *@old updated to what was found; 1: no RAM there, do it as read and write; -errno
+ * @get_vec, @set_vec: @bytes (16 or 32) of vector register @nr in the guest's FPU state; set_vec
+ *	with @zero_upper clears the rest up to the register's full width (VEX forms). NULL: no FPU
  *
  * After -errno nothing is lost: with the same @emu, wafer_emulate() goes on where it was.
  */
@@ -141,17 +141,18 @@ struct wafer_emu_ops {
  *	is done
  * @va_bits: width of canonical addresses: 48, or 57 with CR4.LA57
  * @real: real or virtual-8086 mode: limits are checked, types of segments are not
- * @nr_log: accesses in @log, finished or (the last one, after WAFER_EMU_USER) pending; cleared by the
- *	executor when a step is over
+ * @nr_log: accesses in @log, finished or (the last one, after WAFER_EMU_USER) pending; cleared by
+ *	the executor when a step is over
  * @next: executor-internal: which log entry the re-run is at
  * @batch: executor-internal: REP steps done since WAFER_EMU_AGAIN or the beginning
  * @event: what to inject on WAFER_EMU_EVENT
- * @page: executor-internal: translations of the operands' pages. They are made before the first access
- *	of a step and stay until it is over, so that a re-run does not fault after a device was touched
+ * @page: executor-internal: translations of the operands' pages. They are made before the first
+ *	access of a step and stay until it is over, so that a re-run does not fault after a device
+ *	was touched
  * @log: the accesses of the current step
  *
- * Whoever fills it in for a new instruction sets @ops, @insn, @gpr, @rip, @rflags, @va_bits, @real and
- * clears @nr_log and @batch; the rest need not be initialised.
+ * Whoever fills it in for a new instruction sets @ops, @insn, @gpr, @rip, @rflags, @va_bits, @real
+ * and clears @nr_log and @batch; the rest need not be initialised.
  */
 struct wafer_emu {
 	const struct wafer_emu_ops *ops;
@@ -171,9 +172,9 @@ struct wafer_emu {
  * wafer_emulate() - execute the decoded instruction, or the next steps of a REP one
  * @emu: set up by the caller; @emu->nr_log is 0 at the first call
  *
- * Device accesses happen in the order and with the sizes that the manual gives. After WAFER_EMU_USER
- * the caller appends nothing itself: the entry of the pending access is the last of the log; the
- * caller fills its data (for a read) and calls again.
+ * Device accesses happen in the order and with the sizes that the manual gives. After
+ * WAFER_EMU_USER the caller appends nothing itself: the entry of the pending access is the last of
+ * the log; the caller fills its data (for a read) and calls again.
  *
  * Return: enum wafer_emu_result, or -errno of an op.
  */
@@ -188,8 +189,8 @@ int wafer_emulate(struct wafer_emu *emu);
  * @access: WAFER_FAULT_READ, WAFER_FAULT_WRITE
  * @gva: result
  *
- * Limits (expand-down too), rights and usability outside 64-bit code, canonical form in it (SDM vol. 3
- * §5.3-5.5, APM vol. 2 §4.7, 4.8, 4.12). For port I/O with strings too.
+ * Limits (expand-down too), rights and usability outside 64-bit code, canonical form in it (SDM
+ * vol. 3 §5.3-5.5, APM vol. 2 §4.7, 4.8, 4.12). For port I/O with strings too.
  *
  * Return: 0, or WAFER_EMU_EVENT with #GP(0) or #SS(0) in @emu->event.
  */
@@ -214,8 +215,8 @@ int wafer_emu_linear(struct wafer_emu *emu, enum wafer_seg_reg seg, u64 offset, 
  * @page_size: result: size of the guest's page, bytes
  * @writable, @user: result: the rights along the walk
  * @error_code: result with return 1: #PF error code
- * @entries, @nr_entries: result: which guest-physical entries with which values led there (for caches
- *	that re-read)
+ * @entries, @nr_entries: result: which guest-physical entries with which values led there (for
+ *	caches that re-read)
  */
 struct wafer_walk {
 	u64 cr0, cr3, cr4, efer;

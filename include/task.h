@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Hardware task switches (SDM vol. 3 ch. 8 "Task Management", APM vol. 2 ch. 12): both vendors leave
- * them to the hypervisor. Free of kernel and vCPU internals, like the executor.
+ * Hardware task switches (SDM vol. 3 ch. 8 "Task Management", APM vol. 2 ch. 12): both vendors
+ * leave them to the hypervisor. Free of kernel and vCPU internals, like the executor.
  */
 #ifndef WAFER_TASK_H
 #define WAFER_TASK_H
@@ -16,8 +16,8 @@ struct wafer_task;
  *	WAFER_WALK_IMPLICIT for tables and TSSs, WAFER_WALK_USER or 0 for the stack. 0; 1 with
  *	t->event filled in (#PF, with has_payload and payload = the address); -errno
  * @check: would @write work? Nothing is written
- * @set_cr3: the new address space, for all accesses that follow. 0; 1: not valid (PDPTEs with reserved
- *	bits); -errno
+ * @set_cr3: the new address space, for all accesses that follow. 0; 1: not valid (PDPTEs with
+ *	reserved bits); -errno
  */
 struct wafer_task_ops {
 	int (*read)(struct wafer_task *t, gva_t gva, void *data, unsigned int len, u32 how);
@@ -31,8 +31,8 @@ struct wafer_task_ops {
  * @ops: the surroundings
  * @selector: the new TSS
  * @cause: WAFER_TASK_CALL, _IRET, _JMP, _GATE
- * @soft_vector: INT n, INT3 or INTO through a task gate: the vector, for the check of the gate's DPL;
- *	-1 for everything else
+ * @soft_vector: INT n, INT3 or INTO through a task gate: the vector, for the check of the gate's
+ *	DPL; -1 for everything else
  * @external: the switch belongs to an interrupt or exception: bit 0 (EXT) of error codes
  * @has_error, @error: an exception's error code, to be pushed on the new task's stack
  * @gpr: general registers, in and out

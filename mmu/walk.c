@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Walks of the guest's own page tables, for accesses that are made on its behalf (SDM vol. 3 ch. 4, APM vol. 2
- * ch. 5). Pure: memory is reached through callbacks, and nothing is kept.
+ * Walks of the guest's own page tables, for accesses that are made on its behalf (SDM vol. 3 ch. 4,
+ * APM vol. 2 ch. 5). Pure: memory is reached through callbacks, and nothing is kept.
  */
 #include <linux/bits.h>
 #include <linux/compiler.h>
@@ -41,8 +41,8 @@
 #define RESTART		2	/* an entry changed under the walk */
 
 /*
- * How often a walk begins again because an entry has changed. A guest that goes on changing them beyond that loses
- * accessed and dirty bits, and nobody else anything.
+ * How often a walk begins again because an entry has changed. A guest that goes on changing them
+ * beyond that loses accessed and dirty bits, and nobody else anything.
  */
 #define MAX_RESTARTS	64
 
@@ -54,7 +54,8 @@ struct walk {
 	bool user, write, fetch;
 	unsigned int first_ad;	/* first of w->entries that has an accessed bit */
 	u64 val;		/* the current entry */
-	u64 rights;		/* PTE_W and PTE_U where all entries have them, PTE_NX where one has */
+	/* PTE_W and PTE_U where all entries have them, PTE_NX where one has */
+	u64 rights;
 };
 
 static enum paging paging_mode(const struct wafer_walk *w)
@@ -70,8 +71,9 @@ static u64 bits(unsigned int high, unsigned int low)
 	return low > high ? 0 : GENMASK_ULL(high, low);
 }
 
-/* SDM vol. 3 §4.3 (32-bit and PSE-36), §4.4.1 and tables 4-8 to 4-11 (PAE), tables 4-14 to 4-20. */
-static u64 reserved_bits(const struct wafer_walk *w, enum paging mode, unsigned int level, bool leaf)
+/* SDM vol. 3 §4.3 (32-bit, PSE-36), §4.4.1, tables 4-8 to 4-11 (PAE), tables 4-14 to 4-20. */
+static u64 reserved_bits(const struct wafer_walk *w, enum paging mode, unsigned int level,
+			 bool leaf)
 {
 	unsigned int phys = clamp_t(unsigned int, w->phys_bits, 32, 52);
 	u64 res;
@@ -80,8 +82,9 @@ static u64 reserved_bits(const struct wafer_walk *w, enum paging mode, unsigned 
 		return level == 2 && leaf ? bits(21, min(phys, 40u) - 19) : 0;
 	if (mode == PAGING_PAE && level == 3)
 		/*
-		 * Bit 5 is reserved too, but where PDPTEs are read at each walk an emulated CPU may set it as an
-		 * accessed bit (Documentation/emulator-bugs.md); a real one has refused the table before us.
+		 * Bit 5 is reserved too, but where PDPTEs are read at each walk an emulated CPU may
+		 * set it as an accessed bit (Documentation/emulator-bugs.md); a real one has
+		 * refused the table before us.
 		 */
 		return bits(63, phys) | bits(8, w->pdptr_from_memory ? 6 : 5) | bits(2, 1);
 	res = bits(mode == PAGING_PAE ? 62 : 51, phys);
@@ -117,7 +120,8 @@ static int fault(struct wafer_walk *w, const struct walk *s, u32 error)
 }
 
 /* Fetches the entry of one level into s->val and notes it. */
-static int read_entry(struct wafer_walk *w, struct walk *s, unsigned int level, u64 table, u64 index)
+static int read_entry(struct wafer_walk *w, struct walk *s, unsigned int level, u64 table,
+		      u64 index)
 {
 	unsigned int size = s->mode == PAGING_32 ? 4 : 8;
 	int ret;
@@ -189,7 +193,8 @@ static int check_rights(struct wafer_walk *w, const struct walk *s, u32 access)
 		if (s->rights & PTE_NX || (!s->user && user_page && w->cr4 & CR4_SMEP))
 			error = PF_P;
 	} else if (user_page) {
-		if (!s->user && w->cr4 & CR4_SMAP && (access & WAFER_WALK_IMPLICIT || !w->rflags_ac))
+		if (!s->user && w->cr4 & CR4_SMAP &&
+		    (access & WAFER_WALK_IMPLICIT || !w->rflags_ac))
 			error = PF_P;
 		if (s->mode == PAGING_LONG && w->cr4 & CR4_PKE) {
 			key = w->pkru >> (s->val >> PTE_PKEY_SHIFT & 15) * 2 & 3;
@@ -201,8 +206,8 @@ static int check_rights(struct wafer_walk *w, const struct walk *s, u32 access)
 }
 
 /*
- * Sets the accessed bits, and the dirty bit of the last entry, that are not set yet. The exchange fails if anybody
- * has changed the entry since it was read: then what it says now decides.
+ * Sets the accessed bits, and the dirty bit of the last entry, that are not set yet. The exchange
+ * fails if anybody has changed the entry since it was read: then what it says now decides.
  */
 static int set_accessed_dirty(struct wafer_walk *w, const struct walk *s)
 {
@@ -249,7 +254,8 @@ static int walk_once(struct wafer_walk *w, gva_t gva, u32 access, bool set_ad)
 		.fetch = access & WAFER_FAULT_FETCH,
 		.rights = PTE_W | PTE_U,
 	};
-	unsigned int level = s.mode == PAGING_32 ? 2 : s.mode == PAGING_PAE ? 3 : w->cr4 & CR4_LA57 ? 5 : 4;
+	unsigned int level = s.mode == PAGING_32 ? 2 : s.mode == PAGING_PAE ? 3 :
+		w->cr4 & CR4_LA57 ? 5 : 4;
 	int ret;
 
 	w->nr_entries = 0;

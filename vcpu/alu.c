@@ -2,9 +2,10 @@
 /*
  * Arithmetic with exact flags: the CPU does it.
  *
- * The six arithmetic flags are loaded, the instruction itself is executed, and they are stored again, so that
- * whatever an instruction leaves alone, or leaves undefined, comes out as on this CPU. SAHF and LAHF know five
- * of them; OF is made by an addition that overflows, and read by SETO. POPF would touch IF.
+ * The six arithmetic flags are loaded, the instruction itself is executed, and they are stored
+ * again, so that whatever an instruction leaves alone, or leaves undefined, comes out as on this
+ * CPU. SAHF and LAHF know five of them; OF is made by an addition that overflows, and read by SETO.
+ * POPF would touch IF.
  */
 #include <linux/types.h>
 

@@ -115,8 +115,9 @@ static bool take_prefixes(struct wafer_insn *insn, struct cursor *c, u8 *op)
 }
 
 /*
- * VEX and EVEX: C5 Rvvvv.L.pp; C4 RXBmmmmm Wvvvv.L.pp; 62 RXBR'0mmm Wvvvv1pp zL'Lb.V'aaa (SDM vol. 2
- * §2.3.5, 2.7.1). In 16 and 32-bit code they are LDS, LES and BOUND unless ModRM says "register".
+ * VEX and EVEX: C5 Rvvvv.L.pp; C4 RXBmmmmm Wvvvv.L.pp; 62 RXBR'0mmm Wvvvv1pp zL'Lb.V'aaa
+ * (SDM vol. 2 §2.3.5, 2.7.1). In 16 and 32-bit code they are LDS, LES and BOUND unless ModRM says
+ * "register".
  * 0, 1: these bytes are no such prefix, -EAGAIN, -EINVAL.
  */
 static int take_vex(struct wafer_insn *insn, struct cursor *c, u8 op)
@@ -159,6 +160,7 @@ static int take_vex(struct wafer_insn *insn, struct cursor *c, u8 op)
 static const s8 base16[8] = {
 	WAFER_RBX, WAFER_RBX, WAFER_RBP, WAFER_RBP, WAFER_RSI, WAFER_RDI, WAFER_RBP, WAFER_RBX
 };
+
 static const s8 index16[8] = { WAFER_RSI, WAFER_RDI, WAFER_RSI, WAFER_RDI, -1, -1, -1, -1 };
 
 static bool take_sib(struct wafer_insn *insn, struct cursor *c)
@@ -334,7 +336,8 @@ static int vex_flags(const struct wafer_insn *insn, const struct cursor *c, u32 
 }
 
 /* Which form of the opcode it is, now that ModRM is known. NULL: none that the executor has. */
-static const struct wafer_insn_form *find_form(const struct wafer_insn *insn, const struct cursor *c,
+static const struct wafer_insn_form *find_form(const struct wafer_insn *insn,
+					       const struct cursor *c,
 					       const struct wafer_insn_form *form)
 {
 	unsigned int pfx;
@@ -402,14 +405,17 @@ static __always_inline int take_rest(struct wafer_insn *insn, struct cursor *c,
 	return 0;
 }
 
-int wafer_insn_decode(struct wafer_insn *insn, const u8 *bytes, unsigned int nr, enum wafer_code_mode mode)
+int wafer_insn_decode(struct wafer_insn *insn, const u8 *bytes, unsigned int nr,
+		      enum wafer_code_mode mode)
 {
 	struct cursor c = { .p = bytes, .seg = NO_SEG };
 	const struct wafer_insn_form *form;
 	int ret = -EAGAIN;
 	u8 op;
 
-	*insn = (struct wafer_insn){ .mode = mode, .seg = WAFER_DS, .base = -1, .index = -1, .scale = 1 };
+	*insn = (struct wafer_insn){
+		.mode = mode, .seg = WAFER_DS, .base = -1, .index = -1, .scale = 1,
+	};
 	nr = min_t(unsigned int, nr, WAFER_INSN_MAX);
 	c.end = bytes + nr;
 	if (take_prefixes(insn, &c, &op)) {

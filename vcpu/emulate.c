@@ -2,9 +2,9 @@
 /*
  * The executor: instructions with an operand in memory that is (or may be) a device's.
  *
- * All of an instruction's checks and translations come first, then its accesses, and registers, flags and RIP
- * change when nothing can fail any more. So it can be left at any access and begun again: what was done is in
- * emu->log.
+ * All of an instruction's checks and translations come first, then its accesses, and registers,
+ * flags and RIP change when nothing can fail any more. So it can be left at any access and begun
+ * again: what was done is in emu->log.
  */
 #include <linux/errno.h>
 
@@ -40,7 +40,7 @@ static int exec_mov(struct wafer_emu *emu)
 	if (form->sub == WAFER_MOV_SX && size > insn->op_size)
 		size = insn->op_size;
 	if (form->args == WAFER_ARGS_RM) {
-		ret = wafer_span(emu, &span, 0, insn->seg, wafer_address(emu), size, WAFER_FAULT_READ);
+		ret = wafer_memory_span(emu, &span, size, WAFER_FAULT_READ);
 		if (!ret)
 			ret = wafer_load(emu, &span, &val);
 		if (unlikely(ret))
@@ -55,7 +55,7 @@ static int exec_mov(struct wafer_emu *emu)
 	val.q[0] = form->args == WAFER_ARGS_MI ? insn->imm : wafer_get_gpr(emu, insn->reg, size);
 	if (form->sub == WAFER_MOV_BE)
 		val.q[0] = swap_bytes(val.q[0], size);
-	ret = wafer_span(emu, &span, 0, insn->seg, wafer_address(emu), size, WAFER_FAULT_WRITE);
+	ret = wafer_memory_span(emu, &span, size, WAFER_FAULT_WRITE);
 	return ret ?: wafer_store(emu, &span, &val);
 }
 
@@ -79,8 +79,8 @@ static u64 source_operand(const struct wafer_emu *emu, unsigned int size)
 }
 
 /*
- * With the bit number in a register, the operand of BT and its kin is a bit string: the number is signed and
- * selects the word too (SDM vol. 2, BT and section 3.1.1.9).
+ * With the bit number in a register, the operand of BT and its kin is a bit string: the number is
+ * signed and selects the word too (SDM vol. 2, BT and section 3.1.1.9).
  */
 static u64 operand_address(const struct wafer_emu *emu, unsigned int size)
 {
@@ -169,8 +169,8 @@ static int exec_cmpxchg8b(struct wafer_emu *emu)
 	bool equal;
 	int ret;
 
-	ret = wafer_span(emu, &span, 0, insn->seg, wafer_address(emu), half * 2,
-			 WAFER_FAULT_WRITE | (half == 8 ? WAFER_SPAN_ALIGNED : 0));
+	ret = wafer_memory_span(emu, &span, half * 2,
+				WAFER_FAULT_WRITE | (half == 8 ? WAFER_SPAN_ALIGNED : 0));
 	if (!ret)
 		ret = wafer_load(emu, &span, &old);
 	if (ret)
@@ -185,7 +185,10 @@ static int exec_cmpxchg8b(struct wafer_emu *emu)
 	} else if (equal) {
 		new.q[0] = (u32)emu->gpr[WAFER_RBX] | emu->gpr[WAFER_RCX] << 32;
 	}
-	ret = insn->lock ? wafer_store_locked(emu, &span, &old, &new) : wafer_store(emu, &span, &new);
+	if (insn->lock)
+		ret = wafer_store_locked(emu, &span, &old, &new);
+	else
+		ret = wafer_store(emu, &span, &new);
 	if (ret)
 		return ret;
 	if (equal) {
@@ -208,7 +211,7 @@ static int exec_load_op(struct wafer_emu *emu)
 	struct wafer_span span;
 	int ret;
 
-	ret = wafer_span(emu, &span, 0, insn->seg, wafer_address(emu), size, WAFER_FAULT_READ);
+	ret = wafer_memory_span(emu, &span, size, WAFER_FAULT_READ);
 	if (!ret)
 		ret = wafer_load(emu, &span, &val);
 	if (ret)
@@ -239,7 +242,7 @@ static int exec_store_op(struct wafer_emu *emu)
 		val.q[0] = emu->ops->segment(emu, insn->reg & 7)->selector;
 	else
 		return WAFER_EMU_UNKNOWN;
-	ret = wafer_span(emu, &span, 0, insn->seg, wafer_address(emu), insn->form->size, WAFER_FAULT_WRITE);
+	ret = wafer_memory_span(emu, &span, insn->form->size, WAFER_FAULT_WRITE);
 	return ret ?: wafer_store(emu, &span, &val);
 }
 
@@ -260,7 +263,8 @@ static int exec_pop(struct wafer_emu *emu)
 	union wafer_value val;
 	int ret;
 
-	ret = wafer_span(emu, &from, 0, WAFER_SS, old_rsp & wafer_size_mask(ssize), size, WAFER_FAULT_READ);
+	ret = wafer_span(emu, &from, 0, WAFER_SS, old_rsp & wafer_size_mask(ssize), size,
+			 WAFER_FAULT_READ);
 	if (ret)
 		return ret;
 	wafer_put_gpr(emu, WAFER_RSP, ssize, old_rsp + size);
@@ -300,9 +304,10 @@ static int exec_push(struct wafer_emu *emu)
 	union wafer_value val, next;
 	int ret;
 
-	ret = wafer_span(emu, &from, 0, insn->seg, wafer_address(emu), size, WAFER_FAULT_READ);
+	ret = wafer_memory_span(emu, &from, size, WAFER_FAULT_READ);
 	if (!ret && push)
-		ret = wafer_span(emu, &to, 1, WAFER_SS, rsp & wafer_size_mask(ssize), size, WAFER_FAULT_WRITE);
+		ret = wafer_span(emu, &to, 1, WAFER_SS, rsp & wafer_size_mask(ssize), size,
+				 WAFER_FAULT_WRITE);
 	if (!ret)
 		ret = wafer_load(emu, &from, &val);
 	if (!ret && jump)

@@ -2,13 +2,14 @@
 /*
  * MOVS, CMPS, STOS, LODS and SCAS, alone and repeated (SDM vol. 2, REP; vol. 1 §7.3.9).
  *
- * Each element is a step of its own: after it, the registers are those of an interrupted instruction.
+ * Each element is a step of its own: after it, the registers are those of an interrupted
+ * instruction.
  */
 #include "insn.h"
 
 /*
- * Steps until the guest is entered again and can take interrupts. A step that user space had to help with takes
- * about as long as STEP_USER of the others.
+ * Steps until the guest is entered again and can take interrupts. A step that user space had to
+ * help with takes about as long as STEP_USER of the others.
  */
 #define BATCH_STEPS	1024
 #define STEP_USER	64
@@ -21,11 +22,13 @@ struct string {
 
 static int source_span(struct wafer_emu *emu, const struct string *s, struct wafer_span *span)
 {
-	return wafer_span(emu, span, 0, emu->insn.seg, emu->gpr[WAFER_RSI] & s->mask, s->size, WAFER_FAULT_READ);
+	return wafer_span(emu, span, 0, emu->insn.seg, emu->gpr[WAFER_RSI] & s->mask, s->size,
+			  WAFER_FAULT_READ);
 }
 
 /* No override for the destination. */
-static int dest_span(struct wafer_emu *emu, const struct string *s, struct wafer_span *span, u32 access)
+static int dest_span(struct wafer_emu *emu, const struct string *s, struct wafer_span *span,
+		     u32 access)
 {
 	return wafer_span(emu, span, 1, WAFER_ES, emu->gpr[WAFER_RDI] & s->mask, s->size, access);
 }
@@ -153,7 +156,7 @@ int wafer_emulate_string(struct wafer_emu *emu)
 			return WAFER_EMU_AGAIN;
 		}
 	}
-	/* Before the end, a fault or an interrupt leaves the flags as they were (SDM vol. 2, REP). */
+	/* Faults and interrupts before the end leave the flags as they were (SDM vol. 2, REP). */
 	emu->rflags = s.rflags;
 	return WAFER_EMU_DONE;
 }

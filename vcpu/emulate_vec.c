@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * SSE and AVX moves between a vector register and memory. Whether the guest may use them (CR0.TS, CR4.OSFXSR,
- * XCR0) the CPU has checked before it came to the access.
+ * SSE and AVX moves between a vector register and memory. Whether the guest may use them (CR0.TS,
+ * CR4.OSFXSR, XCR0) the CPU has checked before it came to the access.
  */
 #include <linux/string.h>
 
@@ -23,7 +23,7 @@ static void load_register(struct wafer_emu *emu, union wafer_value *val, unsigne
 		reg.q[1] = 0;
 		break;
 	default:
-		/* The half that stays is the first source's; with VEX that is a register of its own. */
+		/* The half that stays is the first source's: with VEX another register. */
 		emu->ops->get_vec(emu, insn->vex ? insn->vex_v : insn->reg, &reg, 16);
 		reg.q[insn->form->sub == WAFER_VEC_HI64] = val->q[0];
 	}
@@ -47,7 +47,7 @@ int wafer_emulate_vec(struct wafer_emu *emu)
 		size = insn->rex & 8 ? 8 : 4;
 	if (form->flags & WAFER_F_ALIGN)
 		access |= WAFER_SPAN_ALIGNED;
-	ret = wafer_span(emu, &span, 0, insn->seg, wafer_address(emu), size, access);
+	ret = wafer_memory_span(emu, &span, size, access);
 	if (ret)
 		return ret;
 	if (!load) {

@@ -50,8 +50,8 @@ enum {
 };
 
 /*
- * Operations of vcpu/alu.c. The first eight and the shifts are in the order of their encoding (SDM vol. 2
- * table A-6, groups 1 and 2), the bit tests in that of group 8.
+ * Operations of vcpu/alu.c. The first eight and the shifts are in the order of their encoding (SDM
+ * vol. 2 table A-6, groups 1 and 2), the bit tests in that of group 8.
  */
 enum wafer_alu {
 	WAFER_ALU_ADD, WAFER_ALU_OR, WAFER_ALU_ADC, WAFER_ALU_SBB,
@@ -89,14 +89,15 @@ enum wafer_args {
 #define WAFER_F_ALIGN	BIT(15)	/* #GP if memory is not aligned to the vector length */
 #define WAFER_F_MAP3	BIT(20)	/* a three-byte map: forms are found by opcode */
 #define WAFER_F_IMM	GENMASK(19, 16)
-#define WAFER_F_IMM8	(1u << 16)	/* sign-extended byte */
-#define WAFER_F_IMM16	(2u << 16)
-#define WAFER_F_IMMZ	(3u << 16)	/* 2 or 4 by operand size */
-#define WAFER_F_IMMV	(4u << 16)	/* 2, 4 or 8 by operand size */
-#define WAFER_F_MOFFS	(5u << 16)	/* by address size */
-#define WAFER_F_FAR	(6u << 16)	/* offset by operand size, and a selector */
-#define WAFER_F_ENTER	(7u << 16)	/* 16 bits and 8 bits */
-#define WAFER_F_IMM2X8	(8u << 16)
+/* Which immediate follows: a number in four bits. */
+#define WAFER_F_IMM8	0x10000		/* sign-extended byte */
+#define WAFER_F_IMM16	0x20000
+#define WAFER_F_IMMZ	0x30000	/* 2 or 4 by operand size */
+#define WAFER_F_IMMV	0x40000	/* 2, 4 or 8 by operand size */
+#define WAFER_F_MOFFS	0x50000	/* by address size */
+#define WAFER_F_FAR	0x60000	/* offset by operand size, and a selector */
+#define WAFER_F_ENTER	0x70000	/* 16 bits and 8 bits */
+#define WAFER_F_IMM2X8	0x80000
 
 #define WAFER_SIZE_W	0xff		/* form->size: 8 with REX.W or VEX.W, else 4 */
 
@@ -114,7 +115,8 @@ struct wafer_insn_form {
 };
 
 enum {
-	WAFER_GRP_1, WAFER_GRP_1A, WAFER_GRP_2, WAFER_GRP_3, WAFER_GRP_4, WAFER_GRP_5, WAFER_GRP_8, WAFER_GRP_9,
+	WAFER_GRP_1, WAFER_GRP_1A, WAFER_GRP_2, WAFER_GRP_3, WAFER_GRP_4, WAFER_GRP_5, WAFER_GRP_8,
+	WAFER_GRP_9,
 	WAFER_GRP_11, WAFER_NR_GRPS
 };
 
@@ -159,19 +161,26 @@ bool wafer_segment_allows(const struct wafer_segment *seg, u32 offset, unsigned 
 			  u32 access, bool real);
 int wafer_raise(struct wafer_emu *emu, u8 vector);
 u64 wafer_address(const struct wafer_emu *emu);
-int wafer_span(struct wafer_emu *emu, struct wafer_span *span, unsigned int slot, enum wafer_seg_reg seg,
-	       u64 offset, unsigned int size, u32 access);
+int wafer_span(struct wafer_emu *emu, struct wafer_span *span, unsigned int slot,
+	       enum wafer_seg_reg seg, u64 offset, unsigned int size, u32 access);
 int wafer_load(struct wafer_emu *emu, const struct wafer_span *span, union wafer_value *val);
 int wafer_store(struct wafer_emu *emu, const struct wafer_span *span, const union wafer_value *val);
-int wafer_store_locked(struct wafer_emu *emu, const struct wafer_span *span, const union wafer_value *old,
-		       const union wafer_value *new);
+int wafer_store_locked(struct wafer_emu *emu, const struct wafer_span *span,
+		       const union wafer_value *old, const union wafer_value *new);
+
+/* The operand that ModRM names. */
+static inline int wafer_memory_span(struct wafer_emu *emu, struct wafer_span *span,
+				    unsigned int size, u32 access)
+{
+	return wafer_span(emu, span, 0, emu->insn.seg, wafer_address(emu), size, access);
+}
 
 static inline u64 wafer_size_mask(unsigned int size)
 {
 	return ~0ull >> (64 - size * 8);
 }
 
-/* Writes a register as an instruction does: 32 bits clear the upper half, 8 and 16 leave the rest alone. */
+/* Writes a register: 32 bits clear the upper half, 8 and 16 leave the rest alone. */
 static inline void wafer_put_gpr(struct wafer_emu *emu, unsigned int nr, unsigned int size, u64 val)
 {
 	if (likely(size >= 4))

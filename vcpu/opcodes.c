@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Opcode tables: what follows each opcode byte (SDM vol. 2 appendix A, APM vol. 3 appendix A) and, for the
- * instructions that the executor knows, what they do.
+ * Opcode tables: what follows each opcode byte (SDM vol. 2 appendix A, APM vol. 3 appendix A) and,
+ * for the instructions that the executor knows, what they do.
  */
 #include "insn.h"
 
@@ -21,8 +21,10 @@
 #define UD			{ .flags = WAFER_F_UD }
 #define PREFIX			{ .flags = WAFER_F_PREFIX }
 #define GROUP(g, f)		{ .op = WAFER_GRP_##g, .flags = M | WAFER_F_GROUP | (f) }
-#define FORM(o, s, a, f)	{ .op = WAFER_OP_##o, .sub = (s), .args = WAFER_ARGS_##a, .flags = (f) }
-#define SIZED(o, s, a, z, f)	{ .op = WAFER_OP_##o, .sub = (s), .args = WAFER_ARGS_##a, .size = (z), .flags = (f) }
+#define SIZED(o, s, a, z, f)	\
+	{ .op = WAFER_OP_##o, .sub = (s), .args = WAFER_ARGS_##a, .size = (z), .flags = (f) }
+#define FORM(o, s, a, f)	\
+	{ .op = WAFER_OP_##o, .sub = (s), .args = WAFER_ARGS_##a, .flags = (f) }
 #define STRING(s, f)		{ .op = WAFER_OP_STRING, .sub = WAFER_STR_##s, .flags = (f) }
 
 /* The six regular columns of the arithmetic rows. */
@@ -51,7 +53,8 @@ const struct wafer_insn_form wafer_map_one[256] = {
 	[0x60] = LEN(N), LEN(N), LEN(M | N),
 	[0x63] = SIZED(MOV, WAFER_MOV_SX, RM, 4, M | R | WAFER_F_ONLY64),
 	[0x64 ... 0x67] = PREFIX,
-	[0x68] = LEN(IZ | D64), FORM(IMUL, 0, RM, M | IZ | R), LEN(I8 | D64), FORM(IMUL, 0, RM, M | I8 | R),
+	[0x68] = LEN(IZ | D64), FORM(IMUL, 0, RM, M | IZ | R), LEN(I8 | D64),
+		FORM(IMUL, 0, RM, M | I8 | R),
 	[0x6c] = LEN(B), LEN(WAFER_F_MAX4), LEN(B), LEN(WAFER_F_MAX4),
 	[0x70 ... 0x7f] = LEN(I8 | F64),
 	[0x80] = GROUP(1, B | I8), GROUP(1, IZ), GROUP(1, B | I8 | N), GROUP(1, I8),
@@ -91,7 +94,8 @@ const struct wafer_insn_form wafer_map_one[256] = {
 #define SSE(row)	{ .op = SSE_##row, .flags = M | WAFER_F_SSE }
 
 enum {
-	SSE_10, SSE_11, SSE_12, SSE_13, SSE_16, SSE_17, SSE_28, SSE_29, SSE_2B, SSE_6E, SSE_6F, SSE_7E, SSE_7F,
+	SSE_10, SSE_11, SSE_12, SSE_13, SSE_16, SSE_17, SSE_28, SSE_29, SSE_2B, SSE_6E, SSE_6F,
+	SSE_7E, SSE_7F,
 	SSE_D6, SSE_E7, SSE_F0,
 };
 
@@ -100,7 +104,8 @@ enum {
 const struct wafer_insn_form wafer_map_0f[256] = {
 	[0x00 ... 0x03] = LEN(M),
 	[0x04] = UD, LEN(0), LEN(0), LEN(0), LEN(0), LEN(0), UD, UD,
-	[0x0c] = UD, LEN(M), LEN(0), LEN(M | I8),		/* 0F 0F: 3DNow!, opcode behind ModRM */
+	/* 0F 0F: 3DNow!, opcode behind ModRM */
+	[0x0c] = UD, LEN(M), LEN(0), LEN(M | I8),
 	[0x10] = SSE(10), SSE(11), SSE(12), SSE(13), LEN(M), LEN(M), SSE(16), SSE(17),
 	[0x18 ... 0x1f] = LEN(M),
 	[0x20 ... 0x23] = LEN(M | WAFER_F_REGS | F64),
@@ -118,15 +123,19 @@ const struct wafer_insn_form wafer_map_0f[256] = {
 	[0x80 ... 0x8f] = LEN(IZ | F64),
 	[0x90 ... 0x9f] = SIZED(SETCC, 0, M, 1, M | B | W),
 	[0xa0] = LEN(D64), LEN(D64), LEN(0), BITTEST(WAFER_ALU_BT, 0), LEN(M | I8), LEN(M), UD, UD,
-	[0xa8] = LEN(D64), LEN(D64), LEN(0), BITTEST(WAFER_ALU_BTS, W | L), LEN(M | I8), LEN(M), LEN(M),
+	[0xa8] = LEN(D64), LEN(D64), LEN(0), BITTEST(WAFER_ALU_BTS, W | L), LEN(M | I8), LEN(M),
+		LEN(M),
 	[0xaf] = FORM(IMUL, 0, RM, M | R),
-	[0xb0] = FORM(CMPXCHG, 0, MR, M | B | R | W | L), FORM(CMPXCHG, 0, MR, M | R | W | L), LEN(M),
+	[0xb0] = FORM(CMPXCHG, 0, MR, M | B | R | W | L), FORM(CMPXCHG, 0, MR, M | R | W | L),
+		LEN(M),
 	[0xb3] = BITTEST(WAFER_ALU_BTR, W | L), LEN(M), LEN(M),
 	[0xb6] = SIZED(MOV, WAFER_MOV_ZX, RM, 1, M | R), SIZED(MOV, WAFER_MOV_ZX, RM, 2, M | R),
 	[0xb8] = LEN(M), UD, GROUP(8, I8), BITTEST(WAFER_ALU_BTC, W | L), LEN(M), LEN(M),
 	[0xbe] = SIZED(MOV, WAFER_MOV_SX, RM, 1, M | R), SIZED(MOV, WAFER_MOV_SX, RM, 2, M | R),
-	[0xc0] = FORM(XADD, 0, MR, M | B | R | W | L), FORM(XADD, 0, MR, M | R | W | L), LEN(M | I8),
-	[0xc3] = SIZED(MOV, 0, MR, WAFER_SIZE_W, M | W), LEN(M | I8), LEN(M | I8), LEN(M | I8), GROUP(9, 0),
+	[0xc0] = FORM(XADD, 0, MR, M | B | R | W | L), FORM(XADD, 0, MR, M | R | W | L),
+		LEN(M | I8),
+	[0xc3] = SIZED(MOV, 0, MR, WAFER_SIZE_W, M | W), LEN(M | I8), LEN(M | I8), LEN(M | I8),
+		GROUP(9, 0),
 	[0xc8 ... 0xcf] = LEN(0),
 	[0xd0 ... 0xd5] = LEN(M),
 	[0xd6] = SSE(D6),
@@ -150,11 +159,13 @@ const struct wafer_insn_form wafer_groups[WAFER_NR_GRPS][8] = {
 	},
 	[WAFER_GRP_1A] = { FORM(POP, 0, M, W), UD, UD, UD, UD, UD, UD, UD },
 	[WAFER_GRP_2] = {
-		SHIFT(ROL), SHIFT(ROR), SHIFT(RCL), SHIFT(RCR), SHIFT(SHL), SHIFT(SHR), SHIFT(SAL), SHIFT(SAR),
+		SHIFT(ROL), SHIFT(ROR), SHIFT(RCL), SHIFT(RCR), SHIFT(SHL), SHIFT(SHR), SHIFT(SAL),
+		SHIFT(SAR),
 	},
-	/* The immediate of TEST is by operand size; F6's is cut to a byte by the decoder. /1 is an alias. */
+	/* TEST alone has an immediate, by operand size. /1 is an alias of /0. */
 	[WAFER_GRP_3] = {
-		ARITH(TEST, IZ), ARITH(TEST, IZ), UNARY(NOT), UNARY(NEG), LEN(0), LEN(0), LEN(0), LEN(0),
+		ARITH(TEST, IZ), ARITH(TEST, IZ), UNARY(NOT), UNARY(NEG), LEN(0), LEN(0), LEN(0),
+		LEN(0),
 	},
 	[WAFER_GRP_4] = { UNARY(INC), UNARY(DEC), UD, UD, UD, UD, UD, UD },
 	[WAFER_GRP_5] = {
@@ -162,12 +173,15 @@ const struct wafer_insn_form wafer_groups[WAFER_NR_GRPS][8] = {
 		FORM(JMP, 0, M, R | F64), LEN(0), FORM(PUSH, 0, M, R | D64), UD,
 	},
 	[WAFER_GRP_8] = {
-		UD, UD, UD, UD, BITIMM(BT, 0), BITIMM(BTS, W | L), BITIMM(BTR, W | L), BITIMM(BTC, W | L),
+		UD, UD, UD, UD, BITIMM(BT, 0), BITIMM(BTS, W | L), BITIMM(BTR, W | L),
+		BITIMM(BTC, W | L),
 	},
 	[WAFER_GRP_9] = {
-		LEN(0), FORM(CMPXCHG8B, 0, M, R | W | L), LEN(0), LEN(0), LEN(0), LEN(0), LEN(0), LEN(0),
+		LEN(0), FORM(CMPXCHG8B, 0, M, R | W | L), LEN(0), LEN(0), LEN(0), LEN(0), LEN(0),
+		LEN(0),
 	},
-	[WAFER_GRP_11] = { FORM(MOV, 0, MI, W), UD, UD, UD, UD, UD, UD, LEN(0) },	/* /7: XABORT, XBEGIN */
+	/* /7: XABORT, XBEGIN */
+	[WAFER_GRP_11] = { FORM(MOV, 0, MI, W), UD, UD, UD, UD, UD, UD, LEN(0) },
 };
 
 #define VLOAD(s, z, f)	SIZED(VEC, WAFER_VEC_##s, RM, z, R | (f))

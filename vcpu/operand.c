@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Operands of the executor: registers, addresses, segmentation, and memory in pieces that a device can take.
+ * Operands of the executor: registers, addresses, segmentation, and memory in pieces that a device
+ * can take.
  */
 #include <linux/errno.h>
 #include <linux/string.h>
@@ -74,8 +75,9 @@ bool wafer_segment_allows(const struct wafer_segment *seg, u32 offset, unsigned 
 	if (access & WAFER_FAULT_READ && (type & 0xa) == 8 && !real)
 		return false;
 	if ((type & 0xc) == 4)			/* expand-down */
-		return offset > seg->limit && last <= (seg->attr & WAFER_SEG_DB ? 0xffffffff : 0xffff);
-	/* SDM vol. 3 §5.3 leaves the upper end to the implementation: those seen wrap in a flat segment only. */
+		return offset > seg->limit &&
+			last <= (seg->attr & WAFER_SEG_DB ? 0xffffffff : 0xffff);
+	/* SDM vol. 3 §5.3 leaves the upper end open: CPUs seen wrap in flat segments only. */
 	return last <= seg->limit || (seg->limit == 0xffffffff && !seg->base);
 }
 
@@ -86,8 +88,8 @@ static __always_inline bool is_canonical(const struct wafer_emu *emu, u64 addr)
 	return (u64)((s64)(addr << unused) >> unused) == addr;
 }
 
-static __always_inline int linear(struct wafer_emu *emu, enum wafer_seg_reg seg, u64 offset, unsigned int size,
-				  u32 access, gva_t *gva)
+static __always_inline int linear(struct wafer_emu *emu, enum wafer_seg_reg seg, u64 offset,
+				  unsigned int size, u32 access, gva_t *gva)
 {
 	const struct wafer_segment *s;
 
@@ -106,13 +108,14 @@ static __always_inline int linear(struct wafer_emu *emu, enum wafer_seg_reg seg,
 	return wafer_raise(emu, seg == WAFER_SS ? 12 : 13);
 }
 
-int wafer_emu_linear(struct wafer_emu *emu, enum wafer_seg_reg seg, u64 offset, unsigned int size, u32 access,
-		     gva_t *gva)
+int wafer_emu_linear(struct wafer_emu *emu, enum wafer_seg_reg seg, u64 offset, unsigned int size,
+		     u32 access, gva_t *gva)
 {
 	return linear(emu, seg, offset, size, access, gva);
 }
 
-static __always_inline int translate_page(struct wafer_emu *emu, struct wafer_emu_page *page, gva_t gva, u32 access, gpa_t *gpa)
+static __always_inline int translate_page(struct wafer_emu *emu, struct wafer_emu_page *page,
+					  gva_t gva, u32 access, gpa_t *gpa)
 {
 	unsigned int in_page = gva & (GUEST_PAGE - 1);
 	int ret;
@@ -130,12 +133,12 @@ static __always_inline int translate_page(struct wafer_emu *emu, struct wafer_em
 }
 
 /*
- * Finds the pages of an operand. @slot: 0 or 1, the operands of an instruction in the order of their checks.
- * @access may have WAFER_SPAN_ALIGNED besides. A read-modify-write operand is checked as a write, as the CPU
- * does it.
+ * Finds the pages of an operand. @slot: 0 or 1, the operands of an instruction in the order of
+ * their checks. @access may have WAFER_SPAN_ALIGNED besides. A read-modify-write operand is checked
+ * as a write, as the CPU does it.
  */
-int wafer_span(struct wafer_emu *emu, struct wafer_span *span, unsigned int slot, enum wafer_seg_reg seg,
-	       u64 offset, unsigned int size, u32 access)
+int wafer_span(struct wafer_emu *emu, struct wafer_span *span, unsigned int slot,
+	       enum wafer_seg_reg seg, u64 offset, unsigned int size, u32 access)
 {
 	struct wafer_emu_page *page = &emu->page[slot * 2];
 	unsigned int first;
@@ -163,10 +166,11 @@ int wafer_span(struct wafer_emu *emu, struct wafer_span *span, unsigned int slot
 }
 
 /*
- * One access of at most 8 bytes. A re-run takes what was done before from the log: a device must not see an
- * access twice, and RAM that this instruction has changed must not be read again.
+ * One access of at most 8 bytes. A re-run takes what was done before from the log: a device must
+ * not see an access twice, and RAM that this instruction has changed must not be read again.
  */
-static __always_inline int access_piece(struct wafer_emu *emu, gpa_t gpa, u64 *val, unsigned int len, bool write)
+static __always_inline int access_piece(struct wafer_emu *emu, gpa_t gpa, u64 *val,
+					unsigned int len, bool write)
 {
 	struct wafer_emu_access *a = &emu->log[emu->next];
 	int ret;
@@ -243,12 +247,12 @@ int wafer_store(struct wafer_emu *emu, const struct wafer_span *span, const unio
 }
 
 /*
- * The write of a locked read-modify-write operand. On RAM it is a compare-and-exchange with what was read; a
- * device, or an operand in two pages, gets a plain write. In a re-run the read came from the log, so that a
- * device was meant.
+ * The write of a locked read-modify-write operand. On RAM it is a compare-and-exchange with what
+ * was read; a device, or an operand in two pages, gets a plain write. In a re-run the read came
+ * from the log, so that a device was meant.
  */
-int wafer_store_locked(struct wafer_emu *emu, const struct wafer_span *span, const union wafer_value *old,
-		       const union wafer_value *new)
+int wafer_store_locked(struct wafer_emu *emu, const struct wafer_span *span,
+		       const union wafer_value *old, const union wafer_value *new)
 {
 	union wafer_value found = *old;
 	int ret;

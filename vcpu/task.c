@@ -107,7 +107,7 @@ static int write_type(struct wafer_task *t, const struct descriptor *d, u8 set, 
 	return t->ops->write(t, d->gva + 5, &byte, 1, WAFER_WALK_IMPLICIT);
 }
 
-/* INT n needs the gate's permission. The CPU has found a task gate there, but has not asked this. */
+/* INT n needs the gate's permission. The CPU has found a task gate, but has not asked this. */
 static int check_gate(struct wafer_task *t)
 {
 	u32 offset = t->soft_vector * 8;

@@ -25,8 +25,9 @@ void native_enter(void);
 extern char native_exit[];
 
 /*
- * The guest's stack pointer is in RSP and its stack segment in SS for a while, so nothing may be pushed. The way back
- * from any code size is a far jump to a trampoline in the code page, and from there to native_exit.
+ * The guest's stack pointer is in RSP and its stack segment in SS for a while, so nothing may be
+ * pushed. The way back from any code size is a far jump to a trampoline in the code page, and from
+ * there to native_exit.
  */
 asm(
 "	.text\n"
@@ -153,7 +154,8 @@ bool native_has_avx(void)
 bool native_segment(unsigned int nr, u32 base, u32 limit, bool pages, u8 type, bool big)
 {
 	struct user_desc d = {
-		.entry_number = nr, .base_addr = base, .limit = limit, .seg_32bit = big, .contents = type >> 2 & 3,
+		.entry_number = nr, .base_addr = base, .limit = limit, .seg_32bit = big,
+		.contents = type >> 2 & 3,
 		.read_exec_only = !(type & 2), .limit_in_pages = pages,
 	};
 
@@ -181,17 +183,19 @@ static void trampoline(u8 *p, u32 value)
 const char *native_init(void)
 {
 	static u8 stack[65536];
-	struct sigaction sa = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER };
+	struct sigaction sa = {
+		.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER,
+	};
 	stack_t ss = { .ss_sp = stack, .ss_size = sizeof(stack) };
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
 	u8 *code = (u8 *)NATIVE_CODE;
 
 	native_avx = native_has_avx();
 	if (!native_segment(0, NATIVE_CODE, 0xffff, false, 0xa, false) ||
 	    !native_segment(1, NATIVE_CODE, 0xfffff, true, 0xa, true))
 		return "modify_ldt is not available";
-	if (mmap(code, 4096, 7, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != code ||
-	    mmap((void *)NATIVE_DATA, NATIVE_SIZE, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
-		 0) != (void *)NATIVE_DATA)
+	if (mmap(code, 4096, 7, flags, -1, 0) != code ||
+	    mmap((void *)NATIVE_DATA, NATIVE_SIZE, 3, flags, -1, 0) != (void *)NATIVE_DATA)
 		return "the low addresses are taken";
 	trampoline(code + TRAMP, 1);
 	trampoline(code + TRAMP + 0x40, 2);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Runs one instruction on this CPU, in 16, 32 or 64-bit code, with registers, flags, segments and memory of the
- * test's choosing, and catches its fault. Code and data lie at fixed low addresses; segments are in the LDT.
+ * Runs one instruction on this CPU, in 16, 32 or 64-bit code, with registers, flags, segments and
+ * memory of the test's choosing, and catches its fault. Code and data lie at fixed low addresses;
+ * segments are in the LDT.
  */
 #ifndef NATIVE_H
 #define NATIVE_H
@@ -39,7 +40,7 @@ struct native {
 
 /* 0, or the reason why this host cannot do it. */
 const char *native_init(void);
-/* Puts a descriptor into LDT entry @nr. @type: bit 3 code, bits 2 to 0 as in a descriptor without "accessed". */
+/* Puts a descriptor into LDT entry @nr. @type: as in a descriptor, without "accessed". */
 bool native_segment(unsigned int nr, u32 base, u32 limit, bool pages, u8 type, bool big);
 u16 native_selector(unsigned int nr);
 /* @mode: 2, 4, 8. */

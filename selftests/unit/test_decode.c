@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The decoder against objdump: lengths of compiled code (libc, read as 64, 32 and 16-bit code) and of opcodes
- * with random prefixes and operands; and what it says of operands against hand-written expectations.
+ * The decoder against objdump: lengths of compiled code (libc, read as 64, 32 and 16-bit code) and
+ * of opcodes with random prefixes and operands; and what it says of operands against hand-written
+ * expectations.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -40,13 +41,14 @@ static bool parse(char *s, struct line *l)
 }
 
 /*
- * What objdump shows that is no instruction of its own: rubbish, prefixes that it shows alone, FWAIT joined with the
- * instruction behind it.
+ * What objdump shows that is no instruction of its own: rubbish, prefixes that it shows alone,
+ * FWAIT joined with the instruction behind it.
  */
 static bool odd(const struct line *l)
 {
 	static const char *const names[] = {
-		"rex", "data16", "data32", "addr32", "addr16", "repz", "repnz", "lock", "cs", "ds", "es", "ss", "fs", "gs",
+		"rex", "data16", "data32", "addr32", "addr16", "repz", "repnz", "lock", "cs", "ds",
+		"es", "ss", "fs", "gs",
 		"fwait", ".byte", "xacquire", "xrelease", "notrack", "bnd",
 	};
 	size_t i, n = strcspn(l->text, " \n.");
@@ -62,7 +64,9 @@ static bool odd(const struct line *l)
 /* What objdump has a name for and the CPU answers with #UD. LOCK is tested by hand. */
 static bool may_refuse(const struct line *l)
 {
-	static const char *const names[] = { "ud0", "ud1", "ud2", "%tr", "lock ", "xcrypt", "xstore", "montmul", "xsha" };
+	static const char *const names[] = {
+		"ud0", "ud1", "ud2", "%tr", "lock ", "xcrypt", "xstore", "montmul", "xsha",
+	};
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(names); i++)
@@ -91,7 +95,8 @@ static void compare(const struct line *l, enum wafer_code_mode mode)
 		return;
 	compared++;
 	if (ret || insn.len != l->nr) {
-		FAIL("mode %d: %s: %d, length %d, objdump says %u: %s", mode * 8, hex, ret, insn.len, l->nr, l->text);
+		FAIL("mode %d: %s: %d, length %d, objdump says %u: %s", mode * 8, hex, ret,
+		     insn.len, l->nr, l->text);
 		return;
 	}
 	CHECK_MSG(!memcmp(insn.bytes, l->bytes, l->nr), "%s: bytes not copied", hex);
@@ -101,7 +106,8 @@ static void compare(const struct line *l, enum wafer_code_mode mode)
 
 		memcpy(tight, l->bytes, i);
 		ret = wafer_insn_decode(&insn, tight, i, mode);
-		CHECK_MSG(ret == (i < l->nr ? -EAGAIN : 0), "mode %d: %s with %u bytes: %d", mode * 8, hex, i, ret);
+		CHECK_MSG(ret == (i < l->nr ? -EAGAIN : 0), "mode %d: %s with %u bytes: %d",
+			  mode * 8, hex, i, ret);
 		free(tight);
 	}
 }
@@ -110,7 +116,8 @@ static FILE *objdump(const char *file, enum wafer_code_mode mode, const char *op
 {
 	char cmd[512];
 
-	snprintf(cmd, sizeof(cmd), "objdump -w -z -M intel64 %s -m %s %s 2>/dev/null", opts, machine[mode], file);
+	snprintf(cmd, sizeof(cmd), "objdump -w -z -M intel64 %s -m %s %s 2>/dev/null", opts,
+		 machine[mode], file);
 	return popen(cmd, "r");
 }
 
@@ -170,7 +177,10 @@ TEST(libc_as_16_bit)
 
 #define SLOT 32
 
-/* One random instruction: prefixes, an opcode of some map, random operands, then NOPs until the next slot. */
+/*
+ * One random instruction: prefixes, an opcode of some map, random operands, then NOPs until the
+ * next slot.
+ */
 static void random_slot(u8 *slot, unsigned int nr, enum wafer_code_mode mode)
 {
 	static const u8 legacy[] = { 0x66, 0x67, 0xf2, 0xf3, 0x2e, 0x64, 0x65, 0x36 };
@@ -287,8 +297,10 @@ TEST(operands)
 		{ 8, "8b 04 cd 44 00 00 00", -1, 1, 8, WAFER_DS, 4, 8, 0x44, false, 0 },
 		{ 8, "64 8b 00", 0, -1, 1, WAFER_FS, 4, 8, 0, false, 0 },
 		{ 8, "36 8b 00", 0, -1, 1, WAFER_DS, 4, 8, 0, false, 0 },
-		{ 8, "48 66 8b 00", 0, -1, 1, WAFER_DS, 2, 8, 0, false, 0 },	/* REX before a prefix is nothing */
-		{ 8, "a1 11 22 33 44 55 66 77 88", -1, -1, 1, WAFER_DS, 4, 8, 0x8877665544332211, false, 0 },
+		/* REX before a prefix is nothing */
+		{ 8, "48 66 8b 00", 0, -1, 1, WAFER_DS, 2, 8, 0, false, 0 },
+		{ 8, "a1 11 22 33 44 55 66 77 88", -1, -1, 1, WAFER_DS, 4, 8, 0x8877665544332211,
+		  false, 0 },
 		{ 8, "67 a2 11 22 33 44", -1, -1, 1, WAFER_DS, 1, 4, 0x44332211, false, 0 },
 		{ 8, "ff 30", 0, -1, 1, WAFER_DS, 8, 8, 0, false, 6 },
 		{ 8, "66 ff 30", 0, -1, 1, WAFER_DS, 2, 8, 0, false, 6 },
@@ -316,11 +328,13 @@ TEST(operands)
 	for (i = 0; i < ARRAY_SIZE(t); i++) {
 		int ret = dec(&insn, t[i].mode, t[i].hex);
 
-		CHECK_MSG(!ret && insn.is_mem && insn.base == t[i].base && insn.index == t[i].index &&
-			  insn.scale == t[i].scale && insn.seg == t[i].seg && insn.op_size == t[i].op_size &&
+		CHECK_MSG(!ret && insn.is_mem && insn.base == t[i].base &&
+			  insn.index == t[i].index &&
+			  insn.scale == t[i].scale && insn.seg == t[i].seg &&
+			  insn.op_size == t[i].op_size &&
 			  insn.addr_size == t[i].addr_size && insn.disp == t[i].disp &&
 			  insn.rip_rel == t[i].rip_rel && insn.reg == t[i].reg && insn.form,
-			  "%d: %s: %d base %d index %d scale %d seg %d op %d addr %d disp %llx reg %d",
+			  "%d: %s: %d base %d index %d scale %d seg %d op %d addr %d disp %llx r %d",
 			  t[i].mode * 8, t[i].hex, ret, insn.base, insn.index, insn.scale, insn.seg,
 			  insn.op_size, insn.addr_size, insn.disp, insn.reg);
 	}
@@ -330,7 +344,8 @@ TEST(immediates)
 {
 	struct wafer_insn insn;
 
-	CHECK(!dec(&insn, 8, "8b c1") && insn.has_modrm && insn.mod == 3 && !insn.is_mem && insn.rm == 1);
+	CHECK(!dec(&insn, 8, "8b c1") && insn.has_modrm && insn.mod == 3 && !insn.is_mem &&
+	      insn.rm == 1);
 	CHECK(!dec(&insn, 8, "f4") && !insn.has_modrm && !insn.is_mem);
 	CHECK(!dec(&insn, 8, "c6 00 80") && insn.imm == (u64)-128 && insn.len == 3);
 	CHECK(!dec(&insn, 8, "c7 00 00 00 00 80") && insn.imm == 0xffffffff80000000);
@@ -340,7 +355,8 @@ TEST(immediates)
 	CHECK(!dec(&insn, 8, "f7 08 7f 00 00 01") && insn.len == 6 && insn.form);
 	CHECK(!dec(&insn, 8, "f7 10") && insn.len == 2 && insn.form);
 	CHECK(!dec(&insn, 2, "83 06 34 12 ff") && insn.len == 5 && insn.imm == ~0ull);
-	CHECK(!dec(&insn, 8, "48 0f ba 28 7f") && insn.opcode == 0x1ba && insn.reg == 5 && insn.imm == 0x7f);
+	CHECK(!dec(&insn, 8, "48 0f ba 28 7f") && insn.opcode == 0x1ba && insn.reg == 5 &&
+	      insn.imm == 0x7f);
 	CHECK(!dec(&insn, 8, "e5 60") && insn.op_size == 4);
 	CHECK(!dec(&insn, 8, "48 ed") && insn.op_size == 4 && insn.len == 2);
 	CHECK(!dec(&insn, 4, "f3 66 6f") && insn.op_size == 2 && insn.rep == 0xf3);
@@ -352,13 +368,16 @@ TEST(system_instructions)
 {
 	struct wafer_insn insn;
 
-	CHECK(!dec(&insn, 8, "44 0f 22 c3") && insn.len == 4 && insn.reg == 8 && insn.rm == 3 && insn.op_size == 8);
-	CHECK(!dec(&insn, 8, "0f 20 04") && insn.len == 3 && !insn.is_mem && insn.rm == 4);	/* mod is ignored */
+	CHECK(!dec(&insn, 8, "44 0f 22 c3") && insn.len == 4 && insn.reg == 8 && insn.rm == 3 &&
+	      insn.op_size == 8);
+	/* mod is ignored */
+	CHECK(!dec(&insn, 8, "0f 20 04") && insn.len == 3 && !insn.is_mem && insn.rm == 4);
 	CHECK(!dec(&insn, 4, "f0 0f 20 c0") && insn.lock && insn.len == 4);	/* AMD: CR8 */
 	CHECK(!dec(&insn, 8, "0f 23 f8") && insn.reg == 7 && insn.rm == 0);
 	CHECK(!dec(&insn, 8, "0f a2") && insn.opcode == 0x1a2 && insn.len == 2);
 	CHECK(!dec(&insn, 2, "66 0f 30") && insn.opcode == 0x130 && insn.len == 3);
-	CHECK(!dec(&insn, 8, "0f 01 d1") && insn.opcode == 0x101 && insn.reg == 2 && insn.rm == 1 && insn.mod == 3);
+	CHECK(!dec(&insn, 8, "0f 01 d1") && insn.opcode == 0x101 && insn.reg == 2 && insn.rm == 1 &&
+	      insn.mod == 3);
 	CHECK(!dec(&insn, 4, "0f 01 30") && insn.reg == 6 && insn.is_mem && !insn.form);
 	CHECK(!dec(&insn, 8, "f3 0f 09") && insn.opcode == 0x109);
 }
@@ -370,17 +389,27 @@ TEST(refused)
 		const char *hex;
 		int ret;
 	} t[] = {
-		{ 8, "06", -EINVAL }, { 4, "06", 0 }, { 8, "d6", -EINVAL }, { 8, "82 00 00", -EINVAL }, { 4, "82 00 00", 0 },
-		{ 8, "9a 00 00 00 00 00 00", -EINVAL }, { 8, "0f 0b", -EINVAL }, { 8, "0f 04", -EINVAL },
-		{ 8, "f0 89 00", -EINVAL }, { 8, "f0 01 00", 0 }, { 8, "f0 03 00", -EINVAL }, { 8, "f0 01 c0", -EINVAL },
+		{ 8, "06", -EINVAL }, { 4, "06", 0 }, { 8, "d6", -EINVAL },
+		{ 8, "82 00 00", -EINVAL }, { 4, "82 00 00", 0 },
+		{ 8, "9a 00 00 00 00 00 00", -EINVAL }, { 8, "0f 0b", -EINVAL },
+		{ 8, "0f 04", -EINVAL },
+		{ 8, "f0 89 00", -EINVAL }, { 8, "f0 01 00", 0 }, { 8, "f0 03 00", -EINVAL },
+		{ 8, "f0 01 c0", -EINVAL },
 		{ 8, "f0 39 00", -EINVAL }, { 8, "f0 83 38 00", -EINVAL }, { 8, "f0 83 00 00", 0 },
-		{ 8, "f0 0f a3 00", -EINVAL }, { 8, "f0 0f ab 00", 0 }, { 8, "f0 0f b1 00", 0 }, { 8, "f0 0f c7 08", 0 },
-		{ 8, "f0 87 00", 0 }, { 8, "f0 d1 00", -EINVAL }, { 8, "f0 f7 10", 0 }, { 8, "f0 f7 00 00 00 00 00", -EINVAL },
-		{ 8, "f0 a4", -EINVAL }, { 8, "f0 ff 00", 0 }, { 8, "f0 ff 30", -EINVAL }, { 8, "f0 0f 10 00", -EINVAL },
-		{ 8, "66 c5 f8 10 00", -EINVAL }, { 8, "48 c5 f8 10 00", -EINVAL }, { 8, "f0 c5 f8 10 00", -EINVAL },
-		{ 8, "c4 e0 78 10 00", -EINVAL }, { 8, "c4 e4 78 10 00", -EINVAL }, { 8, "c5 f8 05", -EINVAL },
-		{ 8, "8f c8 00 00", -EINVAL }, { 8, "fe 10", -EINVAL }, { 8, "ff 38", -EINVAL }, { 8, "c6 08 00", -EINVAL },
-		{ 8, "0f ba 00 00", -EINVAL }, { 8, "0f ff", -EINVAL }, { 8, "", -EAGAIN }, { 8, "f0", -EAGAIN },
+		{ 8, "f0 0f a3 00", -EINVAL }, { 8, "f0 0f ab 00", 0 }, { 8, "f0 0f b1 00", 0 },
+		{ 8, "f0 0f c7 08", 0 },
+		{ 8, "f0 87 00", 0 }, { 8, "f0 d1 00", -EINVAL }, { 8, "f0 f7 10", 0 },
+		{ 8, "f0 f7 00 00 00 00 00", -EINVAL },
+		{ 8, "f0 a4", -EINVAL }, { 8, "f0 ff 00", 0 }, { 8, "f0 ff 30", -EINVAL },
+		{ 8, "f0 0f 10 00", -EINVAL },
+		{ 8, "66 c5 f8 10 00", -EINVAL }, { 8, "48 c5 f8 10 00", -EINVAL },
+		{ 8, "f0 c5 f8 10 00", -EINVAL },
+		{ 8, "c4 e0 78 10 00", -EINVAL }, { 8, "c4 e4 78 10 00", -EINVAL },
+		{ 8, "c5 f8 05", -EINVAL },
+		{ 8, "8f c8 00 00", -EINVAL }, { 8, "fe 10", -EINVAL }, { 8, "ff 38", -EINVAL },
+		{ 8, "c6 08 00", -EINVAL },
+		{ 8, "0f ba 00 00", -EINVAL }, { 8, "0f ff", -EINVAL }, { 8, "", -EAGAIN },
+		{ 8, "f0", -EAGAIN },
 		/* 15 bytes are allowed, 16 are not */
 		{ 8, "66 66 66 66 66 66 66 66 66 66 66 66 66 8b 00", 0 },
 		{ 8, "66 66 66 66 66 66 66 66 66 66 66 66 66 66 8b 00", -EINVAL },
@@ -402,9 +431,12 @@ TEST(refused)
 TEST(no_form)
 {
 	static const char *const hex[] = {
-		"8b c0", "c4 e2 70 f2 00", "c4 e2 78 f0 00", "c5 f9 6e c0", "0f 6f 00", "f2 0f 38 f0 00", "0f 7e 00",
-		"62 f1 7c 48 10 00", "8e 00", "0f b8 00", "f7 20", "0f c7 30", "c7 f8 00 00 00 00", "f3 0f 12 00",
-		"f2 0f 12 00", "0f 01 00", "d8 00", "0f a4 00 01", "c5 f8 40 00", "66 0f 38 2b 00", "8d 00",
+		"8b c0", "c4 e2 70 f2 00", "c4 e2 78 f0 00", "c5 f9 6e c0", "0f 6f 00",
+		"f2 0f 38 f0 00", "0f 7e 00",
+		"62 f1 7c 48 10 00", "8e 00", "0f b8 00", "f7 20", "0f c7 30", "c7 f8 00 00 00 00",
+		"f3 0f 12 00",
+		"f2 0f 12 00", "0f 01 00", "d8 00", "0f a4 00 01", "c5 f8 40 00", "66 0f 38 2b 00",
+		"8d 00",
 	};
 	struct wafer_insn insn;
 	unsigned int i;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Each form that the executor knows against the same instruction on the CPU: random operands, addressing, prefixes
- * and code sizes; registers, flags, memory and faults must come out the same. The executor's memory is now RAM,
- * now a device that the VMM must be asked for, piece by piece.
+ * Each form that the executor knows against the same instruction on the CPU: random operands,
+ * addressing, prefixes and code sizes; registers, flags, memory and faults must come out the same.
+ * The executor's memory is now RAM, now a device that the VMM must be asked for, piece by piece.
  */
 #include <linux/errno.h>
 
@@ -25,7 +25,8 @@ static struct {
 	u8 vec[16][32];
 	unsigned int accesses;
 	unsigned int trips;		/* to the VMM */
-	int device;			/* 0: RAM, 1: the VMM is asked for each access, 2: for some */
+	/* 0: RAM, 1: the VMM is asked for each access, 2: for some */
+	int device;
 } m;
 
 static const char *unavailable;
@@ -69,10 +70,13 @@ static int op_translate(struct wafer_emu *emu, gva_t gva, u32 access, gpa_t *gpa
 	CHECK(access == WAFER_FAULT_READ || access == WAFER_FAULT_WRITE);
 	if (emu->nr_log)
 		FAIL("translation after an access");
-	if (gva < NATIVE_DATA || page >= PAGES || m.rights[page] == NONE || (write && m.rights[page] == RO)) {
+	if (gva < NATIVE_DATA || page >= PAGES || m.rights[page] == NONE ||
+	    (write && m.rights[page] == RO)) {
 		emu->event = (struct wafer_event){
-			.kind = WAFER_EV_EXCEPTION, .vector = 14, .has_error = true, .has_payload = true,
-			.error = 4 | write << 1 | (gva >= NATIVE_DATA && page < PAGES && m.rights[page] == RO),
+			.kind = WAFER_EV_EXCEPTION, .vector = 14, .has_error = true,
+			.has_payload = true,
+			.error = 4 | write << 1 |
+				(gva >= NATIVE_DATA && page < PAGES && m.rights[page] == RO),
 			.payload = gva,
 		};
 		return 1;
@@ -85,7 +89,8 @@ static void *op_memory(gpa_t gpa, unsigned int len)
 {
 	static u8 nowhere[32];
 
-	if (gpa < GPA + NATIVE_DATA || gpa + len > GPA + NATIVE_DATA + NATIVE_SIZE || !len || len > 16 ||
+	if (gpa < GPA + NATIVE_DATA || gpa + len > GPA + NATIVE_DATA + NATIVE_SIZE || !len ||
+	    len > 16 ||
 	    gpa / 4096 != (gpa + len - 1) / 4096) {
 		FAIL("access of %u bytes at %llx", len, gpa);
 		return nowhere;
@@ -117,7 +122,8 @@ static int op_write(struct wafer_emu *emu, gpa_t gpa, const void *data, unsigned
 	return 0;
 }
 
-static int op_cmpxchg(struct wafer_emu *emu, gpa_t gpa, void *old, const void *new, unsigned int len)
+static int op_cmpxchg(struct wafer_emu *emu, gpa_t gpa, void *old, const void *new,
+		      unsigned int len)
 {
 	void *p = op_memory(gpa, len);
 
@@ -137,7 +143,8 @@ static void op_get_vec(struct wafer_emu *emu, unsigned int nr, void *data, unsig
 	memcpy(data, m.vec[nr], bytes);
 }
 
-static void op_set_vec(struct wafer_emu *emu, unsigned int nr, const void *data, unsigned int bytes, bool zero_upper)
+static void op_set_vec(struct wafer_emu *emu, unsigned int nr, const void *data, unsigned int bytes,
+		       bool zero_upper)
 {
 	CHECK(nr < 16 && (bytes == 16 || bytes == 32));
 	memcpy(m.vec[nr], data, bytes);
@@ -146,8 +153,8 @@ static void op_set_vec(struct wafer_emu *emu, unsigned int nr, const void *data,
 }
 
 static const struct wafer_emu_ops ops = {
-	.segment = op_segment, .translate = op_translate, .read = op_read, .write = op_write, .cmpxchg = op_cmpxchg,
-	.get_vec = op_get_vec, .set_vec = op_set_vec,
+	.segment = op_segment, .translate = op_translate, .read = op_read, .write = op_write,
+	.cmpxchg = op_cmpxchg, .get_vec = op_get_vec, .set_vec = op_set_vec,
 };
 
 /* The VMM: does the access that the last entry of the log stands for. */
@@ -193,7 +200,8 @@ struct test {
 	struct native cpu;
 	const char *name;
 	bool faults;			/* a fault is fine */
-	bool low32;			/* registers that did not change may have been zero-extended, or not */
+	/* registers that did not change may have been zero-extended, or not */
+	bool low32;
 };
 
 static unsigned int done, faulted;
@@ -221,7 +229,8 @@ static void compare_memory(const struct test *t)
 	if (memcmp(real, m.shadow, NATIVE_SIZE)) {
 		for (i = 0; real[i] == m.shadow[i]; i++)
 			;
-		DIFF("memory differs at +%x: %02x, CPU %02x", t->name, t->mode * 8, hex(t), i, m.shadow[i], real[i]);
+		DIFF("memory differs at +%x: %02x, CPU %02x", t->name, t->mode * 8, hex(t), i,
+		     m.shadow[i], real[i]);
 		memcpy(m.shadow, real, NATIVE_SIZE);
 	}
 	for (i = 0; i < PAGES; i++)
@@ -229,7 +238,8 @@ static void compare_memory(const struct test *t)
 			mprotect((void *)(NATIVE_DATA + i * 4096), 4096, 0);
 }
 
-static void compare(const struct test *t, const struct native *after, struct wafer_emu *emu, int ret, u64 rip)
+static void compare(const struct test *t, const struct native *after, struct wafer_emu *emu,
+		    int ret, u64 rip)
 {
 	u64 mask = t->mode == WAFER_CODE64 ? ~0ull : 0xffffffff, end, flags;
 	struct native_fault f = { .trap = -1 };
@@ -248,11 +258,14 @@ static void compare(const struct test *t, const struct native *after, struct waf
 		f.error = (f.error & ~1u) | (after->fault.error & 1);
 	if (f.trap != after->fault.trap || (f.trap >= 0 && (f.error != after->fault.error ||
 							     f.cr2 != after->fault.cr2)))
-		DIFF("fault %d (%x, %llx), CPU %d (%x, %llx)", t->name, t->mode * 8, hex(t), f.trap, f.error, f.cr2,
+		DIFF("fault %d (%x, %llx), CPU %d (%x, %llx)", t->name, t->mode * 8, hex(t), f.trap,
+		     f.error, f.cr2,
 		     after->fault.trap, after->fault.error, after->fault.cr2);
 	for (i = 0; i < 16; i++)
-		if ((emu->gpr[i] ^ after->gpr[i]) & (t->low32 && emu->gpr[i] == t->cpu.gpr[i] ? (u32)mask : mask))
-			DIFF("register %u is %llx, CPU %llx", t->name, t->mode * 8, hex(t), i, emu->gpr[i] & mask,
+		if ((emu->gpr[i] ^ after->gpr[i]) & (t->low32 && emu->gpr[i] == t->cpu.gpr[i] ?
+						     (u32)mask : mask))
+			DIFF("register %u is %llx, CPU %llx", t->name, t->mode * 8, hex(t), i,
+			     emu->gpr[i] & mask,
 			     after->gpr[i] & mask);
 	flags = (emu->rflags ^ after->rflags) & FLAGS_SEEN;
 	if (flags)
@@ -281,13 +294,15 @@ static void check(const struct test *t)
 	memcpy(code, t->code, t->len);
 	ret = wafer_insn_decode(&emu.insn, code, sizeof(code), t->mode);
 	if (ret || emu.insn.len != t->len || !emu.insn.form) {
-		DIFF("decoder says %d, length %u, form %d", t->name, t->mode * 8, hex(t), ret, emu.insn.len,
+		DIFF("decoder says %d, length %u, form %d", t->name, t->mode * 8, hex(t), ret,
+		     emu.insn.len,
 		     !ret && emu.insn.form);
 		return;
 	}
 	native_run(&after, t->code, t->len, t->mode);
 	if (after.fault.trap >= 0 && !t->faults)
-		DIFF("the CPU faults: %d, %x at %llx", t->name, t->mode * 8, hex(t), after.fault.trap,
+		DIFF("the CPU faults: %d, %x at %llx", t->name, t->mode * 8, hex(t),
+		     after.fault.trap,
 		     after.fault.error, after.fault.cr2);
 	memcpy(gpr, t->cpu.gpr, sizeof(gpr));
 	memcpy(m.vec, t->cpu.vec, sizeof(m.vec));
@@ -458,7 +473,8 @@ static void modrm32(struct build *b, u64 off, unsigned int after)
 		put(b->t, rest, 4);
 		return;
 	}
-	if (index != 4 && index == full) {	/* base and index the same: base + base << scale must be even */
+	/* base and index the same: base + base << scale must be even */
+	if (index != 4 && index == full) {
 		gpr[index] = 0x100000;
 		disp = off - gpr[index] - (gpr[index] << scale);
 		b->t->code[b->t->len - 2] = 2 << 6 | (b->reg & 7) << 3 | 4;
@@ -489,7 +505,8 @@ static unsigned int default_segment(const struct build *b, unsigned int at)
 
 static bool based_on_rsp(const struct build *b, unsigned int at)
 {
-	return b->asize != 2 && (b->t->code[at] & 7) == 4 && (b->t->code[at + 1] & 7) == 4 && !(b->rex & 1);
+	return b->asize != 2 && (b->t->code[at] & 7) == 4 && (b->t->code[at + 1] & 7) == 4 &&
+		!(b->rex & 1);
 }
 
 static const u8 seg_prefix[] = { 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65 };
@@ -630,9 +647,10 @@ static void instance(const struct form *f, enum wafer_code_mode mode, bool fault
 		tap_seed = seed;
 	}
 	if (f->flags & BITS) {
-		unsigned int reg = b.reg | (b.rex & 4 ? 8 : 0), used[3] = { t.code[at] & 7, 16, 16 };
+		unsigned int reg = b.reg | (b.rex & 4 ? 8 : 0);
+		unsigned int used[3] = { t.code[at] & 7, 16, 16 };
 
-		/* small, unless it is part of the address: then there is no telling where it goes */
+		/* small, unless it is part of the address: there is no telling where that goes */
 		if (b.asize != 2 && used[0] == 4) {
 			used[1] = (t.code[at + 1] & 7) | (b.rex & 1 ? 8 : 0);
 			used[2] = (t.code[at + 1] >> 3 & 7) | (b.rex & 2 ? 8 : 0);
@@ -646,8 +664,10 @@ static void instance(const struct form *f, enum wafer_code_mode mode, bool fault
 			t.cpu.gpr[reg] = (u32)t.cpu.gpr[reg];
 	}
 	if (f->flags & STACK && !based_on_rsp(&b, at))
-		t.cpu.gpr[WAFER_RSP] = NATIVE_DATA + 0xc000 + rnd() % 0x1000 - seg_base(&t, WAFER_SS);
-	if (f->flags & STACK && t.cpu.gpr[WAFER_RSP] + seg_base(&t, WAFER_SS) - NATIVE_DATA - 64 > NATIVE_SIZE - 128)
+		t.cpu.gpr[WAFER_RSP] = NATIVE_DATA + 0xc000 + rnd() % 0x1000 -
+				       seg_base(&t, WAFER_SS);
+	if (f->flags & STACK &&
+	    t.cpu.gpr[WAFER_RSP] + seg_base(&t, WAFER_SS) - NATIVE_DATA - 64 > NATIVE_SIZE - 128)
 		return;		/* an index has moved it away */
 	put(&t, rnd(), imm);
 	if (t.len > WAFER_INSN_MAX)
@@ -703,7 +723,8 @@ static void forms(const struct form *f, unsigned int nr, unsigned int rounds)
 
 #define MEM(n, o, fl, ...)	{ .name = n, .op = o, .ext = -1, .flags = fl, __VA_ARGS__ }
 #define EXT(n, o, e, fl, ...)	{ .name = n, .op = o, .ext = e, .flags = fl, __VA_ARGS__ }
-#define MEM0F(n, o, fl, ...)	{ .name = n, .map = 1, .op = o, .ext = -1, .flags = fl, __VA_ARGS__ }
+#define MEM0F(n, o, fl, ...)	\
+	{ .name = n, .map = 1, .op = o, .ext = -1, .flags = fl, __VA_ARGS__ }
 #define EXT0F(n, o, e, fl, ...)	{ .name = n, .map = 1, .op = o, .ext = e, .flags = fl, __VA_ARGS__ }
 
 TEST(mov)
@@ -714,7 +735,8 @@ TEST(mov)
 		EXT("mov imm byte", 0xc6, 0, BYTE | I8), EXT("mov imm", 0xc7, 0, IZ),
 		EXT("mov sreg", 0x8c, -2, 0, .size = 2), MEM("movsxd", 0x63, ONLY64, .size = 4),
 		MEM("mov load byte moffs", 0xa0, BYTE | MOFFS), MEM("mov load moffs", 0xa1, MOFFS),
-		MEM("mov store byte moffs", 0xa2, BYTE | MOFFS), MEM("mov store moffs", 0xa3, MOFFS),
+		MEM("mov store byte moffs", 0xa2, BYTE | MOFFS),
+		MEM("mov store moffs", 0xa3, MOFFS),
 		MEM0F("movzx byte", 0xb6, 0, .size = 1), MEM0F("movzx word", 0xb7, NO66, .size = 2),
 		MEM0F("movsx byte", 0xbe, 0, .size = 1), MEM0F("movsx word", 0xbf, NO66, .size = 2),
 		MEM0F("movnti", 0xc3, NO66, .size = WAFER_SIZE_W),
@@ -727,14 +749,17 @@ TEST(mov)
 #define ARITH(name, nr, lock)									\
 	MEM(name " mr byte", nr * 8, BYTE | (lock)), MEM(name " mr", nr * 8 + 1, lock),		\
 	MEM(name " rm byte", nr * 8 + 2, BYTE), MEM(name " rm", nr * 8 + 3, 0),			\
-	EXT(name " imm byte", 0x80, nr, BYTE | I8 | (lock)), EXT(name " imm", 0x81, nr, IZ | (lock)),	\
-	EXT(name " imm8", 0x83, nr, I8 | (lock)), EXT(name " 82", 0x82, nr, BYTE | I8 | NO64 | (lock))
+	EXT(name " imm byte", 0x80, nr, BYTE | I8 | (lock)),					\
+	EXT(name " imm", 0x81, nr, IZ | (lock)), EXT(name " imm8", 0x83, nr, I8 | (lock)),	\
+	EXT(name " 82", 0x82, nr, BYTE | I8 | NO64 | (lock))
 
 TEST(arithmetic)
 {
 	static const struct form list[] = {
-		ARITH("add", 0, LOCK), ARITH("or", 1, LOCK), ARITH("adc", 2, LOCK), ARITH("sbb", 3, LOCK),
-		ARITH("and", 4, LOCK), ARITH("sub", 5, LOCK), ARITH("xor", 6, LOCK), ARITH("cmp", 7, 0),
+		ARITH("add", 0, LOCK), ARITH("or", 1, LOCK), ARITH("adc", 2, LOCK),
+		ARITH("sbb", 3, LOCK),
+		ARITH("and", 4, LOCK), ARITH("sub", 5, LOCK), ARITH("xor", 6, LOCK),
+		ARITH("cmp", 7, 0),
 		MEM("test byte", 0x84, BYTE), MEM("test", 0x85, 0),
 		EXT("test imm byte", 0xf6, 0, BYTE | I8), EXT("test imm", 0xf7, 0, IZ),
 		EXT("test imm alias", 0xf7, 1, IZ),
@@ -768,7 +793,8 @@ TEST(exchange)
 	static const struct form list[] = {
 		MEM("xchg byte", 0x86, BYTE | LOCK), MEM("xchg", 0x87, LOCK),
 		MEM0F("xadd byte", 0xc0, BYTE | LOCK), MEM0F("xadd", 0xc1, LOCK),
-		MEM0F("cmpxchg byte", 0xb0, BYTE | LOCK | CMPX), MEM0F("cmpxchg", 0xb1, LOCK | CMPX),
+		MEM0F("cmpxchg byte", 0xb0, BYTE | LOCK | CMPX),
+		MEM0F("cmpxchg", 0xb1, LOCK | CMPX),
 		EXT0F("cmpxchg8b", 0xc7, 1, LOCK | CX8 | NO66),
 	};
 
@@ -805,7 +831,8 @@ TEST(stack_and_branches)
 {
 	static const struct form list[] = {
 		EXT("push", 0xff, 6, STACK), EXT("pop", 0x8f, 0, STACK),
-		EXT("call", 0xff, 2, STACK | TARGET | NO66), EXT("jmp", 0xff, 4, STACK | TARGET | NO66),
+		EXT("call", 0xff, 2, STACK | TARGET | NO66),
+		EXT("jmp", 0xff, 4, STACK | TARGET | NO66),
 	};
 
 	FORMS(list);
@@ -815,7 +842,8 @@ TEST(vectors)
 {
 	static const struct form list[] = {
 		MEM0F("movups load", 0x10, VEC), MEM0F("movups store", 0x11, VEC),
-		MEM0F("movupd load", 0x10, VEC, .pfx = 0x66), MEM0F("movupd store", 0x11, VEC, .pfx = 0x66),
+		MEM0F("movupd load", 0x10, VEC, .pfx = 0x66),
+		MEM0F("movupd store", 0x11, VEC, .pfx = 0x66),
 		MEM0F("movss load", 0x10, VEC, .pfx = 0xf3, .size = 4),
 		MEM0F("movss store", 0x11, VEC, .pfx = 0xf3, .size = 4),
 		MEM0F("movsd load", 0x10, VEC, .pfx = 0xf2, .size = 8),
@@ -828,18 +856,22 @@ TEST(vectors)
 		MEM0F("movhps store", 0x17, VEC | L0, .size = 8),
 		MEM0F("movhpd load", 0x16, VEC | NDS | L0, .pfx = 0x66, .size = 8),
 		MEM0F("movhpd store", 0x17, VEC | L0, .pfx = 0x66, .size = 8),
-		MEM0F("movaps load", 0x28, VEC | ALIGNED), MEM0F("movaps store", 0x29, VEC | ALIGNED),
+		MEM0F("movaps load", 0x28, VEC | ALIGNED),
+		MEM0F("movaps store", 0x29, VEC | ALIGNED),
 		MEM0F("movapd load", 0x28, VEC | ALIGNED, .pfx = 0x66),
 		MEM0F("movapd store", 0x29, VEC | ALIGNED, .pfx = 0x66),
-		MEM0F("movntps", 0x2b, VEC | ALIGNED), MEM0F("movntpd", 0x2b, VEC | ALIGNED, .pfx = 0x66),
+		MEM0F("movntps", 0x2b, VEC | ALIGNED),
+		MEM0F("movntpd", 0x2b, VEC | ALIGNED, .pfx = 0x66),
 		MEM0F("movd/q load", 0x6e, VEC | L0, .pfx = 0x66, .size = WAFER_SIZE_W),
 		MEM0F("movd/q store", 0x7e, VEC | L0, .pfx = 0x66, .size = WAFER_SIZE_W),
 		MEM0F("movq load", 0x7e, VEC | L0, .pfx = 0xf3, .size = 8),
 		MEM0F("movq store", 0xd6, VEC | L0, .pfx = 0x66, .size = 8),
 		MEM0F("movdqa load", 0x6f, VEC | ALIGNED, .pfx = 0x66),
 		MEM0F("movdqa store", 0x7f, VEC | ALIGNED, .pfx = 0x66),
-		MEM0F("movdqu load", 0x6f, VEC, .pfx = 0xf3), MEM0F("movdqu store", 0x7f, VEC, .pfx = 0xf3),
-		MEM0F("movntdq", 0xe7, VEC | ALIGNED, .pfx = 0x66), MEM0F("lddqu", 0xf0, VEC, .pfx = 0xf2),
+		MEM0F("movdqu load", 0x6f, VEC, .pfx = 0xf3),
+		MEM0F("movdqu store", 0x7f, VEC, .pfx = 0xf3),
+		MEM0F("movntdq", 0xe7, VEC | ALIGNED, .pfx = 0x66),
+		MEM0F("lddqu", 0xf0, VEC, .pfx = 0xf2),
 		{ "movntdqa", 2, 0x2a, 0x66, -1, VEC | ALIGNED, 0 },
 	};
 
@@ -981,7 +1013,10 @@ TEST(segments)
 	done = 0;
 	faulted = 0;
 	for (i = 0; i < 12000; i++) {
-		struct test t = { .mode = i & 1 ? WAFER_CODE16 : WAFER_CODE32, .name = "segment", .faults = true };
+		struct test t = {
+			.mode = i & 1 ? WAFER_CODE16 : WAFER_CODE32,
+			.name = "segment", .faults = true,
+		};
 		bool stack = rnd() % 3 == 0, big = rnd() & 1;
 		u32 limit = 0x100 + rnd() % 0x1000, off;
 		struct wafer_segment *s;
@@ -993,7 +1028,8 @@ TEST(segments)
 		s = &m.seg[seg];
 		s->base = NATIVE_DATA + 0x8000;
 		s->limit = limit;
-		s->attr = type | 1 | WAFER_SEG_S | WAFER_SEG_DPL | WAFER_SEG_P | (big ? WAFER_SEG_DB : 0);
+		s->attr = type | 1 | WAFER_SEG_S | WAFER_SEG_DPL | WAFER_SEG_P |
+			(big ? WAFER_SEG_DB : 0);
 		CHECK(native_segment(2 + seg, s->base, limit, false, type, big));
 		off = limit - 20 + rnd() % 30;
 		if (rnd() % 3 == 0)
@@ -1014,7 +1050,9 @@ TEST(segments)
 /* In 64-bit code: canonical or not, and whether #SS or #GP comes of it. */
 TEST(canonical)
 {
-	static const u64 edges[] = { 0x800000000000, 0x800000001000, 0xffff7fffffffffe0, 0xfff0000000000000, 1ull << 63 };
+	static const u64 edges[] = {
+		0x800000000000, 0x800000001000, 0xffff7fffffffffe0, 0xfff0000000000000, 1ull << 63,
+	};
 	static const u8 over[] = { 0, 0, 0x36, 0x3e, 0x26, 0x65 };
 	unsigned int i, k, base;
 
@@ -1023,7 +1061,8 @@ TEST(canonical)
 	done = 0;
 	faulted = 0;
 	for (i = 0; i < 3000; i++) {
-		static const u8 modrm[] = { 0x00, 0x45, 0x03, 0x46 };	/* [rax], [rbp+0], [rbx], [rsi+0] */
+		/* [rax], [rbp+0], [rbx], [rsi+0] */
+		static const u8 modrm[] = { 0x00, 0x45, 0x03, 0x46 };
 		static const u8 reg[] = { WAFER_RAX, WAFER_RBP, WAFER_RBX, WAFER_RSI };
 		struct test t = { .mode = WAFER_CODE64, .name = "canonical", .faults = true };
 		u8 prefix = over[rnd() % ARRAY_SIZE(over)];

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the CPU cannot show: which accesses a device sees and in which order, trips to the VMM, faults between them,
- * bounded batches, locked instructions on RAM, modes that user space does not have.
+ * What the CPU cannot show: which accesses a device sees and in which order, trips to the VMM,
+ * faults between them, bounded batches, locked instructions on RAM, modes that user space does not
+ * have.
  */
 #include <linux/errno.h>
 
@@ -35,9 +36,11 @@ static const struct wafer_segment *op_segment(struct wafer_emu *e, enum wafer_se
 static int op_translate(struct wafer_emu *e, gva_t gva, u32 access, gpa_t *gpa)
 {
 	m.translations++;
-	if (gva >= HOLE || gva < DEV || (gva >= RAM + sizeof(m.ram) && gva < HOLE) || (m.unmap && gva / 4096 == m.unmap / 4096)) {
+	if (gva >= HOLE || gva < DEV || (gva >= RAM + sizeof(m.ram) && gva < HOLE) ||
+	    (m.unmap && gva / 4096 == m.unmap / 4096)) {
 		e->event = (struct wafer_event){
-			.kind = WAFER_EV_EXCEPTION, .vector = 14, .has_error = true, .has_payload = true,
+			.kind = WAFER_EV_EXCEPTION, .vector = 14, .has_error = true,
+			.has_payload = true,
 			.payload = gva, .error = access & WAFER_FAULT_WRITE ? 2 : 0,
 		};
 		return 1;
@@ -51,7 +54,8 @@ static void trace(char kind, gpa_t gpa, const void *data, unsigned int len)
 	u64 val = 0;
 
 	memcpy(&val, data, min(len, 8u));
-	sprintf(m.trace + strlen(m.trace), "%s%c%u@%llx=%llx", *m.trace ? " " : "", kind, len, gpa, val);
+	sprintf(m.trace + strlen(m.trace), "%s%c%u@%llx=%llx", *m.trace ? " " : "", kind, len, gpa,
+		val);
 }
 
 static bool is_dev(gpa_t gpa)
@@ -118,7 +122,8 @@ static void op_get_vec(struct wafer_emu *e, unsigned int nr, void *data, unsigne
 	memcpy(data, m.vec, bytes);
 }
 
-static void op_set_vec(struct wafer_emu *e, unsigned int nr, const void *data, unsigned int bytes, bool zero_upper)
+static void op_set_vec(struct wafer_emu *e, unsigned int nr, const void *data, unsigned int bytes,
+		       bool zero_upper)
 {
 	memcpy(m.vec, data, bytes);
 }
@@ -150,8 +155,10 @@ static void start(enum wafer_code_mode mode, const char *hex)
 	for (; sscanf(hex, "%2x", &b) == 1; hex += hex[2] ? 3 : 2)
 		code[n++] = b;
 	if (!once) {
-		ops = (struct wafer_emu_ops){ op_segment, op_translate, op_read, op_write, op_cmpxchg, op_get_vec,
-					      op_set_vec };
+		ops = (struct wafer_emu_ops){
+			op_segment, op_translate, op_read, op_write, op_cmpxchg, op_get_vec,
+			op_set_vec,
+		};
 		once = true;
 	}
 	memset(&emu, 0xcc, sizeof(emu));
@@ -206,7 +213,8 @@ static void fault_is(u8 vector, u64 addr)
 	CHECK_EQ(emu.rip, 0x1000);
 }
 
-#define TRACE_IS(t)	CHECK_MSG(!strcmp(m.trace, t), "device saw \"%s\", expected \"%s\"", m.trace, t)
+#define TRACE_IS(t)	\
+	CHECK_MSG(!strcmp(m.trace, t), "device saw \"%s\", expected \"%s\"", m.trace, t)
 
 TEST(read_modify_write)
 {
@@ -236,7 +244,8 @@ TEST(no_idle_accesses)
 	start(WAFER_CODE64, "0f 95 07");		/* setne */
 	CHECK_EQ(run(), WAFER_EMU_DONE);
 	TRACE_IS("W1@1f000=1");
-	start(WAFER_CODE64, "0f 44 07");		/* cmove, not taken: reads, and clears the upper half */
+	/* cmove, not taken: reads, and clears the upper half */
+	start(WAFER_CODE64, "0f 44 07");
 	gpr[WAFER_RAX] = 0xdeadbeefcafebabe;
 	CHECK_EQ(run(), WAFER_EMU_DONE);
 	TRACE_IS("R4@1f000=12345601");
@@ -246,7 +255,8 @@ TEST(no_idle_accesses)
 /* Half RAM, half device: neither is touched twice, and RAM that was changed is not read again. */
 TEST(half_ram)
 {
-	start(WAFER_CODE64, "48 ff 07");		/* inc qword [rdi], over the end of the device's page */
+	/* inc qword [rdi], over the end of the device's page */
+	start(WAFER_CODE64, "48 ff 07");
 	gpr[WAFER_RDI] = RAM - 4;
 	*(u32 *)(m.dev + 0xffc) = 0xffffffff;
 	*(u32 *)m.ram = 7;
@@ -254,7 +264,8 @@ TEST(half_ram)
 	TRACE_IS("R4@1fffc=ffffffff W4@1fffc=0");
 	CHECK_EQ(*(u32 *)m.ram, 8);
 	CHECK_EQ(m.translations, 2);
-	start(WAFER_CODE64, "48 87 07");		/* xchg: locked on RAM only if all of it is RAM */
+	/* xchg: locked on RAM only if all of it is RAM */
+	start(WAFER_CODE64, "48 87 07");
 	gpr[WAFER_RAX] = 0x1111111122222222;
 	CHECK_EQ(run(), WAFER_EMU_DONE);
 	TRACE_IS("R4@1fffc=0 W4@1fffc=22222222");
@@ -287,7 +298,8 @@ TEST(movs_between_ram_and_device)
 
 TEST(rest_of_log_entry)
 {
-	start(WAFER_CODE64, "0f b6 07");		/* what the VMM leaves beyond the length is nothing */
+	/* what the VMM leaves beyond the length is nothing */
+	start(WAFER_CODE64, "0f b6 07");
 	gpr[WAFER_RDI] = DEV;
 	m.dev[0] = 0x7f;
 	CHECK_EQ(run(), WAFER_EMU_DONE);
@@ -316,7 +328,8 @@ TEST(vectors_in_pieces)
 	TRACE_IS("R8@1f03d=abababababababab R8@1f045=abababababababab R8@1f04d=abababababababab "
 		 "R8@1f055=abababababababab");
 	CHECK(m.vec[0] == 0xab && m.vec[31] == 0xab);
-	start(WAFER_CODE64, "0f 11 07");		/* over the page's end: 8, 3 and then 5 bytes of RAM */
+	/* over the page's end: 8, 3 and then 5 bytes of RAM */
+	start(WAFER_CODE64, "0f 11 07");
 	gpr[WAFER_RDI] = RAM - 11;
 	CHECK_EQ(run(), WAFER_EMU_DONE);
 	TRACE_IS("W8@1fff5=abababababababab W3@1fffd=ababab");
@@ -355,7 +368,7 @@ TEST(checks_come_first)
 	CHECK_EQ(gpr[WAFER_RSP], DEV);
 }
 
-/* A page that disappears while the VMM is busy: the access has been made, so the instruction ends. */
+/* A page that disappears while the VMM is busy: the access is done, so the instruction ends. */
 TEST(unmapped_during_trip)
 {
 	start(WAFER_CODE64, "48 01 07");
@@ -401,7 +414,8 @@ TEST(locked_on_ram)
 	TRACE_IS("x4@20000=2a");
 	CHECK_EQ(*(u32 *)m.ram, 42);
 	start(WAFER_CODE64, "f0 ff 07");
-	m.races = 1;					/* lost: nothing happens, the guest does it again */
+	/* lost: nothing happens, the guest does it again */
+	m.races = 1;
 	CHECK_EQ(run(), WAFER_EMU_RETRY);
 	CHECK_EQ(*(u32 *)m.ram, 43);
 	CHECK_EQ(emu.rip, 0x1000);
@@ -514,7 +528,8 @@ TEST(instruction_pointer)
 	emu.rip = 0xfffffffe;
 	CHECK_EQ(run(), WAFER_EMU_DONE);
 	CHECK_EQ(emu.rip, 0);
-	start(WAFER_CODE64, "89 05 f4 1f 00 00");	/* RIP-relative: from the next instruction */
+	/* RIP-relative: from the next instruction */
+	start(WAFER_CODE64, "89 05 f4 1f 00 00");
 	emu.rip = DEV - 0x1000;
 	emu.rflags |= WAFER_FLAGS_RF;
 	CHECK_EQ(run(), WAFER_EMU_DONE);
@@ -591,8 +606,10 @@ TEST(real_mode)
 TEST(segment_types)
 {
 	static const struct { u32 attr; bool read, write; } t[] = {
-		{ 0x93, true, true }, { 0x91, true, false }, { 0x97, false, false }, { 0x99, false, false },
-		{ 0x9b, true, false }, { 0x9d, false, false }, { 0x9f, true, false }, { 0x13, false, false },
+		{ 0x93, true, true }, { 0x91, true, false }, { 0x97, false, false },
+		{ 0x99, false, false },
+		{ 0x9b, true, false }, { 0x9d, false, false }, { 0x9f, true, false },
+		{ 0x13, false, false },
 		{ 0x93 | WAFER_SEG_UNUSABLE, false, false },
 	};
 	unsigned int i;
@@ -620,7 +637,8 @@ TEST(wrap_at_4g)
 	CHECK_EQ(wafer_emu_linear(&emu, WAFER_DS, 0xfffffffe, 4, WAFER_FAULT_READ, &gva), 0);
 	CHECK_EQ(gva, 0xfffffffe);
 	m.seg[WAFER_DS].base = 0x1000;
-	CHECK_EQ(wafer_emu_linear(&emu, WAFER_DS, 0xfffffffe, 4, WAFER_FAULT_READ, &gva), WAFER_EMU_EVENT);
+	CHECK_EQ(wafer_emu_linear(&emu, WAFER_DS, 0xfffffffe, 4, WAFER_FAULT_READ, &gva),
+		 WAFER_EMU_EVENT);
 	CHECK_EQ(wafer_emu_linear(&emu, WAFER_DS, 0xfffffffc, 4, WAFER_FAULT_READ, &gva), 0);
 	CHECK_EQ(gva, 0xffc);
 	CHECK_EQ(wafer_emu_linear(&emu, WAFER_SS, 0, 4, WAFER_FAULT_READ, &gva), 0);
@@ -640,13 +658,16 @@ TEST(linear_in_64_bit)
 	CHECK_EQ(gva, 0x10);
 	CHECK_EQ(wafer_emu_linear(&emu, WAFER_FS, 0xff8, 8, WAFER_FAULT_READ, &gva), 0);
 	CHECK_EQ(gva, 0x7ffffffffff8);
-	CHECK_EQ(wafer_emu_linear(&emu, WAFER_FS, 0xff9, 8, WAFER_FAULT_READ, &gva), WAFER_EMU_EVENT);
+	CHECK_EQ(wafer_emu_linear(&emu, WAFER_FS, 0xff9, 8, WAFER_FAULT_READ, &gva),
+		 WAFER_EMU_EVENT);
 	CHECK_EQ(emu.event.vector, 13);
-	CHECK_EQ(wafer_emu_linear(&emu, WAFER_SS, 1ull << 47, 1, WAFER_FAULT_READ, &gva), WAFER_EMU_EVENT);
+	CHECK_EQ(wafer_emu_linear(&emu, WAFER_SS, 1ull << 47, 1, WAFER_FAULT_READ, &gva),
+		 WAFER_EMU_EVENT);
 	CHECK_EQ(emu.event.vector, 12);
 	emu.va_bits = 57;
 	CHECK_EQ(wafer_emu_linear(&emu, WAFER_SS, 1ull << 47, 1, WAFER_FAULT_READ, &gva), 0);
-	CHECK_EQ(wafer_emu_linear(&emu, WAFER_SS, 1ull << 56, 1, WAFER_FAULT_READ, &gva), WAFER_EMU_EVENT);
+	CHECK_EQ(wafer_emu_linear(&emu, WAFER_SS, 1ull << 56, 1, WAFER_FAULT_READ, &gva),
+		 WAFER_EMU_EVENT);
 }
 
 TEST(unknown)

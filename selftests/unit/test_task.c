@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Hardware task switches in a small world: a GDT, an LDT for each task, four TSSs, flat linear memory. User
- * space has no CPU to compare with, so the expectations are those of SDM vol. 3 table 8-1, line by line.
+ * Hardware task switches in a small world: a GDT, an LDT for each task, four TSSs, flat linear
+ * memory. User space has no CPU to compare with, so the expectations are those of SDM vol. 3 table
+ * 8-1, line by line.
  */
 #include <linux/errno.h>
 
@@ -20,7 +21,8 @@
 
 /* GDT entries; data and code for rings 0 and 3, conforming code, descriptors that are not right. */
 enum {
-	NIL, K_CODE, K_DATA, U_CODE, U_DATA, CONF, RO_DATA, XO_CODE, DOWN, D_A, D_B, D_C, D_LDT_A, D_LDT_B,
+	NIL, K_CODE, K_DATA, U_CODE, U_DATA, CONF, RO_DATA, XO_CODE, DOWN, D_A, D_B, D_C, D_LDT_A,
+	D_LDT_B,
 	ABSENT_CODE, ABSENT_DATA, ABSENT_USTACK, ABSENT_LDT, ENTRIES
 };
 
@@ -165,6 +167,8 @@ static struct wafer_task world(u16 selector, u8 cause)
 	t.selector = selector;
 	t.cause = cause;
 	t.soft_vector = -1;
+	t.switched = true;
+	t.debug_trap = true;
 	t.external = false;
 	t.has_error = false;
 	t.error = 0xe44;
@@ -177,7 +181,9 @@ static struct wafer_task world(u16 selector, u8 cause)
 	t.cr3 = 0x7000;
 	t.dr7 = 0x7ff;
 	for (i = 0; i < 6; i++)
-		t.seg[i] = (struct wafer_segment){ .limit = ~0u, .attr = 0xc093, .selector = SEL(K_DATA) };
+		t.seg[i] = (struct wafer_segment){
+			.limit = ~0u, .attr = 0xc093, .selector = SEL(K_DATA),
+		};
 	t.seg[WAFER_CS].selector = SEL(K_CODE);
 	t.seg[WAFER_CS].attr = 0xc09b;
 	t.seg[WAFER_LDTR] = (struct wafer_segment){ LDT_A, 0xf, 0x82, SEL(D_LDT_A) };
@@ -327,6 +333,14 @@ TEST(gate_with_error_code)
 	CHECK_EQ(wafer_task_switch(&t), 0);
 	CHECK_EQ(get16(13 - 2), 0xe44);
 	CHECK_EQ(last_how, 0);
+	/* a 16-bit stack in a 32-bit task: SP wraps, and the rest of ESP stays */
+	t = world(SEL(D_B), WAFER_TASK_GATE);
+	t.has_error = true;
+	descriptor(GDT + SEL(U_DATA), 0, 0xffff, 0x00f3);
+	tss32(TSS_B, GPR + 4, 0x120000);
+	CHECK_EQ(wafer_task_switch(&t), 0);
+	CHECK_EQ(gpr[WAFER_RSP], 0x12fffc);
+	CHECK_EQ(get32(0xfffc), 0xe44);
 	/* no room on the stack: #SS in the new task */
 	t = world(SEL(D_B), WAFER_TASK_GATE);
 	t.has_error = true;
@@ -428,7 +442,7 @@ static void refused(struct wafer_task *t, u8 vector, u32 error)
 	CHECK_EQ(t->event.vector, vector);
 	if (vector != 14)
 		CHECK_EQ(t->event.error, error);
-	CHECK(!t->switched);
+	CHECK(!t->switched && !t->debug_trap);
 	CHECK(!memcmp(before, mem, SIZE));
 	CHECK_EQ(t->eip, 0x1111);
 	CHECK_EQ(gpr[0], 0xa0a00000);
@@ -452,7 +466,8 @@ TEST(refused_tss)
 		t = world(0, jmp[i]);
 		refused(&t, 13, 0);
 		t = world(SEL(D_B) | 4 | 3, jmp[i]);
-		refused(&t, 13, SEL(D_B) | 4);			/* in the LDT; RPL is not part of it */
+		/* in the LDT; RPL is not part of it */
+		refused(&t, 13, SEL(D_B) | 4);
 		t = world(SEL(ENTRIES), jmp[i]);
 		refused(&t, 13, SEL(ENTRIES));
 		t = world(SEL(D_B), jmp[i]);
@@ -527,6 +542,11 @@ TEST(page_faults)
 	t = world(SEL(D_B), WAFER_TASK_JMP);
 	fault_at = GDT / 4096;
 	refused(&t, 14, 0);
+	t = world(SEL(D_C), WAFER_TASK_JMP);
+	fault_at = TSS_A / 4096;				/* where the old state goes */
+	read_only = true;
+	refused(&t, 14, 0);
+	CHECK_EQ(t.event.payload, TSS_A + 4 * EIP);
 	/* the two descriptors in different pages */
 	t = world(SEL(D_B), WAFER_TASK_JMP);
 	t.gdt.base = 0xa000 - SEL(D_B);
@@ -550,17 +570,25 @@ TEST(page_faults)
 TEST(segment_faults)
 {
 	static const struct { u8 word; u16 sel; u8 vector; u16 error; } c[] = {
-		{ LDT, SEL(K_DATA), 10, SEL(K_DATA) }, { LDT, SEL(D_LDT_B) | 4, 10, SEL(D_LDT_B) | 4 },
-		{ LDT, SEL(ENTRIES), 10, SEL(ENTRIES) }, { LDT, SEL(ABSENT_LDT), 10, SEL(ABSENT_LDT) },
-		{ CS, 3, 10, 0 }, { CS, SEL(U_DATA) | 3, 10, SEL(U_DATA) }, { CS, SEL(K_CODE) | 3, 10, SEL(K_CODE) },
-		{ CS, SEL(U_CODE) | 0, 10, SEL(U_CODE) }, { CS, SEL(ABSENT_CODE), 11, SEL(ABSENT_CODE) },
+		{ LDT, SEL(K_DATA), 10, SEL(K_DATA) },
+		{ LDT, SEL(D_LDT_B) | 4, 10, SEL(D_LDT_B) | 4 },
+		{ LDT, SEL(ENTRIES), 10, SEL(ENTRIES) },
+		{ LDT, SEL(ABSENT_LDT), 10, SEL(ABSENT_LDT) },
+		{ CS, 3, 10, 0 }, { CS, SEL(U_DATA) | 3, 10, SEL(U_DATA) },
+		{ CS, SEL(K_CODE) | 3, 10, SEL(K_CODE) },
+		{ CS, SEL(U_CODE) | 0, 10, SEL(U_CODE) },
+		{ CS, SEL(ABSENT_CODE), 11, SEL(ABSENT_CODE) },
 		{ CS, SEL(D_A), 10, SEL(D_A) }, { CS, SEL(ENTRIES), 10, SEL(ENTRIES) },
 		{ CS, SEL(5) | 4 | 3, 10, SEL(5) | 4 },
-		{ SS, 0, 10, 0 }, { SS, SEL(U_DATA), 10, SEL(U_DATA) }, { SS, SEL(K_DATA) | 3, 10, SEL(K_DATA) },
-		{ SS, SEL(RO_DATA) | 3, 10, SEL(RO_DATA) }, { SS, SEL(U_CODE) | 3, 10, SEL(U_CODE) },
+		{ SS, 0, 10, 0 }, { SS, SEL(U_DATA), 10, SEL(U_DATA) },
+		{ SS, SEL(K_DATA) | 3, 10, SEL(K_DATA) },
+		{ SS, SEL(RO_DATA) | 3, 10, SEL(RO_DATA) },
+		{ SS, SEL(U_CODE) | 3, 10, SEL(U_CODE) },
 		{ SS, SEL(ABSENT_USTACK) | 3, 12, SEL(ABSENT_USTACK) },
-		{ ES, SEL(K_DATA) | 3, 10, SEL(K_DATA) }, { ES, SEL(XO_CODE) | 3, 10, SEL(XO_CODE) },
-		{ DS, SEL(ABSENT_USTACK) | 3, 11, SEL(ABSENT_USTACK) }, { FS, SEL(D_A), 10, SEL(D_A) },
+		{ ES, SEL(K_DATA) | 3, 10, SEL(K_DATA) },
+		{ ES, SEL(XO_CODE) | 3, 10, SEL(XO_CODE) },
+		{ DS, SEL(ABSENT_USTACK) | 3, 11, SEL(ABSENT_USTACK) },
+		{ FS, SEL(D_A), 10, SEL(D_A) },
 		{ GS, SEL(K_CODE) | 3, 10, SEL(K_CODE) }, { GS, 0x17 | 4, 10, 0x14 },
 	};
 	struct wafer_task t;
@@ -570,7 +598,8 @@ TEST(segment_faults)
 		t = world(SEL(D_B), WAFER_TASK_CALL);
 		tss32(TSS_B, c[i].word, c[i].sel);
 		CHECK_MSG(wafer_task_switch(&t) == 1, "%u", i);
-		CHECK_MSG(t.switched && t.event.vector == c[i].vector && t.event.error == c[i].error,
+		CHECK_MSG(t.switched && t.event.vector == c[i].vector &&
+			  t.event.error == c[i].error,
 			  "%u: %d %u %x", i, t.switched, t.event.vector, t.event.error);
 		CHECK_EQ(t.eip, 0x12345678);
 		CHECK_EQ(t.seg[WAFER_TR].selector, SEL(D_B));
@@ -582,11 +611,16 @@ TEST(segment_faults)
 	tss32(TSS_B, CS, SEL(CONF) | 3);
 	tss32(TSS_B, DS, SEL(RO_DATA) | 3);
 	tss32(TSS_B, ES, SEL(U_CODE) | 3);
+	tss32(TSS_B, GS, SEL(U_DATA) | 3);
+	descriptor(GDT + SEL(U_DATA), 0xab123456, 0x12345, 0x40f3);
 	tss32(TSS_B, LDT, 3);
 	CHECK_EQ(wafer_task_switch(&t), 0);
 	CHECK_EQ(t.seg[WAFER_LDTR].attr, WAFER_SEG_UNUSABLE);
+	CHECK_EQ(t.seg[WAFER_GS].base, 0xab123456);
+	CHECK_EQ(t.seg[WAFER_GS].limit, 0x12345);
 	t = world(SEL(D_B), WAFER_TASK_CALL);
-	tss32(TSS_B, LDT, 0);					/* DS is in an LDT that is not there */
+	/* DS is in an LDT that is not there */
+	tss32(TSS_B, LDT, 0);
 	CHECK_EQ(wafer_task_switch(&t), 1);
 	CHECK_EQ(t.event.vector, 10);
 	CHECK_EQ(t.event.error, 12);
@@ -601,7 +635,8 @@ TEST(random)
 		struct wafer_task t = world(SEL(D_B + rnd() % 2), rnd() % 4);
 
 		for (j = rnd() % 6; j; j--) {
-			u32 at = rnd() % 3 == 0 ? GDT + rnd() % (ENTRIES * 8) : TSS_B + rnd() % 0x68;
+			u32 at = rnd() % 3 == 0 ? GDT + rnd() % (ENTRIES * 8) :
+				TSS_B + rnd() % 0x68;
 
 			mem[at] = rnd();
 		}

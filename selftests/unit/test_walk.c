@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The walker against a second one, written from the manual's tables in another way, over random and hostile
- * tables; and the rules one by one.
+ * The walker against a second one, written from the manual's tables in another way, over random and
+ * hostile tables; and the rules one by one.
  */
 #include <linux/bits.h>
 #include <linux/errno.h>
@@ -103,7 +103,10 @@ struct outcome {
 	u64 at[5];
 };
 
-/* "Reserved" rows of the manual: mode, level, leaf, then the bits below the physical width that must be 0. */
+/*
+ * "Reserved" rows of the manual: mode, level, leaf, then the bits below the physical width that
+ * must be 0.
+ */
 static u64 must_be_zero(const struct wafer_walk *w, int levels, int level, bool leaf)
 {
 	u64 m = 0;
@@ -120,7 +123,7 @@ static u64 must_be_zero(const struct wafer_walk *w, int levels, int level, bool 
 		if (i >= w->phys_bits && i < (levels == 3 ? 63 : 52))
 			m |= 1ull << i;
 	if (levels == 3 && level == 3)
-		return m | 0x80000000000001e6;
+		return m | NX | (w->pdptr_from_memory ? 0x1c6 : 0x1e6);
 	if (!(w->efer & NXE))
 		m |= NX;
 	if (leaf && level == 2)
@@ -171,13 +174,16 @@ static struct outcome model(const struct wafer_walk *w, u64 gva, u32 access)
 	o.error = (access & W ? 2 : 0) | (user ? 4 : 0);
 	if (access & X && (w->cr4 & SMEP || (levels > 2 && w->efer & NXE)))
 		o.error |= 16;
-	table = levels == 2 ? w->cr3 & 0xfffff000 : levels == 3 ? w->cr3 & 0xffffffe0 : w->cr3 & 0xffffffffff000;
+	table = levels == 2 ? w->cr3 & 0xfffff000 : levels == 3 ? w->cr3 & 0xffffffe0 :
+		w->cr3 & 0xffffffffff000;
 	for (level = levels; ; level--) {
 		bool leaf, pdpte = levels == 3 && level == 3;
 		u64 at;
 
-		size = levels == 2 ? (level == 2 ? 1ull << 22 : 4096) : 1ull << (12 + 9 * (level - 1));
-		at = table + (levels == 2 ? 4 * (gva / size % 1024) : 8 * (gva / size % (pdpte ? 4 : 512)));
+		size = levels == 2 ? (level == 2 ? 1ull << 22 : 4096) :
+			1ull << (12 + 9 * (level - 1));
+		at = levels == 2 ? table + 4 * (gva / size % 1024) :
+			table + 8 * (gva / size % (pdpte ? 4 : 512));
 		if (pdpte && !w->pdptr_from_memory) {
 			val = w->pdptr[gva / size % 4];
 		} else {
@@ -240,10 +246,12 @@ static int both(struct wafer_walk *w, u64 gva, u32 access)
 	int ret = wafer_walk(w, gva, access);
 	unsigned int i;
 
-	CHECK_MSG(ret == o.ret, "gva %llx access %x: %d, expected %d (error %x, %x)", (u64)gva, access, ret, o.ret,
+	CHECK_MSG(ret == o.ret, "gva %llx access %x: %d, expected %d (error %x, %x)", (u64)gva,
+		  access, ret, o.ret,
 		  w->error_code, o.error);
 	if (ret == 1)
-		CHECK_MSG(w->error_code == o.error, "gva %llx access %x: error %x, expected %x", (u64)gva, access,
+		CHECK_MSG(w->error_code == o.error, "gva %llx access %x: error %x, expected %x",
+			  (u64)gva, access,
 			  w->error_code, o.error);
 	if (ret == 0) {
 		CHECK_EQ(w->gpa, o.gpa);
@@ -254,8 +262,10 @@ static int both(struct wafer_walk *w, u64 gva, u32 access)
 		for (i = 0; i < o.nr && i < w->nr_entries; i++) {
 			CHECK_EQ(w->entries[i].gpa, o.at[i]);
 			if (seen_twice(&o, i))
-				continue;	/* a table that maps itself: the value may be of before */
-			CHECK_EQ(w->entries[i].val, w->efer & LMA || w->cr4 & PAE ? ram.q[o.at[i] / 8] :
+				/* a table that maps itself: the value may be of before */
+				continue;
+			CHECK_EQ(w->entries[i].val, w->efer & LMA || w->cr4 & PAE ?
+				 ram.q[o.at[i] / 8] :
 				 ram.l[o.at[i] / 4]);
 		}
 	}
@@ -384,15 +394,17 @@ TEST(four_and_five_levels)
 /* Every combination that the rules speak of, on one page. */
 TEST(rights)
 {
-	static const u32 accesses[] = { R, W, X, R | USER, W | USER, X | USER, R | IMPL, W | IMPL, R | USER | IMPL,
-					R | W, 0 };
+	static const u32 accesses[] = {
+		R, W, X, R | USER, W | USER, X | USER, R | IMPL, W | IMPL, R | USER | IMPL, R | W, 0,
+	};
 	unsigned int i, a, faults = 0;
 
 	for (i = 0; i < 1 << 13; i++) {
-		struct wafer_walk w = start(PG | (i & 1 ? WP : 0), PAE | (i & 2 ? SMEP : 0) | (i & 4 ? SMAP : 0) |
-					    (i & 8 ? PKE : 0), LMA | NXE);
+		u64 cr4 = PAE | (i & 2 ? SMEP : 0) | (i & 4 ? SMAP : 0) | (i & 8 ? PKE : 0);
+		struct wafer_walk w = start(PG | (i & 1 ? WP : 0), cr4, LMA | NXE);
 		u64 upper = 1 | (i & 16 ? 2 : 0) | (i & 32 ? 4 : 0) | (i & 64 ? NX : 0);
-		u64 leaf = 1 | (i & 128 ? 2 : 0) | (i & 256 ? 4 : 0) | (i & 512 ? NX : 0) | 7ull << 59;
+		u64 leaf = 1 | (i & 128 ? 2 : 0) | (i & 256 ? 4 : 0) | (i & 512 ? NX : 0) |
+			7ull << 59;
 
 		clear();
 		w.rflags_ac = i & 1024;
@@ -458,7 +470,8 @@ TEST(rights_by_hand)
 TEST(reserved_bits)
 {
 	static const struct { u64 cr4, efer; int levels; } mode[] = {
-		{ 0, 0, 2 }, { PSE, 0, 2 }, { PAE, 0, 3 }, { PAE, NXE, 3 }, { PAE, LMA, 4 }, { PAE, LMA | NXE, 4 },
+		{ 0, 0, 2 }, { PSE, 0, 2 }, { PAE, 0, 3 }, { PAE, NXE, 3 }, { PAE, LMA, 4 },
+		{ PAE, LMA | NXE, 4 },
 		{ PAE | LA57, LMA | NXE, 5 },
 	};
 	static const u8 phys[] = { 32, 36, 39, 40, 46, 52 };
@@ -476,7 +489,8 @@ TEST(reserved_bits)
 			w.phys_bits = phys[p];
 			w.has_1g = phys[p] != 36;
 			for (i = 1; i <= mode[m].levels; i++) {
-				u64 val = (mode[m].levels - i + 2) * 0x1000 | (mode[m].levels == 3 && i == 3 ? 1 : 7);
+				u64 val = (mode[m].levels - i + 2) * 0x1000 |
+					(mode[m].levels == 3 && i == 3 ? 1 : 7);
 
 				if (i == level) {
 					val ^= 1ull << bit;
@@ -604,7 +618,8 @@ TEST(nowhere)
 	CHECK_EQ((u64)both(&w, 0, R), (u64)-EFAULT);
 	w.cr3 = 0xfffffff000;
 	CHECK_EQ((u64)both(&w, 0, R), (u64)-EFAULT);
-	w.cr3 = ~0ull;				/* no more than a read at a place that is not there */
+	/* no more than a read at a place that is not there */
+	w.cr3 = ~0ull;
 	w.phys_bits = 52;
 	CHECK_EQ((u64)wafer_walk(&w, 0, R), (u64)-EFAULT);
 	small_map(&w);
@@ -647,8 +662,8 @@ TEST(random_tables)
 			for (j = 0; j < ARRAY_SIZE(ram.l); j++)
 				ram.l[j] = random_entry();
 		for (j = 0; j < 1000; j++) {
-			struct wafer_walk w = start(PG | (rnd() & WP), PAE | (rnd() & (SMEP | SMAP | PKE | LA57)),
-						    LMA | (rnd() & NXE));
+			u64 cr4 = PAE | (rnd() & (SMEP | SMAP | PKE | LA57));
+			struct wafer_walk w = start(PG | (rnd() & WP), cr4, LMA | (rnd() & NXE));
 			static const u8 phys[] = { 36, 40, 46, 52 };
 
 			if (i % 4 == 2)

@@ -2,8 +2,9 @@
 /*
  * Enough of the kernel's own interface to compile pure kernel sources in user space, unmodified.
  *
- * Every header under shim/linux/ includes this file (and, where libc has a header of the same name, that one
- * too). To add something: put it here, and a header with one line where the kernel source looks for it.
+ * Every header under shim/linux/ includes this file (and, where libc has a header of the same name,
+ * that one too). To add something: put it here, and a header with one line where the kernel source
+ * looks for it.
  */
 #ifndef SHIM_H
 #define SHIM_H
@@ -114,7 +115,8 @@ static inline bool test_and_set_bit(unsigned long nr, volatile void *p)
 }
 static inline bool test_and_clear_bit(unsigned long nr, volatile void *p)
 {
-	return __atomic_fetch_and(SHIM_WORD(nr, p), ~SHIM_MASK(nr), __ATOMIC_SEQ_CST) & SHIM_MASK(nr);
+	return __atomic_fetch_and(SHIM_WORD(nr, p), ~SHIM_MASK(nr), __ATOMIC_SEQ_CST) &
+	       SHIM_MASK(nr);
 }
 #define __set_bit		set_bit
 #define __clear_bit		clear_bit
@@ -126,7 +128,8 @@ static inline unsigned long find_next_bit(const unsigned long *p, unsigned long 
 		i++;
 	return i < n ? i : n;
 }
-static inline unsigned long find_next_zero_bit(const unsigned long *p, unsigned long n, unsigned long i)
+static inline unsigned long find_next_zero_bit(const unsigned long *p, unsigned long n,
+					       unsigned long i)
 {
 	while (i < n && test_bit(i, p))
 		i++;
@@ -168,8 +171,14 @@ static inline void bitmap_set(unsigned long *p, unsigned int at, int n)
 static inline u64 div_u64(u64 a, u32 b) { return a / b; }
 static inline u64 div64_u64(u64 a, u64 b) { return a / b; }
 static inline u64 mul_u64_u64_div_u64(u64 a, u64 b, u64 c) { return (unsigned __int128)a * b / c; }
-static inline u64 mul_u64_u64_shr(u64 a, u64 b, unsigned int s) { return (unsigned __int128)a * b >> s; }
-static inline u64 mul_u64_u32_shr(u64 a, u32 b, unsigned int s) { return (unsigned __int128)a * b >> s; }
+static inline u64 mul_u64_u64_shr(u64 a, u64 b, unsigned int s)
+{
+	return (unsigned __int128)a * b >> s;
+}
+static inline u64 mul_u64_u32_shr(u64 a, u32 b, unsigned int s)
+{
+	return (unsigned __int128)a * b >> s;
+}
 static inline u64 div64_u64_rem(u64 a, u64 b, u64 *r) { *r = a % b; return a / b; }
 #define do_div(n, b)	({ u32 _r = (n) % (u32)(b); (n) /= (u32)(b); _r; })
 static inline u16 swab16(u16 v) { return __builtin_bswap16(v); }
@@ -216,7 +225,8 @@ typedef atomic64_t atomic_long_t;
 #define atomic_long_add		atomic_add
 #define atomic_long_sub		atomic_sub
 #define atomic_long_or(i, v)	((void)__atomic_or_fetch(&(v)->counter, i, __ATOMIC_SEQ_CST))
-#define atomic_long_andnot(i, v)	((void)__atomic_and_fetch(&(v)->counter, ~(i), __ATOMIC_SEQ_CST))
+#define atomic_long_andnot(i, v)	\
+	((void)__atomic_and_fetch(&(v)->counter, ~(i), __ATOMIC_SEQ_CST))
 
 #define xchg(p, v)		__atomic_exchange_n(p, v, __ATOMIC_SEQ_CST)
 #define cmpxchg(p, o, n)	({							\
@@ -342,7 +352,10 @@ static inline void list_add(struct list_head *n, struct list_head *at)
 	at->next->prev = n;
 	at->next = n;
 }
-static inline void list_add_tail(struct list_head *n, struct list_head *at) { list_add(n, at->prev); }
+static inline void list_add_tail(struct list_head *n, struct list_head *at)
+{
+	list_add(n, at->prev);
+}
 static inline void list_del(struct list_head *n)
 {
 	n->next->prev = n->prev;
