@@ -355,21 +355,22 @@ int wafer_lapic_mmio_read(struct wafer_vcpu *vcpu, u32 offset, unsigned int len,
 			  bool window)
 {
 	struct wafer_lapic *apic = vcpu->lapic;
-	u32 reg, nr = offset >> 4, at = offset & 15;
+	u32 reg = 0, nr = offset >> 4, at = offset & 15;
 
 	if (unlikely(apic->mode != WAFER_XAPIC)) {
 		memset(val, 0xff, len);
 		return is_hole(vcpu) ? 0 : -EOPNOTSUPP;
 	}
-	memset(val, 0, len);
-	if (nr >= WAFER_APIC_REGS || !(rules[array_index_nospec(nr, WAFER_APIC_REGS)].access & XR)) {
+	if (nr >= WAFER_APIC_REGS || !(rules[array_index_nospec(nr, WAFER_APIC_REGS)].access & XR))
 		note_error(apic, APIC_ESR_ILLREGA);
-		return 0;
-	}
-	if (at >= sizeof(reg))
-		return 0;
-	reg = read_reg(apic, array_index_nospec(nr, WAFER_APIC_REGS)) >> at * 8;
-	memcpy(val, &reg, min_t(u32, len, sizeof(reg) - at));
+	else if (at < sizeof(reg))
+		reg = read_reg(apic, array_index_nospec(nr, WAFER_APIC_REGS)) >> at * 8;
+	if (unlikely(len > sizeof(reg)))
+		memset(val, 0, len);
+	if (likely(len == sizeof(reg)))
+		memcpy(val, &reg, sizeof(reg));
+	else
+		memcpy(val, &reg, min_t(u32, len, sizeof(reg)));
 	return 0;
 }
 
