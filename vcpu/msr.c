@@ -162,7 +162,7 @@ void wafer_msr_reset(struct wafer_vcpu *vcpu, bool init)
 		if (wafer_msrs[i].place == MSR_STATE)
 			*place_of(vcpu, &wafer_msrs[i]) = wafer_msrs[i].reset;
 	vcpu->msr->mcg_cap = mcg_cap;
-	vcpu->msr->arch_capabilities = wafer_host_arch_capabilities();
-	vcpu->msr->de_cfg = wafer_host_de_cfg();
+	vcpu->msr->arch_capabilities = wafer_host_arch_capabilities;
+	vcpu->msr->de_cfg = wafer_host_de_cfg;
 	wafer_msr_range_reset(vcpu);
 }

@@ -128,7 +128,6 @@ void wafer_msr_range_reset(struct wafer_vcpu *vcpu);
 bool wafer_msr_filter_denies(struct wafer_vm *vm, u32 index, bool write);
 
 /* Values of feature MSRs on this host. */
-u64 wafer_host_arch_capabilities(void);
-u64 wafer_host_de_cfg(void);
+extern u64 wafer_host_arch_capabilities, wafer_host_de_cfg;
 
 #endif

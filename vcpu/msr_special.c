@@ -286,7 +286,7 @@ MSR_SET(flush_cmd)
 
 MSR_SET(arch_capabilities)
 {
-	if (val & ~wafer_host_arch_capabilities())
+	if (val & ~wafer_host_arch_capabilities)
 		return WAFER_MSR_GP;
 	vcpu->msr->arch_capabilities = val;
 	return WAFER_MSR_OK;
@@ -344,7 +344,7 @@ MSR_SET(hwcr)
 /* Whether LFENCE serialises is the host's choice. */
 MSR_SET(de_cfg)
 {
-	u64 host = wafer_host_de_cfg();
+	u64 host = wafer_host_de_cfg;
 
 	if (val & ~host || (!(how & MSR_HOST) && val != host))
 		return WAFER_MSR_GP;

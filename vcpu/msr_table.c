@@ -121,6 +121,8 @@ const struct wafer_msr wafer_msrs[] = {
 };
 const unsigned int wafer_nr_msrs = ARRAY_SIZE(wafer_msrs);
 
+u64 wafer_host_arch_capabilities, wafer_host_de_cfg;	/* written once at module load */
+
 /* Open addressing; 0: empty, else position in the table + 1. Filled once at module load. */
 #define HASH_SIZE 256
 static u8 hash[HASH_SIZE];
@@ -141,12 +143,45 @@ const struct wafer_msr *wafer_msr_find(u32 index)
 	return NULL;
 }
 
+/*
+ * What guests may know of this CPU's immunities. Bits that stand for controls which guests do not get (TSX_CTRL,
+ * FB_CLEAR_CTRL, GDS_CTRL, XAPIC_DISABLE) are left out. PSCHANGE_MC_NO: this host keeps guests from reaching that bug.
+ */
+static u64 __init read_arch_capabilities(void)
+{
+	const u64 passed = ARCH_CAP_RDCL_NO | ARCH_CAP_IBRS_ALL | ARCH_CAP_RSBA | ARCH_CAP_SKIP_VMENTRY_L1DFLUSH |
+			   ARCH_CAP_SSB_NO | ARCH_CAP_MDS_NO | ARCH_CAP_PSCHANGE_MC_NO | ARCH_CAP_TAA_NO |
+			   BIT_ULL(13) | BIT_ULL(14) | BIT_ULL(15) | BIT_ULL(17) | BIT_ULL(19) | BIT_ULL(20) |
+			   BIT_ULL(24) | BIT_ULL(26) | BIT_ULL(27) | BIT_ULL(28) | BIT_ULL(62);
+	u64 val;
+
+	if (!boot_cpu_has(X86_FEATURE_ARCH_CAPABILITIES) || wafer_rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &val))
+		return 0;
+	val = (val & passed) | ARCH_CAP_PSCHANGE_MC_NO;
+	/* The host flushes the L1D where it must: a guest hypervisor need not. */
+	if (boot_cpu_has_bug(X86_BUG_L1TF))
+		val |= ARCH_CAP_SKIP_VMENTRY_L1DFLUSH;
+	return val;
+}
+
+/* LFENCE serialises: the kernel has seen to it, or the CPU does by itself. */
+static u64 __init read_de_cfg(void)
+{
+	u64 val;
+
+	if (!boot_cpu_has(X86_FEATURE_LFENCE_RDTSC) || wafer_rdmsr_safe(MSR_AMD64_DE_CFG, &val))
+		return 0;
+	return MSR_AMD64_DE_CFG_LFENCE_SERIALIZE;
+}
+
 /* MSRs that this host cannot back do not exist. */
 void __init wafer_msr_setup(void)
 {
 	unsigned int i;
 	u32 h;
 
+	wafer_host_arch_capabilities = read_arch_capabilities();
+	wafer_host_de_cfg = read_de_cfg();
 	for (i = 0; i < wafer_nr_msrs; i++) {
 		if (wafer_msrs[i].host && !boot_cpu_has(wafer_msrs[i].host))
 			continue;
@@ -176,38 +211,6 @@ int wafer_feature_msr_list(u32 *index, unsigned int max)
 	return list(index, max, MSR_FEATURE);
 }
 
-/**
- * wafer_host_arch_capabilities() - what guests may know of this CPU's immunities
- *
- * Bits that stand for controls which guests do not get (TSX_CTRL, FB_CLEAR_CTRL, GDS_CTRL, XAPIC_DISABLE) are left
- * out. PSCHANGE_MC_NO: this host keeps guests from reaching that bug by itself.
- */
-u64 wafer_host_arch_capabilities(void)
-{
-	const u64 passed = ARCH_CAP_RDCL_NO | ARCH_CAP_IBRS_ALL | ARCH_CAP_RSBA | ARCH_CAP_SKIP_VMENTRY_L1DFLUSH |
-			   ARCH_CAP_SSB_NO | ARCH_CAP_MDS_NO | ARCH_CAP_PSCHANGE_MC_NO | ARCH_CAP_TAA_NO |
-			   BIT_ULL(13) | BIT_ULL(14) | BIT_ULL(15) | BIT_ULL(17) | BIT_ULL(19) | BIT_ULL(20) |
-			   BIT_ULL(24) | BIT_ULL(26) | BIT_ULL(27) | BIT_ULL(28) | BIT_ULL(62);
-	u64 val;
-
-	if (!boot_cpu_has(X86_FEATURE_ARCH_CAPABILITIES) || wafer_rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &val))
-		return 0;
-	val = (val & passed) | ARCH_CAP_PSCHANGE_MC_NO;
-	/* The host flushes the L1D where it must: a guest hypervisor need not. */
-	if (boot_cpu_has_bug(X86_BUG_L1TF))
-		val |= ARCH_CAP_SKIP_VMENTRY_L1DFLUSH;
-	return val;
-}
-
-u64 wafer_host_de_cfg(void)
-{
-	u64 val;
-
-	if (!boot_cpu_has(X86_FEATURE_LFENCE_RDTSC) || wafer_rdmsr_safe(MSR_AMD64_DE_CFG, &val))
-		return 0;
-	return MSR_AMD64_DE_CFG_LFENCE_SERIALIZE;
-}
-
 /* KVM_GET_MSRS on /dev/wafer. 0 or 1 */
 int wafer_feature_msr(u32 index, u64 *val)
 {
@@ -215,10 +218,10 @@ int wafer_feature_msr(u32 index, u64 *val)
 	case MSR_IA32_UCODE_REV:
 		return !!wafer_rdmsr_safe(MSR_IA32_UCODE_REV, val);
 	case MSR_IA32_ARCH_CAPABILITIES:
-		*val = wafer_host_arch_capabilities();
+		*val = wafer_host_arch_capabilities;
 		return !wafer_msr_find(index);
 	case MSR_AMD64_DE_CFG:
-		*val = wafer_host_de_cfg();
+		*val = wafer_host_de_cfg;
 		return !wafer_msr_find(index);
 	}
 	return 1;
