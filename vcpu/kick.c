@@ -33,7 +33,7 @@ void wafer_kick_exit(void)
 static bool raise_sees_guest(struct wafer_vcpu *vcpu, enum wafer_hazard hazard)
 {
 	set_bit(hazard, &vcpu->hazards);
-	smp_mb__after_atomic();
+	smp_mb__after_atomic();		/* see above */
 	return READ_ONCE(vcpu->mode) == WAFER_IN_GUEST;
 }
 

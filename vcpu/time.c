@@ -258,7 +258,7 @@ int wafer_set_wall_clock(struct wafer_vcpu *vcpu, gpa_t gpa)
 	w.sec = div_u64_rem(ns, NS_PER_S, &w.nsec);
 	smp_wmb();	/* as in wafer_update_clock() */
 	wafer_guest_write(mmu, gpa + 4, &w.sec, 8);
-	smp_wmb();
+	smp_wmb();	/* as there */
 	version++;
 	wafer_guest_write(mmu, gpa, &version, sizeof(version));
 	return 0;
@@ -336,7 +336,7 @@ void wafer_update_steal(struct wafer_vcpu *vcpu)
 	smp_wmb();	/* odd version, then the record, then the even version, as for kvmclock */
 	wafer_guest_write(mmu, gpa, &st.steal, sizeof(st.steal));
 	wafer_guest_write(mmu, gpa + offsetof(struct kvm_steal_time, preempted), &st.preempted, 1);
-	smp_wmb();
+	smp_wmb();	/* as above */
 	st.version++;
 	wafer_guest_write(mmu, gpa + offsetof(struct kvm_steal_time, version), &st.version, sizeof(st.version));
 }
