@@ -252,8 +252,11 @@ void vmx_swap_out(struct wafer_vcpu *vcpu)
 	struct wafer_hw *hw = vcpu->hw;
 
 	hw->todo |= VMX_SWAP_IN;
-	vcpu->arch.kernel_gs_base = vmx_rdmsr(MSR_KERNEL_GS_BASE);
-	vcpu->arch.avail |= WAFER_G_SYSCALL;
+	/* Unless the core has it already, or has set a new value that was not loaded any more. */
+	if (!(vcpu->arch.avail & WAFER_G_SYSCALL)) {
+		vcpu->arch.kernel_gs_base = vmx_rdmsr(MSR_KERNEL_GS_BASE);
+		vcpu->arch.avail |= WAFER_G_SYSCALL;
+	}
 	restore_tables();
 	restore_selectors(hw);
 	/* After the load of GS, which changes it. */
