@@ -224,6 +224,8 @@ static int mmio_run(struct wafer_vcpu *vcpu)
 		return WAFER_GO_ON;
 	case WAFER_EMU_AGAIN:
 		write_back(vcpu);
+		if (vcpu->emu.rflags & X86_EFLAGS_TF)
+			wafer_single_step_trap(vcpu);	/* after each repetition (SDM vol. 3 §17.3.1.4) */
 		return WAFER_GO_ON;
 	case WAFER_EMU_RETRY:
 		return WAFER_GO_ON;
