@@ -108,8 +108,15 @@ class Bochs(Emulator):
                               "run scripts/install-deps as root")
         cpu = o.cpu or "corei7_skylake_x"
         append = f"{COMMON} nokaslr tsc=reliable no_timer_check {o.append}"
+        hidden = []
         if cpu in BOCHS_WRONG_XSAVE:
-            append += " noxsaves clearcpuid=xsavec"
+            append += " noxsaves"
+            hidden += ["xsavec"]
+        if o.icount:
+            # one tick is one instruction in Bochs anyway; without these each run takes the same path as the last
+            hidden += ["rdrand", "rdseed"]
+        if hidden:
+            append += f" clearcpuid={','.join(hidden)}"
         self._boot_disc(kernel, images, append)
         os.mkfifo(self.serial)
         rc = self.work / "bochsrc"

@@ -11,18 +11,19 @@ class Results:
         self.passed, self.failed, self.skipped = 0, [], []
 
     def take(self, where, line):
-        """One line of output; True when it was a result."""
+        """One line of output; a list with "passed", "failed" or "skipped" when it was a result, else an empty one."""
         m = LINE.match(line.strip("\r\n"))
         if not m:
-            return False
+            return []
         name = f"{where}: {m['name'] or m['number']}"
         if (m["directive"] or "").upper() == "SKIP":
             self.skip(name, m["reason"] or "no reason given")
-        elif m["not"]:
+            return ["skipped"]
+        if m["not"]:
             self.fail(name)
-        else:
-            self.passed += 1
-        return True
+            return ["failed"]
+        self.passed += 1
+        return ["passed"]
 
     def check(self, name, good, why=""):
         if good:
