@@ -30,6 +30,7 @@
  * @gsi: the line
  * @link: in irq.irqfds
  * @resample_link: in irq.resamplers if @resample is set
+ * @rcu: for free_irqfd()
  * @ctx: the eventfd
  * @resample: the resamplefd, or NULL
  * @pt: brings @wait into @ctx's wait queue
@@ -41,6 +42,7 @@ struct wafer_irqfd {
 	u32 gsi;
 	struct list_head link;
 	struct list_head resample_link;
+	struct rcu_head rcu;
 	struct eventfd_ctx *ctx, *resample;
 	poll_table pt;
 	wait_queue_entry_t wait;
@@ -115,24 +117,31 @@ static bool line_is_resampled(struct wafer_vm *vm, u32 gsi)
 
 /* ---- life ---- */
 
-/* Off all lists, and nobody inside. @waits: RCU readers of the resamplers may be about. irq.lock held or the VM's end */
-static void destroy(struct wafer_irqfd *irqfd, bool waits)
+static void free_irqfd(struct rcu_head *rcu)
+{
+	struct wafer_irqfd *irqfd = container_of(rcu, struct wafer_irqfd, rcu);
+
+	if (irqfd->resample)
+		eventfd_ctx_put(irqfd->resample);
+	eventfd_ctx_put(irqfd->ctx);
+	kfree(irqfd);
+}
+
+/* irq.lock held, or the VM's end. Who walks the resamplers may signal its resamplefd once more: nobody waits for them. */
+static void destroy(struct wafer_irqfd *irqfd)
 {
 	u64 count;
 
 	eventfd_ctx_remove_wait_queue(irqfd->ctx, &irqfd->wait, &count);
 	list_del(&irqfd->link);
-	if (irqfd->resample) {
-		list_del_rcu(&irqfd->resample_link);
-		if (waits) {
-			synchronize_rcu();
-			if (!line_is_resampled(irqfd->vm, irqfd->gsi))
-				wafer_set_gsi(irqfd->vm, WAFER_SRC_RESAMPLE, irqfd->gsi, 0);
-		}
-		eventfd_ctx_put(irqfd->resample);
+	if (!irqfd->resample) {
+		free_irqfd(&irqfd->rcu);
+		return;
 	}
-	eventfd_ctx_put(irqfd->ctx);
-	kfree(irqfd);
+	list_del_rcu(&irqfd->resample_link);
+	if (!line_is_resampled(irqfd->vm, irqfd->gsi))
+		wafer_set_gsi(irqfd->vm, WAFER_SRC_RESAMPLE, irqfd->gsi, 0);
+	call_rcu(&irqfd->rcu, free_irqfd);
 }
 
 static void reap_dead(struct wafer_vm *vm)
@@ -141,7 +150,7 @@ static void reap_dead(struct wafer_vm *vm)
 
 	list_for_each_entry_safe(irqfd, next, &vm->irq.irqfds, link)
 		if (READ_ONCE(irqfd->dead))
-			destroy(irqfd, true);
+			destroy(irqfd);
 }
 
 static int deassign(struct wafer_vm *vm, const struct kvm_irqfd *args,
@@ -155,7 +164,7 @@ static int deassign(struct wafer_vm *vm, const struct kvm_irqfd *args,
 	mutex_lock(&vm->irq.lock);
 	list_for_each_entry_safe(irqfd, next, &vm->irq.irqfds, link)
 		if (irqfd->ctx == ctx && irqfd->gsi == args->gsi)
-			destroy(irqfd, true);
+			destroy(irqfd);
 	mutex_unlock(&vm->irq.lock);
 	eventfd_ctx_put(ctx);
 	return 0;
@@ -262,5 +271,5 @@ void wafer_irqfd_quiesce(struct wafer_vm *vm)
 	struct wafer_irqfd *irqfd, *next;
 
 	list_for_each_entry_safe(irqfd, next, &vm->irq.irqfds, link)
-		destroy(irqfd, false);
+		destroy(irqfd);
 }
