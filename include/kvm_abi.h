@@ -15,6 +15,13 @@
 #define KVM_CAP_MEMORY_FAULT_INFO	232
 #endif
 
+/* Newer headers give the field a name that warns in-kernel readers: user space writes it at any time. */
+#ifdef HINT_UNSAFE_IN_KVM
+#define wafer_immediate_exit(run) READ_ONCE((run)->HINT_UNSAFE_IN_KVM(immediate_exit))
+#else
+#define wafer_immediate_exit(run) READ_ONCE((run)->immediate_exit)
+#endif
+
 /* KVM_EXIT_MEMORY_FAULT's layout in the union of struct kvm_run: { u64 flags, gpa, size }. */
 struct wafer_memory_fault { __u64 flags, gpa, size; };
 

@@ -17,6 +17,7 @@
 
 #include "compat.h"
 #include "core.h"
+#include "kvm_abi.h"
 #include "pkru.h"
 
 /* Hazards that need guest memory, sleeping or the FPU area: dealt with by the outer loop. */
@@ -206,7 +207,7 @@ static int prepare(struct wafer_vcpu *vcpu)
 		if (r != WAFER_GO_ON)
 			r = WAFER_GO_ON;
 	}
-	if (READ_ONCE(run->immediate_exit))
+	if (wafer_immediate_exit(run))
 		return -EINTR;
 	vcpu->want_irq_window = READ_ONCE(run->request_interrupt_window) &&
 				vcpu->vm->irq.mode != WAFER_CHIP_FULL;
