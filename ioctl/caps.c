@@ -12,6 +12,7 @@
 #define VALID_QUIRKS	0x7f		/* KVM_X86_QUIRK_LINT0_REENABLED to _MWAIT_NEVER_UD_FAULTS */
 #define VALID_MSR_EXITS	(KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER)
 #define VALID_CLOCK	(KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)
+#define VALID_MANUAL	(KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET)
 #define VALID_X2APIC	(KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
 #define VALID_NO_EXITS	(KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE)
 #define VALID_DEBUG	(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_SW_BP |	\
@@ -19,116 +20,60 @@
 			 KVM_GUESTDBG_BLOCKIRQ)
 #define RING_BYTES	(65536 * sizeof(struct kvm_dirty_gfn))
 
-static long has_xsave(void)
-{
-	return boot_cpu_has(X86_FEATURE_XSAVE);
-}
+/* What is simply there. */
+static const u8 present[] = {
+	KVM_CAP_IRQCHIP, KVM_CAP_HLT, KVM_CAP_MMU_SHADOW_CACHE_CONTROL, KVM_CAP_USER_MEMORY, KVM_CAP_SET_TSS_ADDR,
+	KVM_CAP_VAPIC, KVM_CAP_EXT_CPUID, KVM_CAP_CLOCKSOURCE, KVM_CAP_PIT, KVM_CAP_NOP_IO_DELAY, KVM_CAP_MP_STATE,
+	KVM_CAP_SYNC_MMU, KVM_CAP_DESTROY_MEMORY_REGION_WORKS, KVM_CAP_USER_NMI, KVM_CAP_SET_GUEST_DEBUG,
+	KVM_CAP_REINJECT_CONTROL, KVM_CAP_IRQ_INJECT_STATUS, KVM_CAP_JOIN_MEMORY_REGIONS_WORKS, KVM_CAP_IRQFD,
+	KVM_CAP_PIT2, KVM_CAP_SET_BOOT_CPU_ID, KVM_CAP_PIT_STATE2, KVM_CAP_IOEVENTFD, KVM_CAP_SET_IDENTITY_MAP_ADDR,
+	KVM_CAP_INTERNAL_ERROR_DATA, KVM_CAP_VCPU_EVENTS, KVM_CAP_DEBUGREGS, KVM_CAP_X86_ROBUST_SINGLESTEP,
+	KVM_CAP_ENABLE_CAP, KVM_CAP_XSAVE, KVM_CAP_GET_TSC_KHZ, KVM_CAP_TSC_DEADLINE_TIMER, KVM_CAP_KVMCLOCK_CTRL,
+	KVM_CAP_SIGNAL_MSI, KVM_CAP_READONLY_MEM, KVM_CAP_IRQFD_RESAMPLE, KVM_CAP_IOAPIC_POLARITY_IGNORED,
+	KVM_CAP_ENABLE_CAP_VM, KVM_CAP_IOEVENTFD_NO_LENGTH, KVM_CAP_CHECK_EXTENSION_VM, KVM_CAP_DISABLE_QUIRKS,
+	KVM_CAP_MULTI_ADDRESS_SPACE, KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_IOEVENTFD_ANY_LENGTH, KVM_CAP_VCPU_ATTRIBUTES,
+	KVM_CAP_IMMEDIATE_EXIT, KVM_CAP_GET_MSR_FEATURES, KVM_CAP_MSR_PLATFORM_INFO, KVM_CAP_COALESCED_PIO,
+	KVM_CAP_EXCEPTION_PAYLOAD, KVM_CAP_HALT_POLL, KVM_CAP_LAST_CPU, KVM_CAP_STEAL_TIME,
+	KVM_CAP_X86_USER_SPACE_MSR, KVM_CAP_X86_MSR_FILTER, KVM_CAP_ENFORCE_PV_FEATURE_CPUID, KVM_CAP_SREGS2,
+	KVM_CAP_BINARY_STATS_FD, KVM_CAP_EXIT_ON_EMULATION_FAILURE, KVM_CAP_SYS_ATTRIBUTES,
+	KVM_CAP_SYSTEM_EVENT_DATA, KVM_CAP_X86_TRIPLE_FAULT_EVENT, KVM_CAP_MEMORY_FAULT_INFO,
+};
 
-static long has_tsc_scaling(void)
-{
-	return wafer_caps.has_tsc_scaling;
-}
-
-static long online_cpus(void)
-{
-	return min_t(long, num_online_cpus(), WAFER_MAX_VCPUS);
-}
-
-static long xsave_bytes(void)
-{
-	return wafer_xsave_bytes();
-}
-
-/* What is not in the table is 0. */
-static const struct extension {
-	u32 cap;
-	s32 value;
-	long (*fn)(void);
-} extensions[] = {
-	{ KVM_CAP_IRQCHIP, 1 },
-	{ KVM_CAP_HLT, 1 },
-	{ KVM_CAP_MMU_SHADOW_CACHE_CONTROL, 1 },
-	{ KVM_CAP_USER_MEMORY, 1 },
-	{ KVM_CAP_SET_TSS_ADDR, 1 },
-	{ KVM_CAP_VAPIC, 1 },
-	{ KVM_CAP_EXT_CPUID, 1 },
-	{ KVM_CAP_CLOCKSOURCE, 1 },
-	{ KVM_CAP_NR_VCPUS, 0, online_cpus },
+/* What has a value of its own. */
+static const struct { u32 cap, value; } valued[] = {
 	{ KVM_CAP_NR_MEMSLOTS, WAFER_MAX_SLOTS },
-	{ KVM_CAP_PIT, 1 },
-	{ KVM_CAP_NOP_IO_DELAY, 1 },
-	{ KVM_CAP_MP_STATE, 1 },
 	{ KVM_CAP_COALESCED_MMIO, KVM_COALESCED_MMIO_PAGE_OFFSET },
-	{ KVM_CAP_SYNC_MMU, 1 },
-	{ KVM_CAP_DESTROY_MEMORY_REGION_WORKS, 1 },
-	{ KVM_CAP_USER_NMI, 1 },
-	{ KVM_CAP_SET_GUEST_DEBUG, 1 },
-	{ KVM_CAP_REINJECT_CONTROL, 1 },
 	{ KVM_CAP_IRQ_ROUTING, WAFER_MAX_GSI },
-	{ KVM_CAP_IRQ_INJECT_STATUS, 1 },
-	{ KVM_CAP_JOIN_MEMORY_REGIONS_WORKS, 1 },
 	{ KVM_CAP_MCE, 32 },
-	{ KVM_CAP_IRQFD, 1 },
-	{ KVM_CAP_PIT2, 1 },
-	{ KVM_CAP_SET_BOOT_CPU_ID, 1 },
-	{ KVM_CAP_PIT_STATE2, 1 },
-	{ KVM_CAP_IOEVENTFD, 1 },
-	{ KVM_CAP_SET_IDENTITY_MAP_ADDR, 1 },
 	{ KVM_CAP_ADJUST_CLOCK, VALID_CLOCK },
-	{ KVM_CAP_INTERNAL_ERROR_DATA, 1 },
-	{ KVM_CAP_VCPU_EVENTS, 1 },
-	{ KVM_CAP_DEBUGREGS, 1 },
-	{ KVM_CAP_X86_ROBUST_SINGLESTEP, 1 },
-	{ KVM_CAP_ENABLE_CAP, 1 },
-	{ KVM_CAP_XSAVE, 1 },
-	{ KVM_CAP_XCRS, 0, has_xsave },
-	{ KVM_CAP_TSC_CONTROL, 0, has_tsc_scaling },
-	{ KVM_CAP_GET_TSC_KHZ, 1 },
 	{ KVM_CAP_MAX_VCPUS, WAFER_MAX_VCPUS },
-	{ KVM_CAP_TSC_DEADLINE_TIMER, 1 },
 	{ KVM_CAP_SYNC_REGS, KVM_SYNC_X86_VALID_FIELDS },
-	{ KVM_CAP_KVMCLOCK_CTRL, 1 },
-	{ KVM_CAP_SIGNAL_MSI, 1 },
-	{ KVM_CAP_READONLY_MEM, 1 },
-	{ KVM_CAP_IRQFD_RESAMPLE, 1 },
-	{ KVM_CAP_IOAPIC_POLARITY_IGNORED, 1 },
-	{ KVM_CAP_ENABLE_CAP_VM, 1 },
-	{ KVM_CAP_IOEVENTFD_NO_LENGTH, 1 },
-	{ KVM_CAP_CHECK_EXTENSION_VM, 1 },
-	{ KVM_CAP_DISABLE_QUIRKS, 1 },
-	{ KVM_CAP_MULTI_ADDRESS_SPACE, 1 },
-	{ KVM_CAP_SPLIT_IRQCHIP, 1 },
-	{ KVM_CAP_IOEVENTFD_ANY_LENGTH, 1 },
-	{ KVM_CAP_VCPU_ATTRIBUTES, 1 },
 	{ KVM_CAP_MAX_VCPU_ID, WAFER_MAX_VCPU_ID },
 	{ KVM_CAP_X2APIC_API, VALID_X2APIC },
-	{ KVM_CAP_IMMEDIATE_EXIT, 1 },
 	{ KVM_CAP_X86_DISABLE_EXITS, VALID_NO_EXITS },
-	{ KVM_CAP_GET_MSR_FEATURES, 1 },
-	{ KVM_CAP_MSR_PLATFORM_INFO, 1 },
-	{ KVM_CAP_COALESCED_PIO, 1 },
-	{ KVM_CAP_EXCEPTION_PAYLOAD, 1 },
-	{ KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET },
-	{ KVM_CAP_HALT_POLL, 1 },
-	{ KVM_CAP_LAST_CPU, 1 },
-	{ KVM_CAP_STEAL_TIME, 1 },
-	{ KVM_CAP_X86_USER_SPACE_MSR, 1 },
-	{ KVM_CAP_X86_MSR_FILTER, 1 },
-	{ KVM_CAP_ENFORCE_PV_FEATURE_CPUID, 1 },
+	{ KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, VALID_MANUAL },
 	{ KVM_CAP_DIRTY_LOG_RING, RING_BYTES },
-	{ KVM_CAP_SET_GUEST_DEBUG2, VALID_DEBUG },
-	{ KVM_CAP_SREGS2, 1 },
-	{ KVM_CAP_BINARY_STATS_FD, 1 },
-	{ KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1 },
-	{ KVM_CAP_XSAVE2, 0, xsave_bytes },
-	{ KVM_CAP_SYS_ATTRIBUTES, 1 },
-	{ KVM_CAP_DISABLE_QUIRKS2, VALID_QUIRKS },
-	{ KVM_CAP_VM_TSC_CONTROL, 0, has_tsc_scaling },
-	{ KVM_CAP_SYSTEM_EVENT_DATA, 1 },
-	{ KVM_CAP_X86_TRIPLE_FAULT_EVENT, 1 },
 	{ KVM_CAP_DIRTY_LOG_RING_ACQ_REL, RING_BYTES },
-	{ KVM_CAP_MEMORY_FAULT_INFO, 1 },
+	{ KVM_CAP_SET_GUEST_DEBUG2, VALID_DEBUG },
+	{ KVM_CAP_DISABLE_QUIRKS2, VALID_QUIRKS },
 };
+
+/* What depends on the host. */
+static long host_extension(long cap)
+{
+	switch (cap) {
+	case KVM_CAP_NR_VCPUS:
+		return min_t(long, num_online_cpus(), WAFER_MAX_VCPUS);
+	case KVM_CAP_XCRS:
+		return boot_cpu_has(X86_FEATURE_XSAVE);
+	case KVM_CAP_XSAVE2:
+		return wafer_xsave_bytes();
+	case KVM_CAP_TSC_CONTROL:
+	case KVM_CAP_VM_TSC_CONTROL:
+		return wafer_caps.has_tsc_scaling;
+	}
+	return 0;
+}
 
 /**
  * wafer_check_extension() - KVM_CHECK_EXTENSION
@@ -141,19 +86,16 @@ long wafer_check_extension(struct wafer_vm *vm, long cap)
 {
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(extensions); i++)
-		if (extensions[i].cap == cap)
-			return extensions[i].fn ? extensions[i].fn() : extensions[i].value;
-	return 0;
+	for (i = 0; i < ARRAY_SIZE(present); i++)
+		if (present[i] == cap)
+			return 1;
+	for (i = 0; i < ARRAY_SIZE(valued); i++)
+		if (valued[i].cap == cap)
+			return valued[i].value;
+	return host_extension(cap);
 }
 
-/* Capabilities of a VM; vm->lock is held. */
-static long disable_quirks(struct wafer_vm *vm, u64 mask)
-{
-	vm->quirks_disabled = mask;
-	return 0;
-}
-
+/* Capabilities of a VM that are more than a value kept; vm->lock is held. */
 static long split_irqchip(struct wafer_vm *vm, u64 pins)
 {
 	return wafer_enable_split_irqchip(vm, pins);
@@ -169,10 +111,8 @@ static long max_vcpu_id(struct wafer_vm *vm, u64 limit)
 
 static long x2apic_api(struct wafer_vm *vm, u64 flags)
 {
-	if (flags & KVM_X2APIC_API_USE_32BIT_IDS)
-		vm->irq.x2apic_32bit_ids = true;
-	if (flags & KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
-		vm->irq.x2apic_no_broadcast_quirk = true;
+	vm->irq.x2apic_32bit_ids |= !!(flags & KVM_X2APIC_API_USE_32BIT_IDS);
+	vm->irq.x2apic_no_broadcast_quirk |= !!(flags & KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK);
 	return 0;
 }
 
@@ -183,41 +123,9 @@ static long disable_exits(struct wafer_vm *vm, u64 exits)
 	return 0;
 }
 
-static long platform_info(struct wafer_vm *vm, u64 on)
-{
-	vm->platform_info_read = on;
-	return 0;
-}
-
-static long exception_payload(struct wafer_vm *vm, u64 on)
-{
-	vm->exception_payload = on;
-	return 0;
-}
-
-static long triple_fault_event(struct wafer_vm *vm, u64 on)
-{
-	vm->triple_fault_event = on;
-	return 0;
-}
-
 static long manual_protect(struct wafer_vm *vm, u64 flags)
 {
-	if (flags == KVM_DIRTY_LOG_INITIALLY_SET)
-		return -EINVAL;
-	return wafer_mmu_set_manual_protect(&vm->mmu, flags);
-}
-
-static long halt_poll(struct wafer_vm *vm, u64 ns)
-{
-	vm->halt_poll_ns = ns;
-	return 0;
-}
-
-static long msr_exits(struct wafer_vm *vm, u64 reasons)
-{
-	vm->msr_exits = reasons;
-	return 0;
+	return flags == KVM_DIRTY_LOG_INITIALLY_SET ? -EINVAL : wafer_mmu_set_manual_protect(&vm->mmu, flags);
 }
 
 static long dirty_ring(struct wafer_vm *vm, u64 bytes)
@@ -227,33 +135,46 @@ static long dirty_ring(struct wafer_vm *vm, u64 bytes)
 	return wafer_ring_enable(&vm->mmu, bytes);
 }
 
-static long emulation_failure(struct wafer_vm *vm, u64 on)
-{
-	vm->exit_on_emulation_failure = on;
-	return 0;
-}
-
+/* @valid: args[0] may have these bits; any value means yes or no where it is kept in a bool. */
+#define KEEP(field) .offset = offsetof(struct wafer_vm, field), .size = sizeof(((struct wafer_vm *)0)->field)
 static const struct switchable {
 	u32 cap;
-	u64 valid;		/* args[0] may have these bits */
+	u64 valid;
 	long (*fn)(struct wafer_vm *vm, u64 arg);
+	u32 offset, size;
 } switchables[] = {
-	{ KVM_CAP_DISABLE_QUIRKS, VALID_QUIRKS, disable_quirks },
-	{ KVM_CAP_DISABLE_QUIRKS2, VALID_QUIRKS, disable_quirks },
+	{ KVM_CAP_DISABLE_QUIRKS, VALID_QUIRKS, KEEP(quirks_disabled) },
+	{ KVM_CAP_DISABLE_QUIRKS2, VALID_QUIRKS, KEEP(quirks_disabled) },
 	{ KVM_CAP_SPLIT_IRQCHIP, ~0ull, split_irqchip },
 	{ KVM_CAP_MAX_VCPU_ID, ~0ull, max_vcpu_id },
 	{ KVM_CAP_X2APIC_API, VALID_X2APIC, x2apic_api },
 	{ KVM_CAP_X86_DISABLE_EXITS, VALID_NO_EXITS, disable_exits },
-	{ KVM_CAP_MSR_PLATFORM_INFO, ~0ull, platform_info },
-	{ KVM_CAP_EXCEPTION_PAYLOAD, ~0ull, exception_payload },
-	{ KVM_CAP_X86_TRIPLE_FAULT_EVENT, ~0ull, triple_fault_event },
-	{ KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 3, manual_protect },
-	{ KVM_CAP_HALT_POLL, U32_MAX, halt_poll },
-	{ KVM_CAP_X86_USER_SPACE_MSR, VALID_MSR_EXITS, msr_exits },
+	{ KVM_CAP_MSR_PLATFORM_INFO, ~0ull, KEEP(platform_info_read) },
+	{ KVM_CAP_EXCEPTION_PAYLOAD, ~0ull, KEEP(exception_payload) },
+	{ KVM_CAP_X86_TRIPLE_FAULT_EVENT, ~0ull, KEEP(triple_fault_event) },
+	{ KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, VALID_MANUAL, manual_protect },
+	{ KVM_CAP_HALT_POLL, U32_MAX, KEEP(halt_poll_ns) },
+	{ KVM_CAP_X86_USER_SPACE_MSR, VALID_MSR_EXITS, KEEP(msr_exits) },
 	{ KVM_CAP_DIRTY_LOG_RING, U32_MAX, dirty_ring },
 	{ KVM_CAP_DIRTY_LOG_RING_ACQ_REL, U32_MAX, dirty_ring },
-	{ KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1, emulation_failure },
+	{ KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1, KEEP(exit_on_emulation_failure) },
 };
+
+static long keep(void *place, u32 size, u64 val)
+{
+	switch (size) {
+	case sizeof(bool):
+		*(bool *)place = val;
+		break;
+	case sizeof(u32):
+		*(u32 *)place = val;
+		break;
+	case sizeof(u64):
+		*(u64 *)place = val;
+		break;
+	}
+	return 0;
+}
 
 /**
  * wafer_vm_enable_cap() - KVM_ENABLE_CAP on a VM
@@ -274,7 +195,7 @@ long wafer_vm_enable_cap(struct wafer_vm *vm, const struct kvm_enable_cap *cap)
 			continue;
 		if (cap->args[0] & ~s->valid)
 			return wafer_refuse(&vm->refusal, -EINVAL, "args[0]", cap->args[0], "has known bits only");
-		return s->fn(vm, cap->args[0]);
+		return s->fn ? s->fn(vm, cap->args[0]) : keep((void *)vm + s->offset, s->size, cap->args[0]);
 	}
 	return wafer_refuse(&vm->refusal, -EINVAL, "cap", cap->cap, "can be enabled on a VM");
 }

@@ -22,11 +22,6 @@
 /* Pages of a vCPU's mapping: the run page, port data, the coalesced ring. */
 #define VCPU_MMAP_SIZE (3 * PAGE_SIZE)
 
-static long get_api_version(void *obj, void *data, unsigned long arg)
-{
-	return KVM_API_VERSION;
-}
-
 static long create_vm(void *obj, void *data, unsigned long type)
 {
 	struct wafer_vm *vm;
@@ -44,65 +39,25 @@ static long create_vm(void *obj, void *data, unsigned long type)
 	return r;
 }
 
-static long check_extension(void *obj, void *data, unsigned long cap)
-{
-	return wafer_check_extension(NULL, cap);
-}
-
-static long get_vcpu_mmap_size(void *obj, void *data, unsigned long arg)
-{
-	return VCPU_MMAP_SIZE;
-}
-
-static long get_supported_cpuid(void *obj, void *data, unsigned long arg)
-{
-	return wafer_door_supported_cpuid((void __user *)arg, false);
-}
-
-static long get_emulated_cpuid(void *obj, void *data, unsigned long arg)
-{
-	return wafer_door_supported_cpuid((void __user *)arg, true);
-}
-
-static long get_msr_list(void *obj, void *data, unsigned long arg)
-{
-	return wafer_door_msr_list((void __user *)arg, false);
-}
-
-static long get_feature_msr_list(void *obj, void *data, unsigned long arg)
-{
-	return wafer_door_msr_list((void __user *)arg, true);
-}
-
-static long get_feature_msrs(void *obj, void *data, unsigned long arg)
-{
-	return wafer_door_get_msrs(NULL, (void __user *)arg);
-}
-
-static long get_mce_cap(void *obj, void *data, unsigned long arg)
-{
-	*(u64 *)data = wafer_mce_cap();
-	return 0;
-}
+#define DEVICE(name, expr) DOOR_FN(name, struct wafer_refusal, refusal, expr)
+DEVICE(get_api_version, KVM_API_VERSION)
+DEVICE(check_extension, wafer_check_extension(NULL, arg))
+DEVICE(get_vcpu_mmap_size, VCPU_MMAP_SIZE)
+DEVICE(get_supported_cpuid, wafer_door_supported_cpuid((void __user *)arg, false))
+DEVICE(get_emulated_cpuid, wafer_door_supported_cpuid((void __user *)arg, true))
+DEVICE(get_msr_list, wafer_door_msr_list((void __user *)arg, false))
+DEVICE(get_feature_msr_list, wafer_door_msr_list((void __user *)arg, true))
+DEVICE(get_feature_msrs, wafer_door_get_msrs(NULL, (void __user *)arg))
+DEVICE(get_mce_cap, (*(u64 *)data = wafer_mce_cap(), 0))
 
 static bool is_xcomp_attr(const struct kvm_device_attr *attr)
 {
 	return !attr->group && attr->attr == KVM_X86_XCOMP_GUEST_SUPP;
 }
 
-static long has_device_attr(void *obj, void *data, unsigned long arg)
-{
-	return is_xcomp_attr(data) ? 0 : -ENXIO;
-}
-
-static long get_device_attr(void *obj, void *data, unsigned long arg)
-{
-	const struct kvm_device_attr *attr = data;
-
-	if (!is_xcomp_attr(attr))
-		return -ENXIO;
-	return put_user(wafer_host_xcr0(), (u64 __user *)attr->addr);
-}
+DEVICE(has_device_attr, is_xcomp_attr(data) ? 0 : -ENXIO)
+DEVICE(get_device_attr, is_xcomp_attr(data) ?
+       put_user(wafer_host_xcr0(), (u64 __user *)((struct kvm_device_attr *)data)->addr) : -ENXIO)
 
 static long get_info(void *obj, void *data, unsigned long arg)
 {

@@ -13,119 +13,54 @@
 #include "vcpu.h"
 #include "vm.h"
 
-static long run(void *vcpu, void *data, unsigned long arg)
-{
-	return wafer_vcpu_run(vcpu);
-}
+#define VCPU(name, expr) DOOR_FN(name, struct wafer_vcpu, vcpu, expr)
+#define USER ((void __user *)arg)
 
-static long set_cpuid2(void *vcpu, void *data, unsigned long arg)
-{
-	return wafer_door_set_cpuid(vcpu, (void __user *)arg);
-}
-
-static long get_cpuid2(void *vcpu, void *data, unsigned long arg)
-{
-	return wafer_door_get_cpuid(vcpu, (void __user *)arg);
-}
-
-static long get_msrs(void *vcpu, void *data, unsigned long arg)
-{
-	return wafer_door_get_msrs(vcpu, (void __user *)arg);
-}
-
-static long set_msrs(void *vcpu, void *data, unsigned long arg)
-{
-	return wafer_door_set_msrs(vcpu, (void __user *)arg);
-}
-
-static long get_xsave(void *vcpu, void *data, unsigned long arg)
-{
-	return wafer_door_xsave(vcpu, (void __user *)arg, false, false);
-}
-
-static long get_xsave2(void *vcpu, void *data, unsigned long arg)
-{
-	return wafer_door_xsave(vcpu, (void __user *)arg, false, true);
-}
-
-static long set_xsave(void *vcpu, void *data, unsigned long arg)
-{
-	return wafer_door_xsave(vcpu, (void __user *)arg, true, true);
-}
-
-static long get_lapic(void *obj, void *data, unsigned long arg)
-{
-	struct wafer_vcpu *vcpu = obj;
-
-	return vcpu->lapic ? wafer_lapic_get(vcpu, data) : -EINVAL;
-}
-
-static long set_lapic(void *obj, void *data, unsigned long arg)
-{
-	struct wafer_vcpu *vcpu = obj;
-
-	return vcpu->lapic ? wafer_lapic_set(vcpu, data) : -EINVAL;
-}
-
-static long interrupt(void *vcpu, void *data, unsigned long arg)
-{
-	const struct kvm_interrupt *irq = data;
-
-	return wafer_interrupt(vcpu, irq->irq);
-}
-
-static long nmi(void *vcpu, void *data, unsigned long arg)
-{
-	wafer_vcpu_nmi(vcpu);
-	return 0;
-}
-
-static long enable_cap(void *vcpu, void *data, unsigned long arg)
-{
-	return wafer_vcpu_enable_cap(vcpu, data);
-}
-
-static long get_tsc_khz(void *obj, void *data, unsigned long arg)
-{
-	struct wafer_vcpu *vcpu = obj;
-
-	return vcpu->tsc_khz;
-}
-
-static long set_tsc_khz(void *vcpu, void *data, unsigned long khz)
-{
-	return khz == (u32)khz ? wafer_set_tsc_khz(vcpu, khz) : -EINVAL;
-}
-
-static long kvmclock_ctrl(void *vcpu, void *data, unsigned long arg)
-{
-	return wafer_kvmclock_ctrl(vcpu);
-}
-
-static long setup_mce(void *vcpu, void *data, unsigned long arg)
-{
-	return wafer_setup_mce(vcpu, *(u64 *)data);
-}
-
+VCPU(run, wafer_vcpu_run(vcpu))
+VCPU(get_regs, wafer_get_regs(vcpu, data))
+VCPU(set_regs, wafer_set_regs(vcpu, data))
+VCPU(get_sregs, wafer_get_sregs(vcpu, data))
+VCPU(set_sregs, wafer_set_sregs(vcpu, data))
+VCPU(get_sregs2, wafer_get_sregs2(vcpu, data))
+VCPU(set_sregs2, wafer_set_sregs2(vcpu, data))
+VCPU(get_msrs, wafer_door_get_msrs(vcpu, USER))
+VCPU(set_msrs, wafer_door_set_msrs(vcpu, USER))
+VCPU(get_events, wafer_get_events(vcpu, data))
+VCPU(set_events, wafer_set_events(vcpu, data))
+VCPU(get_debugregs, wafer_get_debugregs(vcpu, data))
+VCPU(set_debugregs, wafer_set_debugregs(vcpu, data))
+VCPU(get_mp_state, wafer_get_mp_state(vcpu, data))
+VCPU(set_mp_state, wafer_set_mp_state(vcpu, data))
+VCPU(get_lapic, vcpu->lapic ? wafer_lapic_get(vcpu, data) : -EINVAL)
+VCPU(set_lapic, vcpu->lapic ? wafer_lapic_set(vcpu, data) : -EINVAL)
+VCPU(get_xsave, wafer_door_xsave(vcpu, USER, false, false))
+VCPU(get_xsave2, wafer_door_xsave(vcpu, USER, false, true))
+VCPU(set_xsave, wafer_door_xsave(vcpu, USER, true, true))
+VCPU(get_xcrs, wafer_get_xcrs(vcpu, data))
+VCPU(set_xcrs, wafer_set_xcrs(vcpu, data))
+VCPU(get_fpu, wafer_get_fpu(vcpu, data))
+VCPU(set_fpu, wafer_set_fpu(vcpu, data))
+VCPU(interrupt, wafer_interrupt(vcpu, ((struct kvm_interrupt *)data)->irq))
+VCPU(nmi, (wafer_vcpu_nmi(vcpu), 0))
+VCPU(set_cpuid, wafer_door_set_cpuid(vcpu, USER))
+VCPU(get_cpuid, wafer_door_get_cpuid(vcpu, USER))
+VCPU(set_guest_debug, wafer_set_guest_debug(vcpu, data))
+VCPU(translate, wafer_translate_ioctl(vcpu, data))
+VCPU(get_tsc_khz, vcpu->tsc_khz)
+VCPU(set_tsc_khz, arg == (u32)arg ? wafer_set_tsc_khz(vcpu, arg) : -EINVAL)
+VCPU(kvmclock_ctrl, wafer_kvmclock_ctrl(vcpu))
+VCPU(setup_mce, wafer_setup_mce(vcpu, *(u64 *)data))
+VCPU(set_mce, wafer_set_mce(vcpu, data))
 /* The VMM is never told of TPR accesses: the hardware or the local APIC has them. */
-static long tpr_access_reporting(void *vcpu, void *data, unsigned long arg)
-{
-	const struct kvm_tpr_access_ctl *ctl = data;
-
-	return ctl->flags ? -EINVAL : 0;
-}
-
-static long set_vapic_addr(void *obj, void *data, unsigned long arg)
-{
-	struct wafer_vcpu *vcpu = obj;
-
-	return vcpu->lapic ? 0 : -EINVAL;
-}
+VCPU(tpr_access_reporting, ((struct kvm_tpr_access_ctl *)data)->flags ? -EINVAL : 0)
+VCPU(set_vapic_addr, vcpu->lapic ? 0 : -EINVAL)
+VCPU(enable_cap, wafer_vcpu_enable_cap(vcpu, data))
+VCPU(get_stats_fd, wafer_vcpu_stats_open(vcpu))
 
 static long set_signal_mask(void *obj, void *data, unsigned long arg)
 {
+	struct kvm_signal_mask __user *user = USER;
 	struct wafer_vcpu *vcpu = obj;
-	struct kvm_signal_mask __user *user = (void __user *)arg;
 	u32 len;
 
 	vcpu->has_sigmask = false;
@@ -142,48 +77,36 @@ static long set_signal_mask(void *obj, void *data, unsigned long arg)
 	return 0;
 }
 
-static long tsc_attr(struct wafer_vcpu *vcpu, const struct kvm_device_attr *attr, bool get, bool set)
+static bool is_tsc_offset(const struct kvm_device_attr *attr)
 {
-	u64 __user *user = (u64 __user *)attr->addr;
-	u64 offset;
-
-	if (attr->group != KVM_VCPU_TSC_CTRL || attr->attr != KVM_VCPU_TSC_OFFSET)
-		return -ENXIO;
-	if (get)
-		return put_user(vcpu->tsc_offset, user);
-	if (!set)
-		return 0;
-	return get_user(offset, user) ? -EFAULT : wafer_set_tsc_offset(vcpu, offset);
+	return attr->group == KVM_VCPU_TSC_CTRL && attr->attr == KVM_VCPU_TSC_OFFSET;
 }
 
-static long has_device_attr(void *vcpu, void *data, unsigned long arg)
-{
-	return tsc_attr(vcpu, data, false, false);
-}
-
-static long get_device_attr(void *vcpu, void *data, unsigned long arg)
-{
-	return tsc_attr(vcpu, data, true, false);
-}
+VCPU(has_device_attr, is_tsc_offset(data) ? 0 : -ENXIO)
+VCPU(get_device_attr, is_tsc_offset(data) ?
+     put_user(vcpu->tsc_offset, (u64 __user *)((struct kvm_device_attr *)data)->addr) : -ENXIO)
 
 static long set_device_attr(void *vcpu, void *data, unsigned long arg)
 {
-	return tsc_attr(vcpu, data, false, true);
+	const struct kvm_device_attr *attr = data;
+	u64 offset;
+
+	if (!is_tsc_offset(attr))
+		return -ENXIO;
+	return get_user(offset, (u64 __user *)attr->addr) ? -EFAULT : wafer_set_tsc_offset(vcpu, offset);
 }
 
 /* Nesting is not offered: a header that says so, in the form that VMMs save and restore unasked. */
 static long get_nested_state(void *obj, void *data, unsigned long arg)
 {
-	struct kvm_nested_state __user *user = (void __user *)arg;
-	struct kvm_nested_state state = { .size = sizeof(state) };
+	struct kvm_nested_state state = { .size = sizeof(state), .hdr.vmx = { .vmxon_pa = -1, .vmcs12_pa = -1 } };
+	struct kvm_nested_state __user *user = USER;
 	u32 size;
 
 	if (get_user(size, &user->size))
 		return -EFAULT;
 	if (size < sizeof(state))
 		return put_user(state.size, &user->size) ? -EFAULT : -E2BIG;
-	state.hdr.vmx.vmxon_pa = -1ull;
-	state.hdr.vmx.vmcs12_pa = -1ull;
 	return copy_to_user(user, &state, sizeof(state)) ? -EFAULT : 0;
 }
 
@@ -193,31 +116,6 @@ static long set_nested_state(void *obj, void *data, unsigned long arg)
 
 	return state->size < sizeof(*state) || state->flags & ~KVM_STATE_NESTED_GIF_SET ? -EINVAL : 0;
 }
-
-static long get_stats_fd(void *vcpu, void *data, unsigned long arg)
-{
-	return wafer_vcpu_stats_open(vcpu);
-}
-
-DOOR_DATA(get_regs, struct wafer_vcpu, struct kvm_regs)
-DOOR_DATA(set_regs, struct wafer_vcpu, struct kvm_regs)
-DOOR_DATA(get_sregs, struct wafer_vcpu, struct kvm_sregs)
-DOOR_DATA(set_sregs, struct wafer_vcpu, struct kvm_sregs)
-DOOR_DATA(get_sregs2, struct wafer_vcpu, struct kvm_sregs2)
-DOOR_DATA(set_sregs2, struct wafer_vcpu, struct kvm_sregs2)
-DOOR_DATA(get_events, struct wafer_vcpu, struct kvm_vcpu_events)
-DOOR_DATA(set_events, struct wafer_vcpu, struct kvm_vcpu_events)
-DOOR_DATA(get_debugregs, struct wafer_vcpu, struct kvm_debugregs)
-DOOR_DATA(set_debugregs, struct wafer_vcpu, struct kvm_debugregs)
-DOOR_DATA(get_mp_state, struct wafer_vcpu, struct kvm_mp_state)
-DOOR_DATA(set_mp_state, struct wafer_vcpu, struct kvm_mp_state)
-DOOR_DATA(get_xcrs, struct wafer_vcpu, struct kvm_xcrs)
-DOOR_DATA(set_xcrs, struct wafer_vcpu, struct kvm_xcrs)
-DOOR_DATA(get_fpu, struct wafer_vcpu, struct kvm_fpu)
-DOOR_DATA(set_fpu, struct wafer_vcpu, struct kvm_fpu)
-DOOR_DATA(set_guest_debug, struct wafer_vcpu, struct kvm_guest_debug)
-DOOR_DATA(translate_ioctl, struct wafer_vcpu, struct kvm_translation)
-DOOR_DATA(set_mce, struct wafer_vcpu, struct kvm_x86_mce)
 
 static const struct wafer_door vcpu_doors[] = {
 	{ KVM_RUN,			DOOR_LOCK | DOOR_NO_ARG,	run },
@@ -246,10 +144,10 @@ static const struct wafer_door vcpu_doors[] = {
 	{ KVM_GET_FPU,			DOOR_OUT | DOOR_LOCK,		get_fpu },
 	{ KVM_SET_FPU,			DOOR_IN | DOOR_LOCK,		set_fpu },
 	{ KVM_NMI,			DOOR_LOCK,			nmi },
-	{ KVM_SET_CPUID2,		DOOR_LOCK,			set_cpuid2 },
-	{ KVM_GET_CPUID2,		DOOR_LOCK,			get_cpuid2 },
+	{ KVM_SET_CPUID2,		DOOR_LOCK,			set_cpuid },
+	{ KVM_GET_CPUID2,		DOOR_LOCK,			get_cpuid },
 	{ KVM_SET_GUEST_DEBUG,		DOOR_IN | DOOR_LOCK,		set_guest_debug },
-	{ KVM_TRANSLATE,		DOOR_IN | DOOR_OUT | DOOR_LOCK,	translate_ioctl },
+	{ KVM_TRANSLATE,		DOOR_IN | DOOR_OUT | DOOR_LOCK,	translate },
 	{ KVM_GET_TSC_KHZ,		DOOR_LOCK,			get_tsc_khz },
 	{ KVM_SET_TSC_KHZ,		DOOR_LOCK,			set_tsc_khz },
 	{ KVM_KVMCLOCK_CTRL,		DOOR_LOCK,			kvmclock_ctrl },

@@ -11,28 +11,39 @@
 #include "vcpu.h"
 #include "vm.h"
 
-static long check_extension(void *vm, void *data, unsigned long cap)
-{
-	return wafer_check_extension(vm, cap);
-}
+#define VM(name, expr) DOOR_FN(name, struct wafer_vm, vm, expr)
+#define USER ((void __user *)arg)
 
-static long enable_cap(void *vm, void *data, unsigned long arg)
-{
-	return wafer_vm_enable_cap(vm, data);
-}
+VM(check_extension, wafer_check_extension(vm, arg))
+VM(enable_cap, wafer_vm_enable_cap(vm, data))
+VM(create_vcpu, arg == (u32)arg ? wafer_vcpu_open(vm, arg) : -EINVAL)
+VM(set_user_memory_region, wafer_set_memory_region(&vm->mmu, data, &vm->refusal))
+VM(reset_dirty_rings, wafer_ring_reset(&vm->mmu))
+VM(set_nr_mmu_pages, arg < 64 ? -EINVAL : 0)	/* there is no shadow paging whose pages could be limited */
+VM(set_boot_cpu_id, vm->nr_vcpus ? -EBUSY : (vm->boot_cpu_id = arg, 0))
+VM(create_irqchip, wafer_create_irqchip(vm))
+VM(create_pit2, wafer_create_pit(vm, ((struct kvm_pit_config *)data)->flags))
+VM(create_pit, wafer_create_pit(vm, KVM_PIT_SPEAKER_DUMMY))
+VM(set_gsi_routing, wafer_door_routing(vm, USER))
+VM(signal_msi, wafer_signal_msi(vm, data, &vm->refusal))
+VM(irqfd, wafer_irqfd(vm, data, &vm->refusal))
+VM(ioeventfd, wafer_ioeventfd(vm, data, &vm->refusal))
+VM(coalesce, wafer_coalesced_zone(vm, data, true, &vm->refusal))
+VM(uncoalesce, wafer_coalesced_zone(vm, data, false, &vm->refusal))
+VM(get_irqchip, wafer_get_irqchip(vm, data))
+VM(set_irqchip, wafer_set_irqchip(vm, data))
+VM(get_pit, wafer_get_pit(vm, data))
+VM(set_pit, wafer_set_pit(vm, data))
+VM(get_clock, (wafer_get_clock(vm, data), 0))
+VM(set_clock, wafer_set_clock(vm, data))
+VM(set_msr_filter, wafer_set_msr_filter(vm, data))
+VM(get_tsc_khz, vm->default_tsc_khz ?: tsc_khz)
+VM(get_stats_fd, wafer_vm_stats_open(vm))
 
-static long create_vcpu(void *vm, void *data, unsigned long id)
+/* A 32-bit program leaves the upper half of the pointer undefined. */
+static void __user *bitmap_pointer(void __user *bitmap)
 {
-	if (id != (u32)id)
-		return -EINVAL;
-	return wafer_vcpu_open(vm, id);
-}
-
-static long set_user_memory_region(void *obj, void *data, unsigned long arg)
-{
-	struct wafer_vm *vm = obj;
-
-	return wafer_set_memory_region(&vm->mmu, data, &vm->refusal);
+	return in_compat_syscall() ? compat_ptr((compat_uptr_t)(uintptr_t)bitmap) : bitmap;
 }
 
 static long get_dirty_log(void *obj, void *data, unsigned long arg)
@@ -40,8 +51,7 @@ static long get_dirty_log(void *obj, void *data, unsigned long arg)
 	struct wafer_vm *vm = obj;
 	struct kvm_dirty_log *log = data;
 
-	if (in_compat_syscall())
-		log->dirty_bitmap = compat_ptr((compat_uptr_t)log->padding2);
+	log->dirty_bitmap = bitmap_pointer(log->dirty_bitmap);
 	return wafer_get_dirty_log(&vm->mmu, log, &vm->refusal);
 }
 
@@ -50,22 +60,8 @@ static long clear_dirty_log(void *obj, void *data, unsigned long arg)
 	struct wafer_vm *vm = obj;
 	struct kvm_clear_dirty_log *log = data;
 
-	if (in_compat_syscall())
-		log->dirty_bitmap = compat_ptr((compat_uptr_t)log->padding2);
+	log->dirty_bitmap = bitmap_pointer(log->dirty_bitmap);
 	return wafer_clear_dirty_log(&vm->mmu, log, &vm->refusal);
-}
-
-static long reset_dirty_rings(void *obj, void *data, unsigned long arg)
-{
-	struct wafer_vm *vm = obj;
-
-	return wafer_ring_reset(&vm->mmu);
-}
-
-/* There is no shadow paging whose pages could be limited. */
-static long set_nr_mmu_pages(void *obj, void *data, unsigned long nr)
-{
-	return nr < 64 ? -EINVAL : 0;
 }
 
 static long set_tss_addr(void *obj, void *data, unsigned long addr)
@@ -88,40 +84,13 @@ static long set_identity_map_addr(void *obj, void *data, unsigned long arg)
 	return 0;
 }
 
-static long set_boot_cpu_id(void *obj, void *data, unsigned long id)
-{
-	struct wafer_vm *vm = obj;
-
-	if (vm->nr_vcpus)
-		return -EBUSY;
-	vm->boot_cpu_id = id;
-	return 0;
-}
-
-static long create_irqchip(void *vm, void *data, unsigned long arg)
-{
-	return wafer_create_irqchip(vm);
-}
-
-static long create_pit(void *vm, void *data, unsigned long arg)
-{
-	const struct kvm_pit_config *config = data;
-
-	return wafer_create_pit(vm, config ? config->flags : KVM_PIT_SPEAKER_DUMMY);
-}
-
 static long reinject_control(void *vm, void *data, unsigned long arg)
 {
 	struct kvm_reinject_control control;
 
-	if (copy_from_user(&control, (void __user *)arg, sizeof(control)))
+	if (copy_from_user(&control, USER, sizeof(control)))
 		return -EFAULT;
 	return wafer_reinject_control(vm, control.pit_reinject);
-}
-
-static long set_gsi_routing(void *vm, void *data, unsigned long arg)
-{
-	return wafer_door_routing(vm, (void __user *)arg);
 }
 
 static long irq_line(void *obj, void *data, unsigned long arg)
@@ -135,56 +104,10 @@ static long irq_line(void *obj, void *data, unsigned long arg)
 	return 0;
 }
 
-static long signal_msi(void *obj, void *data, unsigned long arg)
-{
-	struct wafer_vm *vm = obj;
-
-	return wafer_signal_msi(vm, data, &vm->refusal);
-}
-
-static long irqfd(void *obj, void *data, unsigned long arg)
-{
-	struct wafer_vm *vm = obj;
-
-	return wafer_irqfd(vm, data, &vm->refusal);
-}
-
-static long ioeventfd(void *obj, void *data, unsigned long arg)
-{
-	struct wafer_vm *vm = obj;
-
-	return wafer_ioeventfd(vm, data, &vm->refusal);
-}
-
-static long coalesce(void *obj, void *data, unsigned long arg)
-{
-	struct wafer_vm *vm = obj;
-
-	return wafer_coalesced_zone(vm, data, true, &vm->refusal);
-}
-
-static long uncoalesce(void *obj, void *data, unsigned long arg)
-{
-	struct wafer_vm *vm = obj;
-
-	return wafer_coalesced_zone(vm, data, false, &vm->refusal);
-}
-
-static long get_clock(void *vm, void *data, unsigned long arg)
-{
-	wafer_get_clock(vm, data);
-	return 0;
-}
-
-static long set_msr_filter(void *vm, void *data, unsigned long arg)
-{
-	return wafer_set_msr_filter(vm, data);
-}
-
 /* As struct kvm_msr_filter is for a 32-bit program. */
 struct compat_msr_filter {
 	__u32 flags;
-	struct compat_range {
+	struct {
 		__u32 flags, nmsrs, base;
 		compat_uptr_t bitmap;
 	} ranges[KVM_MSR_FILTER_MAX_RANGES];
@@ -218,24 +141,6 @@ static long set_tsc_khz(void *obj, void *data, unsigned long khz)
 	return 0;
 }
 
-static long get_tsc_khz(void *obj, void *data, unsigned long arg)
-{
-	struct wafer_vm *vm = obj;
-
-	return vm->default_tsc_khz ?: tsc_khz;
-}
-
-static long get_stats_fd(void *vm, void *data, unsigned long arg)
-{
-	return wafer_vm_stats_open(vm);
-}
-
-DOOR_DATA(get_irqchip, struct wafer_vm, struct kvm_irqchip)
-DOOR_DATA(set_irqchip, struct wafer_vm, struct kvm_irqchip)
-DOOR_DATA(get_pit, struct wafer_vm, struct kvm_pit_state2)
-DOOR_DATA(set_pit, struct wafer_vm, struct kvm_pit_state2)
-DOOR_DATA(set_clock, struct wafer_vm, struct kvm_clock_data)
-
 static const struct wafer_door vm_doors[] = {
 	{ KVM_IRQ_LINE_STATUS,		DOOR_IN | DOOR_OUT,		irq_line },
 	{ KVM_IRQ_LINE,			DOOR_IN,			irq_line },
@@ -257,7 +162,7 @@ static const struct wafer_door vm_doors[] = {
 	{ KVM_SET_NR_MMU_PAGES,		0,				set_nr_mmu_pages },
 	{ KVM_SET_BOOT_CPU_ID,		DOOR_LOCK,			set_boot_cpu_id },
 	{ KVM_CREATE_IRQCHIP,		DOOR_LOCK,			create_irqchip },
-	{ KVM_CREATE_PIT2,		DOOR_IN | DOOR_LOCK,		create_pit },
+	{ KVM_CREATE_PIT2,		DOOR_IN | DOOR_LOCK,		create_pit2 },
 	{ KVM_CREATE_PIT,		DOOR_LOCK,			create_pit },
 	{ KVM_REINJECT_CONTROL,		DOOR_LOCK,			reinject_control },
 	{ KVM_GET_IRQCHIP,		DOOR_IN | DOOR_OUT | DOOR_LOCK,	get_irqchip },
