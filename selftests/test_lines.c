@@ -352,7 +352,7 @@ TEST(everything_at_once)
 	enough = false;
 	start(&r, &vm->cpu[0]);
 	pthread_create(&t, NULL, signal_for_ever, &fd.fd);
-	for (i = 0; i < 300; i++) {
+	for (i = 0; i < 100; i++) {
 		fd.flags = 0;
 		ASSERT_EQ(ioctl(vm->fd, KVM_IRQFD, &fd), 0);
 		ASSERT_EQ(route_msi(vm, 30, VECTOR), 0);
@@ -393,7 +393,7 @@ TEST(killed_while_eventfds_fire)
 
 	enough = false;
 	pthread_create(&t, NULL, signal_for_ever, &irq);
-	for (i = 0; i < 10; i++) {
+	for (i = 0; i < 5; i++) {
 		child = fork();
 		if (!child)
 			doomed(irq, io);
