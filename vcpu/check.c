@@ -10,8 +10,6 @@
 
 #include "msr.h"
 
-typedef bool (*rule)(struct wafer_vcpu *vcpu, const struct wafer_arch *a);
-
 static bool long_mode(const struct wafer_arch *a)
 {
 	return a->efer & WAFER_EFER_LMA;
@@ -22,46 +20,12 @@ static bool usable(const struct wafer_segment *s)
 	return !(s->attr & WAFER_SEG_UNUSABLE);
 }
 
-static unsigned int type_of(const struct wafer_segment *s)
-{
-	return s->attr & WAFER_SEG_TYPE;
-}
-
 static unsigned int dpl_of(const struct wafer_segment *s)
 {
 	return (s->attr & WAFER_SEG_DPL) >> WAFER_SEG_DPL_SHIFT;
 }
 
-static bool v86(const struct wafer_arch *a)
-{
-	return a->rflags & X86_EFLAGS_VM;
-}
-
-/* ---- control registers ---- */
-
-static bool cr0_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
-{
-	return wafer_cr0_valid(a->cr0);
-}
-
-static bool cr3_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
-{
-	return !(a->cr3 >> wafer_guest_phys_bits(vcpu)) || !long_mode(a);
-}
-
-static bool cr4_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
-{
-	return wafer_cr4_valid(vcpu, a->cr4) && (long_mode(a) ? a->cr4 & X86_CR4_PAE : !(a->cr4 & X86_CR4_PCIDE));
-}
-
-static bool efer_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
-{
-	bool active = a->efer & WAFER_EFER_LME && a->cr0 & X86_CR0_PG;
-
-	return active == long_mode(a) && !(a->efer & ~wafer_efer_allowed());
-}
-
-static bool pdptr_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
+static bool pdptrs_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
 {
 	u64 reserved = ~(BIT_ULL(wafer_guest_phys_bits(vcpu)) - 1) | 0x1e6;
 	int i;
@@ -74,84 +38,63 @@ static bool pdptr_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
 	return true;
 }
 
-static bool dr6_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
+/* §27.3.1.1, §27.3.1.3, §27.3.1.6 */
+static const char *bad_register(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
 {
-	return !(a->dr6 >> 32);
+	bool active = a->efer & WAFER_EFER_LME && a->cr0 & X86_CR0_PG;
+
+	if (!wafer_cr0_valid(a->cr0))
+		return "CR0";
+	if (!wafer_cr4_valid(vcpu, a->cr4) || (long_mode(a) ? !(a->cr4 & X86_CR4_PAE) : a->cr4 & X86_CR4_PCIDE))
+		return "CR4";
+	if (long_mode(a) && a->cr3 >> wafer_guest_phys_bits(vcpu))
+		return "CR3";
+	if (active != long_mode(a) || a->efer & ~wafer_efer_allowed())
+		return "EFER";
+	if (!pdptrs_ok(vcpu, a))
+		return "PDPTE";
+	if (a->dr6 >> 32 || a->dr7 >> 32)
+		return "DR6, DR7";
+	if (!wafer_pat_valid(a->pat))
+		return "PAT";
+	if (!wafer_is_canonical(vcpu, a->sysenter_esp) || !wafer_is_canonical(vcpu, a->sysenter_eip))
+		return "SYSENTER_ESP, SYSENTER_EIP";
+	if (!wafer_is_canonical(vcpu, a->gdt.base) || !wafer_is_canonical(vcpu, a->idt.base))
+		return "GDTR, IDTR";
+	return NULL;
 }
 
-static bool dr7_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
-{
-	return !(a->dr7 >> 32);
-}
-
-static bool pat_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
-{
-	return wafer_pat_valid(a->pat);
-}
-
-static bool sysenter_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
-{
-	return wafer_is_canonical(vcpu, a->sysenter_esp) && wafer_is_canonical(vcpu, a->sysenter_eip);
-}
-
-static bool tables_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
-{
-	return wafer_is_canonical(vcpu, a->gdt.base) && wafer_is_canonical(vcpu, a->idt.base);
-}
-
-/* ---- RIP, RFLAGS ---- */
-
-static bool rip_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
-{
-	if (long_mode(a) && a->seg[WAFER_CS].attr & WAFER_SEG_L)
-		return wafer_is_canonical(vcpu, a->rip);
-	return !(a->rip >> 32);
-}
-
-static bool rflags_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
+/* §27.3.1.4 */
+static const char *bad_flags(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
 {
 	const u64 reserved = ~GENMASK_ULL(21, 0) | BIT(15) | BIT(5) | BIT(3);
 
-	if (a->rflags & reserved || !(a->rflags & X86_EFLAGS_FIXED))
-		return false;
-	if (v86(a) && (long_mode(a) || !(a->cr0 & X86_CR0_PE)))
-		return false;
-	return a->rflags & X86_EFLAGS_IF || vcpu->reinject.kind != WAFER_EV_EXTINT;
+	if (a->rflags & reserved || !(a->rflags & X86_EFLAGS_FIXED) ||
+	    (a->rflags & X86_EFLAGS_VM && (long_mode(a) || !(a->cr0 & X86_CR0_PE))) ||
+	    (vcpu->reinject.kind == WAFER_EV_EXTINT && !(a->rflags & X86_EFLAGS_IF)))
+		return "RFLAGS";
+	if (long_mode(a) && a->seg[WAFER_CS].attr & WAFER_SEG_L ? !wafer_is_canonical(vcpu, a->rip) : a->rip >> 32)
+		return "RIP";
+	return NULL;
 }
 
-/* ---- segments (§27.3.1.2) ---- */
-
-/* G says how the limit counts: low bits all ones with it, high bits zero without. */
-static bool limit_ok(const struct wafer_segment *s)
+/* Present and of the right kind. G says how the limit counts: low bits all ones with it, high bits zero without. */
+static bool form_ok(const struct wafer_segment *s, u32 system_or_not)
 {
-	if ((s->limit & 0xfff) != 0xfff && s->attr & WAFER_SEG_G)
+	if ((s->attr & (WAFER_SEG_S | WAFER_SEG_P)) != (system_or_not | WAFER_SEG_P))
 		return false;
-	return !(s->limit & 0xfff00000) || s->attr & WAFER_SEG_G;
-}
-
-static bool v86_segment_ok(const struct wafer_segment *s)
-{
-	return s->base == (u64)s->selector << 4 && s->limit == 0xffff && (s->attr & 0x1ffff) == 0xf3;
-}
-
-static bool code_data_ok(const struct wafer_segment *s)
-{
-	return s->attr & WAFER_SEG_S && s->attr & WAFER_SEG_P && limit_ok(s);
+	return s->attr & WAFER_SEG_G ? (s->limit & 0xfff) == 0xfff : !(s->limit >> 20);
 }
 
 /* In protected mode a data segment (type 3) in CS is what real mode leaves there. */
-static bool cs_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
+static bool cs_ok(const struct wafer_arch *a)
 {
 	const struct wafer_segment *s = &a->seg[WAFER_CS];
 	unsigned int dpl = dpl_of(s), ss_dpl = dpl_of(&a->seg[WAFER_SS]);
 
-	if (v86(a))
-		return v86_segment_ok(s);
-	if (!usable(s) || !code_data_ok(s) || s->base >> 32)
+	if (!usable(s) || (long_mode(a) && s->attr & WAFER_SEG_L && s->attr & WAFER_SEG_DB))
 		return false;
-	if (long_mode(a) && s->attr & WAFER_SEG_L && s->attr & WAFER_SEG_DB)
-		return false;
-	switch (type_of(s)) {
+	switch (s->attr & WAFER_SEG_TYPE) {
 	case 3:
 		return dpl == 0;
 	case 9:
@@ -164,87 +107,51 @@ static bool cs_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
 	return false;
 }
 
-static bool ss_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
+static bool ss_ok(const struct wafer_arch *a)
 {
 	const struct wafer_segment *s = &a->seg[WAFER_SS];
+	bool real = !(a->cr0 & X86_CR0_PE) || (a->seg[WAFER_CS].attr & WAFER_SEG_TYPE) == 3;
 
-	if (v86(a))
-		return v86_segment_ok(s);
-	if ((!(a->cr0 & X86_CR0_PE) || type_of(&a->seg[WAFER_CS]) == 3) && dpl_of(s))
-		return false;
-	if (!usable(s))
-		return true;
-	return code_data_ok(s) && (type_of(s) == 3 || type_of(s) == 7) && !(s->base >> 32);
+	return !(real && dpl_of(s)) && (!usable(s) || (s->attr & 0xb) == 3);
 }
 
-static bool data_ok(const struct wafer_arch *a, enum wafer_seg_reg n)
+/* §27.3.1.2, code and data */
+static bool segment_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a, enum wafer_seg_reg n)
 {
 	const struct wafer_segment *s = &a->seg[n];
 
-	if (v86(a))
-		return v86_segment_ok(s);
-	if (!usable(s))
-		return true;
-	/* Accessed; if it is code, readable. */
-	if (!(type_of(s) & 1) || (type_of(s) & 8 && !(type_of(s) & 2)))
+	if (a->rflags & X86_EFLAGS_VM)
+		return s->base == (u64)s->selector << 4 && s->limit == 0xffff && (s->attr & 0x1ffff) == 0xf3;
+	if (n == WAFER_FS || n == WAFER_GS ? !wafer_is_canonical(vcpu, s->base) : usable(s) && s->base >> 32)
 		return false;
-	return code_data_ok(s);
-}
-
-static bool ds_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
-{
-	return data_ok(a, WAFER_DS) && (!usable(&a->seg[WAFER_DS]) || !(a->seg[WAFER_DS].base >> 32));
-}
-
-static bool es_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
-{
-	return data_ok(a, WAFER_ES) && (!usable(&a->seg[WAFER_ES]) || !(a->seg[WAFER_ES].base >> 32));
-}
-
-static bool fs_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
-{
-	return data_ok(a, WAFER_FS) && wafer_is_canonical(vcpu, a->seg[WAFER_FS].base);
-}
-
-static bool gs_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
-{
-	return data_ok(a, WAFER_GS) && wafer_is_canonical(vcpu, a->seg[WAFER_GS].base);
-}
-
-static bool system_segment_ok(struct wafer_vcpu *vcpu, const struct wafer_segment *s)
-{
-	return !(s->attr & WAFER_SEG_S) && s->attr & WAFER_SEG_P && limit_ok(s) && !(s->selector & 4) &&
-	       wafer_is_canonical(vcpu, s->base);
-}
-
-static bool tr_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
-{
-	const struct wafer_segment *s = &a->seg[WAFER_TR];
-
-	if (!usable(s) || !system_segment_ok(vcpu, s))
+	if ((n == WAFER_CS && !cs_ok(a)) || (n == WAFER_SS && !ss_ok(a)))
 		return false;
-	return type_of(s) == 11 || (type_of(s) == 3 && !long_mode(a));
+	/* Accessed; if it is code, readable, but for CS. */
+	if (n != WAFER_CS && usable(s) && (!(s->attr & 1) || (s->attr & 0xa) == 8))
+		return false;
+	return !usable(s) || form_ok(s, WAFER_SEG_S);
 }
 
-static bool ldtr_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
+static bool system_ok(struct wafer_vcpu *vcpu, const struct wafer_segment *s)
 {
-	const struct wafer_segment *s = &a->seg[WAFER_LDTR];
-
-	return !usable(s) || (system_segment_ok(vcpu, s) && type_of(s) == 2);
+	return form_ok(s, 0) && !(s->selector & 4) && wafer_is_canonical(vcpu, s->base);
 }
 
-/* ---- events (§27.3.1.5, §27.2.1.3) ---- */
-
-/* A shadow holds off what is injected from outside; STI's needs IF. */
-static bool shadow_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
+static const char *bad_segment(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
 {
-	u32 shadow = a->block & (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS);
+	static const char *const names[] = { "ES", "CS", "SS", "DS", "FS", "GS" };
+	const struct wafer_segment *tr = &a->seg[WAFER_TR], *ldtr = &a->seg[WAFER_LDTR];
+	u32 tr_type = tr->attr & WAFER_SEG_TYPE;
+	int n;
 
-	if (shadow == (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS))
-		return false;
-	if (shadow == WAFER_BLOCK_STI && !(a->rflags & X86_EFLAGS_IF))
-		return false;
-	return !shadow || (vcpu->reinject.kind != WAFER_EV_EXTINT && vcpu->reinject.kind != WAFER_EV_NMI);
+	for (n = 0; n < ARRAY_SIZE(names); n++)
+		if (!segment_ok(vcpu, a, n))
+			return names[n];
+	if (!usable(tr) || !system_ok(vcpu, tr) || (tr_type != 11 && (tr_type != 3 || long_mode(a))))
+		return "TR";
+	if (usable(ldtr) && (!system_ok(vcpu, ldtr) || (ldtr->attr & WAFER_SEG_TYPE) != 2))
+		return "LDTR";
+	return NULL;
 }
 
 /* Which exceptions push an error code is the CPU's to say (SDM vol. 3 table 6-1); in real mode none does. */
@@ -253,43 +160,21 @@ static bool error_code_ok(const struct wafer_event *ev, const struct wafer_arch 
 	const u32 with = BIT(X86_TRAP_DF) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | BIT(X86_TRAP_SS) | BIT(X86_TRAP_GP) |
 			 BIT(X86_TRAP_PF) | BIT(X86_TRAP_AC);
 
-	if (ev->kind != WAFER_EV_EXCEPTION || !(a->cr0 & X86_CR0_PE))
-		return true;
-	return ev->has_error == !!(ev->vector < 32 && with & BIT(ev->vector));
+	return ev->kind != WAFER_EV_EXCEPTION || !(a->cr0 & X86_CR0_PE) ||
+	       ev->has_error == !!(ev->vector < 32 && with & BIT(ev->vector));
 }
 
-static bool event_ok(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
+/* §27.3.1.5, §27.2.1.3. A shadow holds off what is injected from outside; STI's needs IF. */
+static const char *bad_event(struct wafer_vcpu *vcpu, const struct wafer_arch *a)
 {
-	return error_code_ok(&vcpu->reinject, a) && error_code_ok(&vcpu->pending, a);
-}
+	u32 shadow = a->block & (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS);
 
-static const struct {
-	const char *field;
-	rule ok;
-} rules[] = {
-	{ "CR0", cr0_ok },
-	{ "CR4", cr4_ok },
-	{ "CR3", cr3_ok },
-	{ "EFER", efer_ok },
-	{ "PDPTE", pdptr_ok },
-	{ "DR6", dr6_ok },
-	{ "DR7", dr7_ok },
-	{ "PAT", pat_ok },
-	{ "SYSENTER_ESP, SYSENTER_EIP", sysenter_ok },
-	{ "GDTR, IDTR", tables_ok },
-	{ "RFLAGS", rflags_ok },
-	{ "RIP", rip_ok },
-	{ "CS", cs_ok },
-	{ "SS", ss_ok },
-	{ "DS", ds_ok },
-	{ "ES", es_ok },
-	{ "FS", fs_ok },
-	{ "GS", gs_ok },
-	{ "TR", tr_ok },
-	{ "LDTR", ldtr_ok },
-	{ "interrupt shadow", shadow_ok },
-	{ "exception.has_error_code", event_ok },
-};
+	if (shadow == (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS) ||
+	    (shadow == WAFER_BLOCK_STI && !(a->rflags & X86_EFLAGS_IF)) ||
+	    (shadow && (vcpu->reinject.kind == WAFER_EV_EXTINT || vcpu->reinject.kind == WAFER_EV_NMI)))
+		return "interrupt shadow";
+	return error_code_ok(&vcpu->reinject, a) && error_code_ok(&vcpu->pending, a) ? NULL : "exception.has_error_code";
+}
 
 /**
  * wafer_check_state() - would the CPU enter with this state?
@@ -301,11 +186,8 @@ static const struct {
  */
 const char *wafer_check_state(struct wafer_vcpu *vcpu)
 {
-	int i;
+	const struct wafer_arch *a = &vcpu->arch;
 
 	wafer_need(vcpu, WAFER_G_ALL);
-	for (i = 0; i < ARRAY_SIZE(rules); i++)
-		if (!rules[i].ok(vcpu, &vcpu->arch))
-			return rules[i].field;
-	return NULL;
+	return bad_register(vcpu, a) ?: bad_flags(vcpu, a) ?: bad_segment(vcpu, a) ?: bad_event(vcpu, a);
 }

@@ -13,14 +13,18 @@ static bool is_x2apic(u32 index)
 
 static u64 *place_of(struct wafer_vcpu *vcpu, const struct wafer_msr *m)
 {
-	void *base = m->place == MSR_ARCH ? (void *)&vcpu->arch : (void *)vcpu->msr;
+	void *base = m->place == MSR_VCPU ? (void *)vcpu : (void *)vcpu->msr;
 
 	return base + m->offset;
 }
 
 static bool guest_sees(struct wafer_vcpu *vcpu, const struct wafer_msr *m)
 {
-	return !m->guest || wafer_guest_has(vcpu, m->guest);
+	if (m->guest && !wafer_guest_has(vcpu, m->guest))
+		return false;
+	if (m->pv && vcpu->vm->enforce_pv && !(wafer_pv_features(vcpu) & m->pv))
+		return false;
+	return !(m->flags & MSR_SPECULATION) || wafer_has_spec_ctrl(vcpu);
 }
 
 static int get(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how)

@@ -33,7 +33,7 @@ struct wafer_msr_state {
 #define MSR_HOST	BIT(0)	/* by the VMM: no read-only registers, no CPUID */
 #define MSR_WINDOW	BIT(1)	/* in the window */
 
-enum wafer_msr_place { MSR_CONST, MSR_STATE, MSR_ARCH };
+enum wafer_msr_place { MSR_CONST, MSR_STATE, MSR_VCPU };
 
 /* struct wafer_msr.flags */
 #define MSR_LISTED	BIT(0)	/* in KVM_GET_MSR_INDEX_LIST: worth saving */
@@ -42,17 +42,19 @@ enum wafer_msr_place { MSR_CONST, MSR_STATE, MSR_ARCH };
 #define MSR_WRITEONLY	BIT(3)	/* a guest's read is #GP */
 #define MSR_IGNORE	BIT(4)	/* a guest's write has no effect */
 #define MSR_CANONICAL	BIT(5)	/* holds a linear address */
+#define MSR_SPECULATION	BIT(6)	/* the guest needs one of several features to see it */
 
 /**
  * struct wafer_msr - one MSR
  * @index: its number
  * @name: as in the SDM or APM
  * @flags: MSR_*
- * @place: where the value is: at @offset in struct wafer_msr_state or struct wafer_arch, or the constant @reset
+ * @place: where the value is: at @offset in struct wafer_msr_state or struct wafer_vcpu, or the constant @reset
  * @group: WAFER_G_* that the place belongs to
  * @offset: see @place
  * @host: X86_FEATURE_* that this host needs for it to exist; 0 always
  * @guest: X86_FEATURE_* that the guest needs to see it; 0 always
+ * @pv: bits of the KVM leaf of which the guest needs one, where KVM_CAP_ENFORCE_PV_FEATURE_CPUID is on; 0 always
  * @reset: value after RESET (MSR_STATE)
  * @reserved: bits that nobody can set
  * @get: instead of @place; WAFER_MSR_*
@@ -65,6 +67,7 @@ struct wafer_msr {
 	u16 offset;
 	u32 group;
 	u16 host, guest;
+	u32 pv;
 	u64 reset, reserved;
 	int (*get)(struct wafer_vcpu *vcpu, u64 *val, u8 how);
 	int (*set)(struct wafer_vcpu *vcpu, u64 val, u8 how);
@@ -80,38 +83,24 @@ const struct wafer_msr *wafer_msr_find(u32 index);
 #define MSR_GET(name) int wafer_msr_get_##name(struct wafer_vcpu *vcpu, u64 *val, u8 how)
 #define MSR_SET(name) int wafer_msr_set_##name(struct wafer_vcpu *vcpu, u64 val, u8 how)
 MSR_GET(tsc);
+MSR_GET(tsc_deadline);
+MSR_GET(platform_info);
 MSR_SET(tsc);
 MSR_SET(tsc_adjust);
-MSR_GET(tsc_deadline);
 MSR_SET(tsc_deadline);
-MSR_GET(apic_base);
 MSR_SET(apic_base);
-MSR_GET(efer);
 MSR_SET(efer);
-MSR_GET(fs_base);
-MSR_SET(fs_base);
-MSR_GET(gs_base);
-MSR_SET(gs_base);
 MSR_SET(pat);
-MSR_GET(spec_ctrl);
 MSR_SET(spec_ctrl);
 MSR_SET(pred_cmd);
 MSR_SET(flush_cmd);
 MSR_SET(misc_enable);
-MSR_GET(platform_info);
 MSR_SET(arch_capabilities);
 MSR_SET(debugctl);
 MSR_SET(hwcr);
 MSR_SET(de_cfg);
-MSR_GET(wall_clock);
 MSR_SET(wall_clock);
-MSR_GET(old_wall_clock);
-MSR_SET(old_wall_clock);
-MSR_GET(clock);
 MSR_SET(clock);
-MSR_GET(old_clock);
-MSR_SET(old_clock);
-MSR_GET(steal_time);
 MSR_SET(steal_time);
 MSR_SET(mcg_ctl);
 

@@ -56,25 +56,8 @@ MSR_SET(tsc_deadline)
 	return WAFER_MSR_OK;
 }
 
-/* ---- paravirtual clocks: two numbers for each, with a feature bit each ---- */
-
-static bool pv_allowed(struct wafer_vcpu *vcpu, unsigned int feature, u8 how)
+MSR_SET(wall_clock)
 {
-	return how & MSR_HOST || !vcpu->vm->enforce_pv || wafer_pv_features(vcpu) & BIT(feature);
-}
-
-static int get_pv(struct wafer_vcpu *vcpu, u64 from, u64 *val, unsigned int feature, u8 how)
-{
-	if (!pv_allowed(vcpu, feature, how))
-		return WAFER_MSR_GP;
-	*val = from;
-	return WAFER_MSR_OK;
-}
-
-static int set_wall_clock(struct wafer_vcpu *vcpu, u64 val, unsigned int feature, u8 how)
-{
-	if (!pv_allowed(vcpu, feature, how))
-		return WAFER_MSR_GP;
 	if (how & MSR_WINDOW)
 		return WAFER_MSR_SLOW;
 	vcpu->msr->wall_clock = val;
@@ -83,72 +66,17 @@ static int set_wall_clock(struct wafer_vcpu *vcpu, u64 val, unsigned int feature
 	return WAFER_MSR_OK;
 }
 
-static int set_clock(struct wafer_vcpu *vcpu, u64 val, unsigned int feature, u8 how)
-{
-	if (!pv_allowed(vcpu, feature, how))
-		return WAFER_MSR_GP;
-	return wafer_set_clock_msr(vcpu, val, feature == KVM_FEATURE_CLOCKSOURCE);
-}
-
-MSR_GET(wall_clock)
-{
-	return get_pv(vcpu, vcpu->msr->wall_clock, val, KVM_FEATURE_CLOCKSOURCE2, how);
-}
-
-MSR_SET(wall_clock)
-{
-	return set_wall_clock(vcpu, val, KVM_FEATURE_CLOCKSOURCE2, how);
-}
-
-MSR_GET(old_wall_clock)
-{
-	return get_pv(vcpu, vcpu->msr->wall_clock, val, KVM_FEATURE_CLOCKSOURCE, how);
-}
-
-MSR_SET(old_wall_clock)
-{
-	return set_wall_clock(vcpu, val, KVM_FEATURE_CLOCKSOURCE, how);
-}
-
-MSR_GET(clock)
-{
-	return get_pv(vcpu, vcpu->clock_gpa, val, KVM_FEATURE_CLOCKSOURCE2, how);
-}
-
 MSR_SET(clock)
 {
-	return set_clock(vcpu, val, KVM_FEATURE_CLOCKSOURCE2, how);
-}
-
-MSR_GET(old_clock)
-{
-	return get_pv(vcpu, vcpu->clock_gpa, val, KVM_FEATURE_CLOCKSOURCE, how);
-}
-
-MSR_SET(old_clock)
-{
-	return set_clock(vcpu, val, KVM_FEATURE_CLOCKSOURCE, how);
-}
-
-MSR_GET(steal_time)
-{
-	return get_pv(vcpu, vcpu->steal_gpa, val, KVM_FEATURE_STEAL_TIME, how);
+	return wafer_set_clock_msr(vcpu, val, false);
 }
 
 MSR_SET(steal_time)
 {
-	if (!pv_allowed(vcpu, KVM_FEATURE_STEAL_TIME, how))
-		return WAFER_MSR_GP;
 	return wafer_set_steal_msr(vcpu, val);
 }
 
-/* ---- modes, segments, memory types ---- */
-
-MSR_GET(apic_base)
-{
-	*val = wafer_apic_base_get(vcpu);
-	return WAFER_MSR_OK;
-}
+/* ---- modes, memory types ---- */
 
 /* The map of destinations is built anew, under a mutex. */
 MSR_SET(apic_base)
@@ -156,12 +84,6 @@ MSR_SET(apic_base)
 	if (how & MSR_WINDOW)
 		return WAFER_MSR_SLOW;
 	return wafer_apic_base_set(vcpu, val, how & MSR_HOST);
-}
-
-MSR_GET(efer)
-{
-	*val = wafer_efer(vcpu);
-	return WAFER_MSR_OK;
 }
 
 MSR_SET(efer)
@@ -172,39 +94,6 @@ MSR_SET(efer)
 		return WAFER_MSR_GP;
 	wafer_put_efer(vcpu, (val & ~WAFER_EFER_LMA) | (wafer_efer(vcpu) & WAFER_EFER_LMA));
 	return WAFER_MSR_OK;
-}
-
-static int set_base(struct wafer_vcpu *vcpu, enum wafer_seg_reg n, u64 val)
-{
-	struct wafer_segment seg = *wafer_seg(vcpu, n);
-
-	if (!wafer_is_canonical(vcpu, val))
-		return WAFER_MSR_GP;
-	seg.base = val;
-	wafer_put_seg(vcpu, n, &seg);
-	return WAFER_MSR_OK;
-}
-
-MSR_GET(fs_base)
-{
-	*val = wafer_seg(vcpu, WAFER_FS)->base;
-	return WAFER_MSR_OK;
-}
-
-MSR_SET(fs_base)
-{
-	return set_base(vcpu, WAFER_FS, val);
-}
-
-MSR_GET(gs_base)
-{
-	*val = wafer_seg(vcpu, WAFER_GS)->base;
-	return WAFER_MSR_OK;
-}
-
-MSR_SET(gs_base)
-{
-	return set_base(vcpu, WAFER_GS, val);
 }
 
 /* Each byte a memory type: UC WC WT WP WB UC- (SDM vol. 3 §12.12.2): 0, 1, 4 to 7. */
@@ -241,15 +130,6 @@ bool wafer_has_spec_ctrl(struct wafer_vcpu *vcpu)
 	return false;
 }
 
-MSR_GET(spec_ctrl)
-{
-	if (!(how & MSR_HOST) && !wafer_has_spec_ctrl(vcpu))
-		return WAFER_MSR_GP;
-	wafer_need(vcpu, WAFER_G_SPEC);
-	*val = vcpu->arch.spec_ctrl;
-	return WAFER_MSR_OK;
-}
-
 /* Bits that this CPU has not would be #GP on the host: IBRS, STIBP, SSBD; PSFD where the guest's CPUID came with it. */
 MSR_SET(spec_ctrl)
 {
@@ -257,7 +137,7 @@ MSR_SET(spec_ctrl)
 		    (boot_cpu_has(X86_FEATURE_SSBD) ? BIT(2) : 0) |
 		    (boot_cpu_data.x86_capability[X86_FEATURE_CLZERO / 32] & BIT(28) ? BIT(7) : 0);
 
-	if (val & ~valid || (!(how & MSR_HOST) && !wafer_has_spec_ctrl(vcpu)))
+	if (val & ~valid)
 		return WAFER_MSR_GP;
 	vcpu->arch.spec_ctrl = val;
 	wafer_touch(vcpu, WAFER_G_SPEC);

@@ -10,7 +10,8 @@
 #include "msr.h"
 #include "msr_asm.h"
 
-#define ARCH(field, g)	.place = MSR_ARCH, .offset = offsetof(struct wafer_arch, field), .group = (g)
+#define VCPU(field)	.place = MSR_VCPU, .offset = offsetof(struct wafer_vcpu, field)
+#define ARCH(field, g)	VCPU(arch.field), .group = (g)
 #define STATE(field)	.place = MSR_STATE, .offset = offsetof(struct wafer_msr_state, field)
 #define CONST(val)	.place = MSR_CONST, .reset = (val)
 #define GET(fn)		.get = wafer_msr_get_##fn
@@ -23,14 +24,14 @@
 const struct wafer_msr wafer_msrs[] = {
 	{ 0x10, "IA32_TIME_STAMP_COUNTER", MSR_LISTED, GET(tsc), SET(tsc) },
 	READS(0x17, "IA32_PLATFORM_ID", 0),
-	{ 0x1b, "IA32_APIC_BASE", 0, GET(apic_base), SET(apic_base) },
+	{ 0x1b, "IA32_APIC_BASE", 0, VCPU(apic_base), SET(apic_base) },
 	EMPTY(0x2a, "EBL_CR_POWERON"),
 	READS(0x2c, "EBC_FREQUENCY_ID", 1 << 24),
 	{ 0x34, "SMI_COUNT", MSR_LISTED | MSR_READONLY, STATE(smi_count) },
 	READS(0x3a, "IA32_FEATURE_CONTROL", 1),		/* locked, VMX off */
 	{ 0x3b, "IA32_TSC_ADJUST", MSR_LISTED, STATE(tsc_adjust), .guest = X86_FEATURE_TSC_ADJUST, SET(tsc_adjust) },
-	{ 0x48, "IA32_SPEC_CTRL", MSR_LISTED, ARCH(spec_ctrl, WAFER_G_SPEC), .host = X86_FEATURE_MSR_SPEC_CTRL,
-	  GET(spec_ctrl), SET(spec_ctrl) },
+	{ 0x48, "IA32_SPEC_CTRL", MSR_LISTED | MSR_SPECULATION, ARCH(spec_ctrl, WAFER_G_SPEC), SET(spec_ctrl),
+	  .host = X86_FEATURE_MSR_SPEC_CTRL },
 	{ 0x49, "IA32_PRED_CMD", MSR_WRITEONLY, CONST(0), .host = X86_FEATURE_IBPB, SET(pred_cmd) },
 	{ 0x79, "IA32_BIOS_UPDT_TRIG", MSR_WRITEONLY | MSR_IGNORE, CONST(0) },
 	{ 0x8b, "IA32_BIOS_SIGN_ID", MSR_LISTED | MSR_FEATURE | MSR_IGNORE, STATE(ucode_rev),
@@ -73,19 +74,24 @@ const struct wafer_msr wafer_msrs[] = {
 	{ 0x6e0, "IA32_TSC_DEADLINE", MSR_LISTED, .guest = X86_FEATURE_TSC_DEADLINE_TIMER,
 	  GET(tsc_deadline), SET(tsc_deadline) },
 
-	{ MSR_KVM_WALL_CLOCK, "KVM_WALL_CLOCK", MSR_LISTED, GET(old_wall_clock), SET(old_wall_clock) },
-	{ MSR_KVM_SYSTEM_TIME, "KVM_SYSTEM_TIME", MSR_LISTED, GET(old_clock), SET(old_clock) },
-	{ MSR_KVM_WALL_CLOCK_NEW, "KVM_WALL_CLOCK_NEW", MSR_LISTED, GET(wall_clock), SET(wall_clock) },
-	{ MSR_KVM_SYSTEM_TIME_NEW, "KVM_SYSTEM_TIME_NEW", MSR_LISTED, GET(clock), SET(clock) },
-	{ MSR_KVM_STEAL_TIME, "KVM_STEAL_TIME", MSR_LISTED, GET(steal_time), SET(steal_time) },
+	{ MSR_KVM_WALL_CLOCK, "KVM_WALL_CLOCK", MSR_LISTED, STATE(wall_clock), SET(wall_clock),
+	  .pv = BIT(KVM_FEATURE_CLOCKSOURCE) },
+	{ MSR_KVM_SYSTEM_TIME, "KVM_SYSTEM_TIME", MSR_LISTED, VCPU(clock_gpa), SET(clock),
+	  .pv = BIT(KVM_FEATURE_CLOCKSOURCE) },
+	{ MSR_KVM_WALL_CLOCK_NEW, "KVM_WALL_CLOCK_NEW", MSR_LISTED, STATE(wall_clock), SET(wall_clock),
+	  .pv = BIT(KVM_FEATURE_CLOCKSOURCE2) },
+	{ MSR_KVM_SYSTEM_TIME_NEW, "KVM_SYSTEM_TIME_NEW", MSR_LISTED, VCPU(clock_gpa), SET(clock),
+	  .pv = BIT(KVM_FEATURE_CLOCKSOURCE2) },
+	{ MSR_KVM_STEAL_TIME, "KVM_STEAL_TIME", MSR_LISTED, VCPU(steal_gpa), SET(steal_time),
+	  .pv = BIT(KVM_FEATURE_STEAL_TIME) },
 
-	{ 0xc0000080, "IA32_EFER", 0, GET(efer), SET(efer) },
+	{ 0xc0000080, "IA32_EFER", 0, ARCH(efer, WAFER_G_EFER), SET(efer) },
 	{ 0xc0000081, "IA32_STAR", MSR_LISTED, ARCH(star, WAFER_G_SYSCALL) },
 	{ 0xc0000082, "IA32_LSTAR", MSR_LISTED | MSR_CANONICAL, ARCH(lstar, WAFER_G_SYSCALL) },
 	{ 0xc0000083, "IA32_CSTAR", MSR_LISTED | MSR_CANONICAL, ARCH(cstar, WAFER_G_SYSCALL) },
 	{ 0xc0000084, "IA32_FMASK", MSR_LISTED, ARCH(fmask, WAFER_G_SYSCALL), .reserved = HIGH_HALF },
-	{ 0xc0000100, "IA32_FS_BASE", 0, GET(fs_base), SET(fs_base) },
-	{ 0xc0000101, "IA32_GS_BASE", 0, GET(gs_base), SET(gs_base) },
+	{ 0xc0000100, "IA32_FS_BASE", MSR_CANONICAL, ARCH(seg[WAFER_FS].base, WAFER_G_SEG(WAFER_FS)) },
+	{ 0xc0000101, "IA32_GS_BASE", MSR_CANONICAL, ARCH(seg[WAFER_GS].base, WAFER_G_SEG(WAFER_GS)) },
 	{ 0xc0000102, "IA32_KERNEL_GS_BASE", MSR_LISTED | MSR_CANONICAL, ARCH(kernel_gs_base, WAFER_G_SYSCALL) },
 	{ 0xc0000103, "IA32_TSC_AUX", MSR_LISTED, ARCH(tsc_aux, 0), .host = X86_FEATURE_RDTSCP,
 	  .guest = X86_FEATURE_RDTSCP, .reserved = HIGH_HALF },
