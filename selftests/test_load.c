@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The module comes and goes; the hardware is taken while a VM exists, and only from nobody. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/klog.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "vm.h"
+
+GUEST(nothing_much, 64, "mov $42, %eax\n" DONE);
+
+static const char *module_file(void)
+{
+	const char *f = getenv("WAFER_KO");
+
+	return f ? f : "/wafer/wafer.ko";
+}
+
+/* The parameters that the module has now, so that it gets them again. */
+static void parameters(char *text, size_t size)
+{
+	DIR *d = opendir("/sys/module/wafer/parameters");
+	char path[512], val[128];
+	struct dirent *e;
+	size_t n = 0;
+	FILE *f;
+
+	text[0] = 0;
+	while (d && (e = readdir(d))) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "/sys/module/wafer/parameters/%s", e->d_name);
+		f = fopen(path, "r");
+		if (f && fgets(val, sizeof(val), f) && n < size) {
+			val[strcspn(val, "\n")] = 0;
+			n += snprintf(text + n, size - n, "%s=%s ", e->d_name, val);
+		}
+		if (f)
+			fclose(f);
+	}
+	if (d)
+		closedir(d);
+}
+
+static int load(const char *args)
+{
+	int fd = open(module_file(), O_RDONLY | O_CLOEXEC), r;
+
+	r = syscall(SYS_finit_module, fd, args, 0) ? -errno : 0;
+	close(fd);
+	return r;
+}
+
+static int unload(void)
+{
+	return syscall(SYS_delete_module, "wafer", O_NONBLOCK) ? -errno : 0;
+}
+
+/* Why the module cannot be loaded and unloaded here, or NULL. */
+static const char *cannot_reload(void)
+{
+	if (strcmp(vm_device(), "/dev/wafer"))
+		return "not this module's device";
+	if (access("/sys/module/wafer", F_OK) || access(module_file(), R_OK))
+		return "WAFER_KO does not tell the module's file";
+	if (geteuid())
+		return "root only";
+	return NULL;
+}
+
+TEST(loaded_and_unloaded)
+{
+	const char *why = cannot_reload();
+	struct vm *vm;
+	char args[512];
+	int i, sys;
+
+	if (why)
+		SKIP(return, "%s", why);
+	parameters(args, sizeof(args));
+	for (i = 0; i < 6; i++) {
+		ASSERT_EQ(unload(), 0);
+		EXPECT_NE(access("/dev/wafer", F_OK), 0);
+		ASSERT_EQ(load(args), 0);
+		sys = open("/dev/wafer", O_RDWR);
+		ASSERT_GE(sys, 0);
+		EXPECT_EQ(unload(), -EWOULDBLOCK);
+		EXPECT_EQ(load(args), -EEXIST);
+		if (i & 1) {
+			int fd = ioctl(sys, KVM_CREATE_VM, 0), cpu;
+
+			ASSERT_GE(fd, 0);
+			close(sys);
+			EXPECT_EQ(unload(), -EWOULDBLOCK);	/* a VM alone */
+			cpu = ioctl(fd, KVM_CREATE_VCPU, 0);
+			ASSERT_GE(cpu, 0);
+			close(fd);
+			EXPECT_EQ(unload(), -EWOULDBLOCK);	/* a vCPU alone */
+			close(cpu);
+		} else {
+			close(sys);
+		}
+	}
+	vm = vm_quick(MODE_LONG, 0, nothing_much, GUEST_SIZE(nothing_much));
+	EXPECT_TRUE(vcpu_run_done(&vm->cpu[0]));
+	vm_free(vm);
+}
+
+/* Right after the last VM: the work that runs later must have ended, or goes with the module. */
+TEST(unloaded_right_after_a_guest)
+{
+	const char *why = cannot_reload();
+	char args[512];
+	int i, fd, cpu, sys;
+
+	if (why)
+		SKIP(return, "%s", why);
+	parameters(args, sizeof(args));
+	for (i = 0; i < 5; i++) {
+		sys = open("/dev/wafer", O_RDWR);
+		ASSERT_GE(sys, 0);
+		fd = ioctl(sys, KVM_CREATE_VM, 0);
+		ASSERT_GE(fd, 0);
+		ASSERT_EQ(ioctl(fd, KVM_CREATE_IRQCHIP, 0), 0);
+		cpu = ioctl(fd, KVM_CREATE_VCPU, 0);
+		ASSERT_GE(cpu, 0);
+		close(sys);
+		close(fd);
+		close(cpu);
+		ASSERT_EQ(unload(), 0);
+		ASSERT_EQ(load(args), 0);
+	}
+}
+
+/* EFER.SVME on that CPU; -1: nobody tells. */
+static int svme(int cpu)
+{
+	char path[64];
+	uint64_t efer;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/cpu/%d/msr", cpu);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return -1;
+	n = pread(fd, &efer, 8, 0xc0000080);
+	close(fd);
+	return n == 8 ? efer >> 12 & 1 : -1;
+}
+
+TEST(the_hardware_is_taken_while_a_vm_exists)
+{
+	int cpu, cpus = sysconf(_SC_NPROCESSORS_ONLN), sys = vm_sys(), a, b;
+
+	if (!vm_is_amd())
+		SKIP(return, "CR4.VMXE cannot be read from user space");
+	if (system("modprobe -q msr 2>/dev/null") || svme(0) < 0)
+		SKIP(return, "no /dev/cpu/0/msr");
+	if (svme(0) == 1)
+		SKIP(return, "somebody else holds the hardware");
+	a = ioctl(sys, KVM_CREATE_VM, 0);
+	b = ioctl(sys, KVM_CREATE_VM, 0);
+	ASSERT_GE(a, 0);
+	ASSERT_GE(b, 0);
+	for (cpu = 0; cpu < cpus; cpu++)
+		EXPECT_EQ(svme(cpu), 1);
+	close(a);
+	for (cpu = 0; cpu < cpus; cpu++)
+		EXPECT_EQ(svme(cpu), 1);
+	close(b);
+	for (cpu = 0; cpu < cpus; cpu++)
+		EXPECT_EQ(svme(cpu), 0);
+}
+
+/* The in-tree KVM has a VM: nobody else gets one, and the log names whom to remove. */
+TEST(what_kvm_holds_is_busy)
+{
+	const char *name = vm_is_amd() ? "kvm_amd" : "kvm_intel";
+	char path[64], command[128], remedy[64];
+	static char log[1 << 16];
+	bool was_loaded;
+	struct vm *vm;
+	int kvm, fd, n;
+
+	if (!strcmp(vm_device(), "/dev/kvm"))
+		SKIP(return, "this is the in-tree KVM");
+	snprintf(path, sizeof(path), "/sys/module/%s", name);
+	was_loaded = !access(path, F_OK);
+	snprintf(command, sizeof(command), "modprobe -q %s 2>/dev/null", name);
+	if (!was_loaded && system(command))
+		SKIP(return, "%s cannot be loaded", name);
+	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	fd = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
+	if (fd >= 0) {
+		EXPECT_EQ(ioctl(vm_sys(), KVM_CREATE_VM, 0), -1);
+		EXPECT_EQ(errno, EBUSY);
+		n = klogctl(3, log, sizeof(log) - 1);
+		snprintf(remedy, sizeof(remedy), "modprobe -r %s", name);
+		if (n > 0)
+			EXPECT_NE(strstr(log, remedy), NULL);
+		close(fd);
+	}
+	close(kvm);
+	if (!was_loaded) {
+		snprintf(command, sizeof(command), "modprobe -r %s", name);
+		EXPECT_EQ(system(command), 0);
+	}
+	if (fd < 0)
+		SKIP(return, "/dev/kvm makes no VM");
+	if (was_loaded)
+		return;
+	vm = vm_quick(MODE_LONG, 0, nothing_much, GUEST_SIZE(nothing_much));
+	EXPECT_TRUE(vcpu_run_done(&vm->cpu[0]));
+	vm_free(vm);
+}
+
+TEST_HARNESS_MAIN
