@@ -9,6 +9,7 @@
 #include <asm/processor.h>
 
 #include "backend.h"
+#include "compat.h"
 #include "cpuid.h"
 #include "vcpu.h"
 
@@ -277,7 +278,7 @@ void __init wafer_cpuid_setup(void)
 {
 	u32 leaf, max;
 
-	max = min(cpuid_eax(0), 0x1fu);
+	max = min_t(u32, cpuid_eax(0), 0x1f);
 	for (leaf = 0; leaf <= max; leaf++)
 		add_leaf(leaf, max);
 	add_leaf(WAFER_PV_LEAF, 0);

@@ -14,6 +14,7 @@
 #include <asm/fpu/api.h>
 #include <asm/processor.h>
 
+#include "compat.h"
 #include "fpu.h"
 #include "msr_asm.h"
 #include "vcpu.h"
