@@ -477,6 +477,7 @@ TEST(an_invalid_opcode_in_its_own_handler)
 	gate_ist1(vm, 6);
 	vm_load_bytes(vm, HANDLER, ud2_64, GUEST_SIZE(ud2_64));
 	ASSERT_GE(ends(&r, &vm->cpu[0]), 0);
+	EXPECT_EQ(r.ret, -1);
 	EXPECT_EQ(r.err, EINTR);
 	vm_free(vm);
 }
@@ -495,6 +496,9 @@ TEST(a_breakpoint_on_the_frame_of_the_breakpoint)
 	gate_ist1(vm, 1);
 	vm_load_bytes(vm, HANDLER, break_again, GUEST_SIZE(break_again));
 	ASSERT_GE(ends(&r, &vm->cpu[0]), 0);
+	if (!r.ret && vm->cpu[0].run->exit_reason == KVM_EXIT_IO)
+		SKIP(return, "the processor does not heed a guest's data breakpoint");
+	EXPECT_EQ(r.ret, -1);
 	EXPECT_EQ(r.err, EINTR);
 	vm_free(vm);
 }
@@ -584,6 +588,13 @@ GUEST(io_to_memory, 64,
 	"mov $0xd0000000, %esi\n mov $0x200ffc, %edi\n mov $4, %ecx\n rep movsq\n"
 	"cmpb $0, 0x100008\n je 1b\n" DONE);
 
+/* INS and OUTS of no memory may be an internal error; the instruction is tried again. */
+static bool may_go_on(int exit, const struct kvm_run *run)
+{
+	return exit == -EFAULT || exit == KVM_EXIT_MMIO || exit == KVM_EXIT_INTERNAL_ERROR ||
+	       (exit == KVM_EXIT_IO && run->io.port == 0x55);
+}
+
 static void *run_past_efault(void *arg)
 {
 	struct runner *r = arg;
@@ -591,7 +602,7 @@ static void *run_past_efault(void *arg)
 
 	do {
 		e = vcpu_run(r->v);
-	} while (e == -EFAULT || e == KVM_EXIT_MMIO || (e == KVM_EXIT_IO && r->v->run->io.port == 0x55));
+	} while (may_go_on(e, r->v->run));
 	r->ok = e == KVM_EXIT_IO && r->v->run->io.port == GUEST_DONE;
 	if (!r->ok)
 		vcpu_describe(r->v);
