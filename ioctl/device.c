@@ -22,13 +22,13 @@
 /* Pages of a vCPU's mapping: the run page, port data, the coalesced ring. */
 #define VCPU_MMAP_SIZE (3 * PAGE_SIZE)
 
-static long create_vm(void *obj, void *data, unsigned long type)
+static long create_vm(struct wafer_refusal *refusal, unsigned long type)
 {
 	struct wafer_vm *vm;
 	int r;
 
 	if (type)
-		return wafer_refuse(obj, -EINVAL, "machine type", type, "is 0");
+		return wafer_refuse(refusal, -EINVAL, "machine type", type, "is 0");
 	vm = wafer_vm_create();
 	if (IS_ERR(vm))
 		return PTR_ERR(vm);
@@ -39,30 +39,18 @@ static long create_vm(void *obj, void *data, unsigned long type)
 	return r;
 }
 
-#define DEVICE(name, expr) DOOR_FN(name, struct wafer_refusal, refusal, expr)
-DEVICE(get_api_version, KVM_API_VERSION)
-DEVICE(check_extension, wafer_check_extension(NULL, arg))
-DEVICE(get_vcpu_mmap_size, VCPU_MMAP_SIZE)
-DEVICE(get_supported_cpuid, wafer_door_supported_cpuid((void __user *)arg, false))
-DEVICE(get_emulated_cpuid, wafer_door_supported_cpuid((void __user *)arg, true))
-DEVICE(get_msr_list, wafer_door_msr_list((void __user *)arg, false))
-DEVICE(get_feature_msr_list, wafer_door_msr_list((void __user *)arg, true))
-DEVICE(get_feature_msrs, wafer_door_get_msrs(NULL, (void __user *)arg))
-DEVICE(get_mce_cap, (*(u64 *)data = wafer_mce_cap(), 0))
-
 static bool is_xcomp_attr(const struct kvm_device_attr *attr)
 {
 	return !attr->group && attr->attr == KVM_X86_XCOMP_GUEST_SUPP;
 }
 
-DEVICE(has_device_attr, is_xcomp_attr(data) ? 0 : -ENXIO)
-DEVICE(get_device_attr, is_xcomp_attr(data) ?
-       put_user(wafer_host_xcr0(), (u64 __user *)((struct kvm_device_attr *)data)->addr) : -ENXIO)
-
-static long get_info(void *obj, void *data, unsigned long arg)
+static long get_xcomp_attr(const struct kvm_device_attr *attr)
 {
-	struct wafer_info *info = data;
+	return is_xcomp_attr(attr) ? put_user(wafer_host_xcr0(), (u64 __user *)attr->addr) : -ENXIO;
+}
 
+static long get_info(struct wafer_info *info)
+{
 	info->abi_version = WAFER_ABI_VERSION;
 	info->backend = wafer_backend == &wafer_svm ? WAFER_BACKEND_SVM : WAFER_BACKEND_VMX;
 	info->levels = wafer_caps.levels;
@@ -78,21 +66,15 @@ static long get_info(void *obj, void *data, unsigned long arg)
 	return 0;
 }
 
+#define IOCTL(cmd, flags, expr) DOOR_FN(do_##cmd, struct wafer_refusal, refusal, expr)
+#include "device_table.h"
+#undef IOCTL
+
+#define IOCTL(cmd, flags, expr) { cmd, flags, do_##cmd },
 static const struct wafer_door device_doors[] = {
-	{ KVM_CHECK_EXTENSION,		0,		check_extension },
-	{ KVM_GET_API_VERSION,		DOOR_NO_ARG,	get_api_version },
-	{ KVM_CREATE_VM,		0,		create_vm },
-	{ KVM_GET_VCPU_MMAP_SIZE,	DOOR_NO_ARG,	get_vcpu_mmap_size },
-	{ KVM_GET_SUPPORTED_CPUID,	0,		get_supported_cpuid },
-	{ KVM_GET_EMULATED_CPUID,	0,		get_emulated_cpuid },
-	{ KVM_GET_MSR_INDEX_LIST,	0,		get_msr_list },
-	{ KVM_GET_MSR_FEATURE_INDEX_LIST, 0,		get_feature_msr_list },
-	{ KVM_GET_MSRS,			0,		get_feature_msrs },
-	{ KVM_X86_GET_MCE_CAP_SUPPORTED, DOOR_OUT,	get_mce_cap },
-	{ KVM_HAS_DEVICE_ATTR,		DOOR_IN,	has_device_attr },
-	{ KVM_GET_DEVICE_ATTR,		DOOR_IN,	get_device_attr },
-	{ WAFER_GET_INFO,		DOOR_OUT,	get_info },
+#include "device_table.h"
 };
+#undef IOCTL
 
 static int device_open(struct inode *inode, struct file *file)
 {

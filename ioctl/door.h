@@ -32,7 +32,8 @@ struct wafer_door {
 	long (*fn)(void *obj, void *data, unsigned long arg);
 };
 
-/* A handler in one line: @expr of the object, named @object, and of data and arg as above. */
+/* A handler: @expr of the object, named @object, of data, and of arg or USER, the same as a pointer. */
+#define USER ((void __user *)arg)
 #define DOOR_FN(name, otype, object, expr)					\
 static long name(void *obj, void *data, unsigned long arg)			\
 {										\

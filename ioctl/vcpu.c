@@ -13,54 +13,10 @@
 #include "vcpu.h"
 #include "vm.h"
 
-#define VCPU(name, expr) DOOR_FN(name, struct wafer_vcpu, vcpu, expr)
-#define USER ((void __user *)arg)
-
-VCPU(run, wafer_vcpu_run(vcpu))
-VCPU(get_regs, wafer_get_regs(vcpu, data))
-VCPU(set_regs, wafer_set_regs(vcpu, data))
-VCPU(get_sregs, wafer_get_sregs(vcpu, data))
-VCPU(set_sregs, wafer_set_sregs(vcpu, data))
-VCPU(get_sregs2, wafer_get_sregs2(vcpu, data))
-VCPU(set_sregs2, wafer_set_sregs2(vcpu, data))
-VCPU(get_msrs, wafer_door_get_msrs(vcpu, USER))
-VCPU(set_msrs, wafer_door_set_msrs(vcpu, USER))
-VCPU(get_events, wafer_get_events(vcpu, data))
-VCPU(set_events, wafer_set_events(vcpu, data))
-VCPU(get_debugregs, wafer_get_debugregs(vcpu, data))
-VCPU(set_debugregs, wafer_set_debugregs(vcpu, data))
-VCPU(get_mp_state, wafer_get_mp_state(vcpu, data))
-VCPU(set_mp_state, wafer_set_mp_state(vcpu, data))
-VCPU(get_lapic, vcpu->lapic ? wafer_lapic_get(vcpu, data) : -EINVAL)
-VCPU(set_lapic, vcpu->lapic ? wafer_lapic_set(vcpu, data) : -EINVAL)
-VCPU(get_xsave, wafer_door_xsave(vcpu, USER, false, false))
-VCPU(get_xsave2, wafer_door_xsave(vcpu, USER, false, true))
-VCPU(set_xsave, wafer_door_xsave(vcpu, USER, true, true))
-VCPU(get_xcrs, wafer_get_xcrs(vcpu, data))
-VCPU(set_xcrs, wafer_set_xcrs(vcpu, data))
-VCPU(get_fpu, wafer_get_fpu(vcpu, data))
-VCPU(set_fpu, wafer_set_fpu(vcpu, data))
-VCPU(interrupt, wafer_interrupt(vcpu, ((struct kvm_interrupt *)data)->irq))
-VCPU(nmi, (wafer_vcpu_nmi(vcpu), 0))
-VCPU(set_cpuid, wafer_door_set_cpuid(vcpu, USER))
-VCPU(get_cpuid, wafer_door_get_cpuid(vcpu, USER))
-VCPU(set_guest_debug, wafer_set_guest_debug(vcpu, data))
-VCPU(translate, wafer_translate_ioctl(vcpu, data))
-VCPU(get_tsc_khz, vcpu->tsc_khz)
-VCPU(set_tsc_khz, arg == (u32)arg ? wafer_set_tsc_khz(vcpu, arg) : -EINVAL)
-VCPU(kvmclock_ctrl, wafer_kvmclock_ctrl(vcpu))
-VCPU(setup_mce, wafer_setup_mce(vcpu, *(u64 *)data))
-VCPU(set_mce, wafer_set_mce(vcpu, data))
 /* The VMM is never told of TPR accesses: the hardware or the local APIC has them. */
-VCPU(tpr_access_reporting, ((struct kvm_tpr_access_ctl *)data)->flags ? -EINVAL : 0)
-VCPU(set_vapic_addr, vcpu->lapic ? 0 : -EINVAL)
-VCPU(enable_cap, wafer_vcpu_enable_cap(vcpu, data))
-VCPU(get_stats_fd, wafer_vcpu_stats_open(vcpu))
 
-static long set_signal_mask(void *obj, void *data, unsigned long arg)
+static long set_signal_mask(struct wafer_vcpu *vcpu, struct kvm_signal_mask __user *user)
 {
-	struct kvm_signal_mask __user *user = USER;
-	struct wafer_vcpu *vcpu = obj;
 	u32 len;
 
 	vcpu->has_sigmask = false;
@@ -82,13 +38,13 @@ static bool is_tsc_offset(const struct kvm_device_attr *attr)
 	return attr->group == KVM_VCPU_TSC_CTRL && attr->attr == KVM_VCPU_TSC_OFFSET;
 }
 
-VCPU(has_device_attr, is_tsc_offset(data) ? 0 : -ENXIO)
-VCPU(get_device_attr, is_tsc_offset(data) ?
-     put_user(vcpu->tsc_offset, (u64 __user *)((struct kvm_device_attr *)data)->addr) : -ENXIO)
-
-static long set_device_attr(void *vcpu, void *data, unsigned long arg)
+static long get_tsc_offset(struct wafer_vcpu *vcpu, const struct kvm_device_attr *attr)
 {
-	const struct kvm_device_attr *attr = data;
+	return is_tsc_offset(attr) ? put_user(vcpu->tsc_offset, (u64 __user *)attr->addr) : -ENXIO;
+}
+
+static long set_tsc_offset(struct wafer_vcpu *vcpu, const struct kvm_device_attr *attr)
+{
 	u64 offset;
 
 	if (!is_tsc_offset(attr))
@@ -97,10 +53,9 @@ static long set_device_attr(void *vcpu, void *data, unsigned long arg)
 }
 
 /* Nesting is not offered: a header that says so, in the form that VMMs save and restore unasked. */
-static long get_nested_state(void *obj, void *data, unsigned long arg)
+static long get_nested_state(struct kvm_nested_state __user *user)
 {
 	struct kvm_nested_state state = { .size = sizeof(state), .hdr.vmx = { .vmxon_pa = -1, .vmcs12_pa = -1 } };
-	struct kvm_nested_state __user *user = USER;
 	u32 size;
 
 	if (get_user(size, &user->size))
@@ -110,60 +65,20 @@ static long get_nested_state(void *obj, void *data, unsigned long arg)
 	return copy_to_user(user, &state, sizeof(state)) ? -EFAULT : 0;
 }
 
-static long set_nested_state(void *obj, void *data, unsigned long arg)
+static long set_nested_state(const struct kvm_nested_state *state)
 {
-	const struct kvm_nested_state *state = data;
-
 	return state->size < sizeof(*state) || state->flags & ~KVM_STATE_NESTED_GIF_SET ? -EINVAL : 0;
 }
 
+#define IOCTL(cmd, flags, expr) DOOR_FN(do_##cmd, struct wafer_vcpu, vcpu, expr)
+#include "vcpu_table.h"
+#undef IOCTL
+
+#define IOCTL(cmd, flags, expr) { cmd, flags, do_##cmd },
 static const struct wafer_door vcpu_doors[] = {
-	{ KVM_RUN,			DOOR_LOCK | DOOR_NO_ARG,	run },
-	{ KVM_GET_REGS,			DOOR_OUT | DOOR_LOCK,		get_regs },
-	{ KVM_SET_REGS,			DOOR_IN | DOOR_LOCK,		set_regs },
-	{ KVM_GET_SREGS,		DOOR_OUT | DOOR_LOCK,		get_sregs },
-	{ KVM_SET_SREGS,		DOOR_IN | DOOR_LOCK,		set_sregs },
-	{ KVM_INTERRUPT,		DOOR_IN | DOOR_LOCK,		interrupt },
-	{ KVM_GET_SREGS2,		DOOR_OUT | DOOR_LOCK,		get_sregs2 },
-	{ KVM_SET_SREGS2,		DOOR_IN | DOOR_LOCK,		set_sregs2 },
-	{ KVM_GET_MSRS,			DOOR_LOCK,			get_msrs },
-	{ KVM_SET_MSRS,			DOOR_LOCK,			set_msrs },
-	{ KVM_GET_VCPU_EVENTS,		DOOR_OUT | DOOR_LOCK,		get_events },
-	{ KVM_SET_VCPU_EVENTS,		DOOR_IN | DOOR_LOCK,		set_events },
-	{ KVM_GET_MP_STATE,		DOOR_OUT | DOOR_LOCK,		get_mp_state },
-	{ KVM_SET_MP_STATE,		DOOR_IN | DOOR_LOCK,		set_mp_state },
-	{ KVM_GET_DEBUGREGS,		DOOR_OUT | DOOR_LOCK,		get_debugregs },
-	{ KVM_SET_DEBUGREGS,		DOOR_IN | DOOR_LOCK,		set_debugregs },
-	{ KVM_GET_LAPIC,		DOOR_OUT | DOOR_LOCK,		get_lapic },
-	{ KVM_SET_LAPIC,		DOOR_IN | DOOR_LOCK,		set_lapic },
-	{ KVM_GET_XSAVE,		DOOR_LOCK,			get_xsave },
-	{ KVM_GET_XSAVE2,		DOOR_LOCK,			get_xsave2 },
-	{ KVM_SET_XSAVE,		DOOR_LOCK,			set_xsave },
-	{ KVM_GET_XCRS,			DOOR_OUT | DOOR_LOCK,		get_xcrs },
-	{ KVM_SET_XCRS,			DOOR_IN | DOOR_LOCK,		set_xcrs },
-	{ KVM_GET_FPU,			DOOR_OUT | DOOR_LOCK,		get_fpu },
-	{ KVM_SET_FPU,			DOOR_IN | DOOR_LOCK,		set_fpu },
-	{ KVM_NMI,			DOOR_LOCK,			nmi },
-	{ KVM_SET_CPUID2,		DOOR_LOCK,			set_cpuid },
-	{ KVM_GET_CPUID2,		DOOR_LOCK,			get_cpuid },
-	{ KVM_SET_GUEST_DEBUG,		DOOR_IN | DOOR_LOCK,		set_guest_debug },
-	{ KVM_TRANSLATE,		DOOR_IN | DOOR_OUT | DOOR_LOCK,	translate },
-	{ KVM_GET_TSC_KHZ,		DOOR_LOCK,			get_tsc_khz },
-	{ KVM_SET_TSC_KHZ,		DOOR_LOCK,			set_tsc_khz },
-	{ KVM_KVMCLOCK_CTRL,		DOOR_LOCK,			kvmclock_ctrl },
-	{ KVM_X86_SETUP_MCE,		DOOR_IN | DOOR_LOCK,		setup_mce },
-	{ KVM_X86_SET_MCE,		DOOR_IN | DOOR_LOCK,		set_mce },
-	{ KVM_TPR_ACCESS_REPORTING,	DOOR_IN | DOOR_OUT,		tpr_access_reporting },
-	{ KVM_SET_VAPIC_ADDR,		DOOR_IN,			set_vapic_addr },
-	{ KVM_SET_SIGNAL_MASK,		DOOR_LOCK,			set_signal_mask },
-	{ KVM_ENABLE_CAP,		DOOR_IN | DOOR_LOCK,		enable_cap },
-	{ KVM_HAS_DEVICE_ATTR,		DOOR_IN,			has_device_attr },
-	{ KVM_GET_DEVICE_ATTR,		DOOR_IN | DOOR_LOCK,		get_device_attr },
-	{ KVM_SET_DEVICE_ATTR,		DOOR_IN | DOOR_LOCK,		set_device_attr },
-	{ KVM_GET_STATS_FD,		0,				get_stats_fd },
-	{ KVM_GET_NESTED_STATE,		0,				get_nested_state },
-	{ KVM_SET_NESTED_STATE,		DOOR_IN,			set_nested_state },
+#include "vcpu_table.h"
 };
+#undef IOCTL
 
 static long vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {

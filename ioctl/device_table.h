@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The ioctls on /dev/wafer: number, DOOR_* flags, what is called. Included twice; the hot ones first. */
+IOCTL(KVM_CHECK_EXTENSION, 0, wafer_check_extension(NULL, arg))
+IOCTL(KVM_GET_API_VERSION, DOOR_NO_ARG, KVM_API_VERSION)
+IOCTL(KVM_CREATE_VM, 0, create_vm(refusal, arg))
+IOCTL(KVM_GET_VCPU_MMAP_SIZE, DOOR_NO_ARG, VCPU_MMAP_SIZE)
+IOCTL(KVM_GET_SUPPORTED_CPUID, 0, wafer_door_supported_cpuid(USER, false))
+IOCTL(KVM_GET_EMULATED_CPUID, 0, wafer_door_supported_cpuid(USER, true))
+IOCTL(KVM_GET_MSR_INDEX_LIST, 0, wafer_door_msr_list(USER, false))
+IOCTL(KVM_GET_MSR_FEATURE_INDEX_LIST, 0, wafer_door_msr_list(USER, true))
+IOCTL(KVM_GET_MSRS, 0, wafer_door_get_msrs(NULL, USER))
+IOCTL(KVM_X86_GET_MCE_CAP_SUPPORTED, DOOR_OUT, (*(u64 *)data = wafer_mce_cap(), 0))
+IOCTL(KVM_HAS_DEVICE_ATTR, DOOR_IN, is_xcomp_attr(data) ? 0 : -ENXIO)
+IOCTL(KVM_GET_DEVICE_ATTR, DOOR_IN, get_xcomp_attr(data))
+IOCTL(WAFER_GET_INFO, DOOR_OUT, get_info(data))
