@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
-/* After VMRUN has refused a state: which rule was it? (§15.5.1, "Canonicalization and Consistency Checks") */
+/*
+ * After VMRUN has refused a state: which rule was it? (§15.5.1, "Canonicalization and Consistency
+ * Checks")
+ */
 #include <asm/cpufeature.h>
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
 
 #include "svm.h"
 
-#define EFER_KNOWN	(WAFER_EFER_SCE | WAFER_EFER_LME | WAFER_EFER_LMA | WAFER_EFER_NX | WAFER_EFER_SVME | \
-			 GENMASK_ULL(15, 13) | GENMASK_ULL(18, 17) | GENMASK_ULL(21, 20))
+#define EFER_KNOWN	(WAFER_EFER_SCE | WAFER_EFER_LME | WAFER_EFER_LMA | WAFER_EFER_NX | \
+			 WAFER_EFER_SVME | GENMASK_ULL(15, 13) | GENMASK_ULL(18, 17) | \
+			 GENMASK_ULL(21, 20))
 
 static bool paged_long_mode(const struct svm_vmcb *v)
 {
@@ -79,10 +83,14 @@ static bool bad_root(const struct svm_vmcb *v)
 	return v->ncr3 & ~PAGE_MASK || v->ncr3 >> boot_cpu_data.x86_phys_bits;
 }
 
-/* Types 1 and 5 to 7 are reserved; exceptions are the vectors below 32, and NMI is not among them (§15.20). */
+/*
+ * Types 1 and 5 to 7 are reserved; exceptions are the vectors below 32, and NMI is not among them
+ * (§15.20).
+ */
 static bool bad_event(const struct svm_vmcb *v)
 {
-	u8 vector = v->event_inj & SVM_EVENT_VECTOR, type = (v->event_inj & SVM_EVENT_TYPE) >> SVM_EVENT_TYPE_SHIFT;
+	u8 vector = v->event_inj & SVM_EVENT_VECTOR;
+	u8 type = (v->event_inj & SVM_EVENT_TYPE) >> SVM_EVENT_TYPE_SHIFT;
 
 	if (!(v->event_inj & SVM_EVENT_VALID))
 		return false;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Into the guest and back: general registers, what VMRUN does not switch, speculation controls, and nothing else.
+ * Into the guest and back: general registers, what VMRUN does not switch, speculation controls, and
+ * nothing else.
  */
 #include <linux/linkage.h>
 #include <asm/alternative.h>
@@ -35,16 +36,19 @@ verw_selector:
  * @vcpu:	(%rdi) arch.gpr[] are loaded and stored; RAX and RSP are in the VMCB
  * @hw:		(%rsi) struct wafer_hw
  *
- * Called with interrupts off, and returns so. The global interrupt flag holds everything back, NMIs too, from CLGI to
- * STGI (§15.17): in between FS, GS and TR are the guest's. While the guest runs GIF is set, and RFLAGS.IF as VMRUN
- * finds it decides whether host interrupts make the guest exit (§15.21.1): so IF is set under the cover of GIF. This
- * is done well before VMRUN, because the shadow of STI must not become the guest's.
+ * Called with interrupts off, and returns so. The global interrupt flag holds everything back, NMIs
+ * too, from CLGI to STGI (§15.17): in between FS, GS and TR are the guest's. While the guest runs
+ * GIF is set, and RFLAGS.IF as VMRUN finds it decides whether host interrupts make the guest exit
+ * (§15.21.1): so IF is set under the cover of GIF. This is done well before VMRUN, because the
+ * shadow of STI must not become the guest's.
  *
- * An exit brings RAX, RSP and RFLAGS back (§15.6). No RET and no indirect branch may run between the exit and the last
- * of the mitigations: they would be predicted by what the guest has taught the CPU.
+ * An exit brings RAX, RSP and RFLAGS back (§15.6). No RET and no indirect branch may run between
+ * the exit and the last of the mitigations: they would be predicted by what the guest has taught
+ * the CPU.
  *
- * SVM may have been switched off on this CPU by a crash or a reboot; then the first instruction, CLGI, gets #UD. From
- * there on nobody can switch it off before STGI, and the other exception table entries are there for completeness.
+ * SVM may have been switched off on this CPU by a crash or a reboot; then the first instruction,
+ * CLGI, gets #UD. From there on nobody can switch it off before STGI, and the other exception table
+ * entries are there for completeness.
  */
 SYM_FUNC_START(wafer_svm_run)
 	push %rbp
@@ -124,7 +128,8 @@ SYM_FUNC_START(wafer_svm_run)
 	vmload %rax		/* GS is the host's from here on, and with it everything per CPU */
 	_ASM_EXTABLE(.Lload_host, .Lhost)
 .Lhost:
-	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, X86_FEATURE_RSB_VMEXIT_LITE
+	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, \
+			   X86_FEATURE_RSB_VMEXIT_LITE
 
 	mov $MSR_IA32_SPEC_CTRL, %ecx
 	cmpb $0, SVM_HW_SPEC_DIRECT(%rsi)
@@ -154,7 +159,10 @@ SYM_FUNC_START(wafer_svm_run)
 #endif
 .Libpb_done:
 
-	/* No value of the guest's stays in a register for speculation to use; those not named are restored below. */
+	/*
+	 * No value of the guest's stays in a register for speculation to use; those not named are
+	 * restored below.
+	 */
 	xor %eax, %eax
 	xor %ecx, %ecx
 	xor %edx, %edx

@@ -17,8 +17,8 @@
 #define NPF_GUEST_PT	BIT_ULL(33)
 
 /* Exceptions with an error code among those that are intercepted or may be. */
-#define HAS_ERROR	(BIT(X86_TRAP_DF) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | BIT(X86_TRAP_SS) | \
-			 BIT(X86_TRAP_GP) | BIT(X86_TRAP_PF) | BIT(X86_TRAP_AC))
+#define HAS_ERROR	(BIT(X86_TRAP_DF) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | \
+			 BIT(X86_TRAP_SS) | BIT(X86_TRAP_GP) | BIT(X86_TRAP_PF) | BIT(X86_TRAP_AC))
 
 /* A length that no instruction has means that the CPU does not tell. */
 static u8 insn_len(const struct svm_vmcb *v, u64 next_rip)
@@ -31,7 +31,8 @@ static u8 insn_len(const struct svm_vmcb *v, u64 next_rip)
 static void decode_npf(const struct svm_vmcb *v, struct wafer_exit *exit)
 {
 	u64 info = v->info1;
-	u8 access = info & NPF_WRITE ? WAFER_FAULT_WRITE : info & NPF_FETCH ? WAFER_FAULT_FETCH : WAFER_FAULT_READ;
+	u8 access = info & NPF_WRITE ? WAFER_FAULT_WRITE :
+		    info & NPF_FETCH ? WAFER_FAULT_FETCH : WAFER_FAULT_READ;
 
 	if (info & NPF_PRESENT)
 		access |= WAFER_FAULT_PRESENT;
@@ -52,8 +53,8 @@ static void decode_npf(const struct svm_vmcb *v, struct wafer_exit *exit)
 }
 
 /*
- * CLTS, LMSW and SMSW exit with MOV CR0's codes. Only decode assists tell them apart, and then only that it was one of
- * these three: without a register the instruction has to be decoded.
+ * CLTS, LMSW and SMSW exit with MOV CR0's codes. Only decode assists tell them apart, and then only
+ * that it was one of these three: without a register the instruction has to be decoded.
  */
 static void decode_cr(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 {
@@ -89,8 +90,8 @@ static void decode_exception(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 }
 
 /*
- * DR6 in the VMCB starts without a report at each entry, so what it has now is news (the guest's own DR6 is kept in
- * wafer_arch). The CPU's is put back for the host at once.
+ * DR6 in the VMCB starts without a report at each entry, so what it has now is news (the guest's
+ * own DR6 is kept in wafer_arch). The CPU's is put back for the host at once.
  */
 static void decode_db(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 {
@@ -103,12 +104,14 @@ static void decode_db(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	if (hw->stepping == SVM_STEP_TF && !hw->own_tf) {
 		bits &= ~BIT_ULL(14);	/* BS: it was our TF */
 		if (!bits) {
-			exit->kind = hw->watch & SVM_WATCH_STEP ? WAFER_EXIT_STEP : WAFER_EXIT_NMI_WINDOW;
+			exit->kind = hw->watch & SVM_WATCH_STEP ? WAFER_EXIT_STEP :
+								  WAFER_EXIT_NMI_WINDOW;
 			return;
 		}
 	}
 	exit->event = (struct wafer_event){
-		.kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_DB, .has_payload = true, .payload = bits,
+		.kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_DB,
+		.has_payload = true, .payload = bits,
 	};
 }
 
@@ -137,7 +140,10 @@ static void decode_msr(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	exit->kind = exit->info & 1 ? WAFER_EXIT_WRMSR : WAFER_EXIT_RDMSR;
 }
 
-/* What came through a task gate is part of the switch, and not to be delivered once more (§15.14.1). */
+/*
+ * What came through a task gate is part of the switch, and not to be delivered once more
+ * (§15.14.1).
+ */
 static void decode_task(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 {
 	const struct svm_vmcb *v = vcpu->hw->vmcb;
@@ -148,7 +154,8 @@ static void decode_task(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	exit->task.has_error = info & BIT_ULL(44);
 	exit->task.error = info;
 	exit->task.has_event = v->exit_int_info & SVM_EVENT_VALID;
-	exit->task.cause = info & BIT_ULL(36) ? WAFER_TASK_IRET : info & BIT_ULL(38) ? WAFER_TASK_JMP :
+	exit->task.cause = info & BIT_ULL(36) ? WAFER_TASK_IRET :
+			   info & BIT_ULL(38) ? WAFER_TASK_JMP :
 			   exit->task.has_event ? WAFER_TASK_GATE : WAFER_TASK_CALL;
 	if (exit->task.has_event) {
 		u8 vector = v->exit_int_info & SVM_EVENT_VECTOR;
@@ -163,8 +170,8 @@ static void decode_task(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 }
 
 /*
- * VMRUN refused the state, or did not run at all. What the save area holds now is not relied on where wafer_arch has a
- * copy: emulators have been seen to leave the host's registers there.
+ * VMRUN refused the state, or did not run at all. What the save area holds now is not relied on
+ * where wafer_arch has a copy: emulators have been seen to leave the host's registers there.
  */
 static void decode_refused(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 {
@@ -175,7 +182,8 @@ static void decode_refused(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	exit->len = 0;
 	exit->bad.hw_reason = exit->reason;
 	svm_write_state(vcpu, vcpu->arch.avail);
-	exit->bad.field = exit->reason == SVM_EXIT_NONE ? "EFER.SVME of this CPU" : svm_check_vmcb(v);
+	exit->bad.field = exit->reason == SVM_EXIT_NONE ? "EFER.SVME of this CPU" :
+							  svm_check_vmcb(v);
 	hw->dirty = SVM_DIRTY_ALL;
 	if (v->event_inj & SVM_EVENT_VALID)
 		svm_found_in_delivery(vcpu, v->event_inj, v->event_error);
@@ -217,7 +225,7 @@ static const struct decoder decoders[] = {
 	[0x7b] = E(IO, decode_io),
 	[0x7c] = E(RDMSR, decode_msr),
 	[0x7d] = E(TASK_SWITCH, decode_task),
-	[0x7f] = E(TRIPLE),			/* shutdown: the save area is undefined (§15.14.3) */
+	[0x7f] = E(TRIPLE),			/* the save area is undefined (§15.14.3) */
 	[0x80] = E(DENIED),			/* VMRUN */
 	[0x81] = E(HYPERCALL),
 	[0x82 ... 0x86] = E(DENIED),		/* VMLOAD, VMSAVE, STGI, CLGI, SKINIT */

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* AMD-V itself: what the CPU has, taking and giving back SVM, ASIDs, and what a window switches. */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/cc_platform.h>
 #include <linux/gfp.h>
 #include <linux/mm.h>
@@ -22,7 +24,10 @@ static atomic64_t generations = ATOMIC64_INIT(0);
 /* VM_CR (§15.30.1) */
 #define VM_CR_SVMDIS	BIT(4)
 
-/* Newer kernels have no bit for whether barriers are wanted at all, only one for whether the CPU has them. */
+/*
+ * Newer kernels have no bit for whether barriers are wanted at all, only one for whether the CPU
+ * has them.
+ */
 #ifdef X86_FEATURE_USE_IBPB
 #define SVM_WANT_IBPB	X86_FEATURE_USE_IBPB
 #else
@@ -158,7 +163,8 @@ static int svm_detect(struct wafer_caps *caps)
 	const char *why;
 	int r;
 
-	if (boot_cpu_data.x86_vendor != X86_VENDOR_AMD && boot_cpu_data.x86_vendor != X86_VENDOR_HYGON)
+	if (boot_cpu_data.x86_vendor != X86_VENDOR_AMD &&
+	    boot_cpu_data.x86_vendor != X86_VENDOR_HYGON)
 		return -ENODEV;
 	if (cpuid_eax(0x80000000) >= 0x8000000a) {
 		svm_features = cpuid_edx(0x8000000a);
@@ -220,7 +226,10 @@ static int svm_cpu_on(void)
 		svm_wrmsr(MSR_EFER, efer);
 		return -EOPNOTSUPP;
 	}
-	/* Whoever had the CPU before may have left translations under any ASID: the first one taken flushes all. */
+	/*
+	 * Whoever had the CPU before may have left translations under any ASID: the first one taken
+	 * flushes all.
+	 */
 	c->generation = atomic64_inc_return(&generations);
 	c->next_asid = nr_asids;
 	c->last_serial = 0;
@@ -233,8 +242,8 @@ static int svm_cpu_on(void)
 }
 
 /*
- * Also called while the machine goes down, perhaps from an NMI in the middle of a window: GIF is set first, or the
- * CPU would stay deaf to INIT (§15.17).
+ * Also called while the machine goes down, perhaps from an NMI in the middle of a window: GIF is
+ * set first, or the CPU would stay deaf to INIT (§15.17).
  */
 static void svm_cpu_off(void)
 {
@@ -256,7 +265,8 @@ static void svm_cpu_off(void)
 /* ---- ASIDs ---- */
 
 /*
- * Each CPU gives out ASIDs of its own, upwards. When it has no more, everything is flushed and a new generation begins.
+ * Each CPU gives out ASIDs of its own, upwards. When it has no more, everything is flushed and a
+ * new generation begins.
  *
  *	vCPU comes from another CPU, or	its generation is another one: new ASID, nothing to flush
  *	this CPU was off in between
@@ -264,7 +274,8 @@ static void svm_cpu_off(void)
  *	drop, no flush-by-ASID		new ASID
  *	drop, with flush-by-ASID	same ASID, TLB_CONTROL says so
  *
- * Called right before VMRUN, so that a flush that begins a generation happens before any ASID of it is used.
+ * Called right before VMRUN, so that a flush that begins a generation happens before any ASID of it
+ * is used.
  */
 void svm_new_asid(struct wafer_hw *hw)
 {
@@ -294,7 +305,10 @@ void svm_load_tsc_ratio(struct wafer_hw *hw)
 	svm_wrmsr(MSR_AMD64_TSC_RATIO, hw->tsc_ratio);
 }
 
-/* RDTSCP and RDPID read TSC_AUX, and RDPID has no intercept: so it is the guest's from the first entry of a window. */
+/*
+ * RDTSCP and RDPID read TSC_AUX, and RDPID has no intercept: so it is the guest's from the first
+ * entry of a window.
+ */
 void svm_load_tsc_aux(u64 val)
 {
 	struct svm_cpu *c = this_cpu_ptr(&svm_cpu);
@@ -306,8 +320,9 @@ void svm_load_tsc_aux(u64 val)
 }
 
 /*
- * Nothing is bound to a CPU the way a VMCS is: vcpu->hw_cpu stays -1 and no CPU ever has to be asked to let go. What
- * one CPU cached of a VMCB is not used by another (clean bits), nor after others ran there (ASIDs).
+ * Nothing is bound to a CPU the way a VMCS is: vcpu->hw_cpu stays -1 and no CPU ever has to be
+ * asked to let go. What one CPU cached of a VMCB is not used by another (clean bits), nor after
+ * others ran there (ASIDs).
  */
 void svm_load(struct wafer_vcpu *vcpu)
 {
@@ -323,7 +338,10 @@ void svm_load(struct wafer_vcpu *vcpu)
 		if (boot_cpu_has(SVM_WANT_IBPB) && !boot_cpu_has(X86_FEATURE_IBPB_ON_VMEXIT))
 			svm_wrmsr(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 	}
-	/* FS, GS, TR, LDTR, KernelGSBase, MSRs of SYSCALL and SYSENTER: they do not change while the window is open. */
+	/*
+	 * FS, GS, TR, LDTR, KernelGSBase, MSRs of SYSCALL and SYSENTER: they do not change while
+	 * the window is open.
+	 */
 	hw->host_pa = __pa(c->host);
 	vmsave(hw->host_pa);
 	if (boot_cpu_has(X86_FEATURE_MSR_SPEC_CTRL) && !svm_has(SVM_F_V_SPEC_CTRL))
@@ -335,7 +353,10 @@ void svm_put(struct wafer_vcpu *vcpu)
 {
 	svm_load_tsc_aux(this_cpu_read(svm_cpu.host_tsc_aux));
 #ifdef X86_FEATURE_IBPB_EXIT_TO_USER
-	/* VMSCAPE: user space must not run on what the guest taught the predictor. The kernel clears it again. */
+	/*
+	 * VMSCAPE: user space must not run on what the guest taught the predictor. The kernel
+	 * clears it again.
+	 */
 	if (boot_cpu_has(X86_FEATURE_IBPB_EXIT_TO_USER))
 		this_cpu_write(x86_ibpb_exit_to_user, true);
 #endif

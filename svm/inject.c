@@ -2,9 +2,10 @@
 /*
  * Events on their way into the guest: injection, windows, NMI blocking, single steps.
  *
- * Without vNMI the CPU does not know that the guest is in an NMI's handler: the end of it is seen by intercepting IRET.
- * The exit comes before IRET is executed. It is let through (SVM_WATCH_IRET), and NMIs are blocked until RIP has moved
- * on. If one waits, IRET is single-stepped, so that it exits right behind.
+ * Without vNMI the CPU does not know that the guest is in an NMI's handler: the end of it is seen
+ * by intercepting IRET. The exit comes before IRET is executed. It is let through (SVM_WATCH_IRET),
+ * and NMIs are blocked until RIP has moved on. If one waits, IRET is single-stepped, so that it
+ * exits right behind.
  */
 #include <linux/smp.h>
 #include <asm/processor-flags.h>
@@ -46,8 +47,9 @@ void svm_iret_exit(struct wafer_hw *hw)
 }
 
 /*
- * INT n, INT3 and INTO push the RIP behind them. A CPU with next-RIP takes that from the VMCB; without it RIP
- * itself is moved there for the injection, and moved back if the delivery was interrupted by an exit.
+ * INT n, INT3 and INTO push the RIP behind them. A CPU with next-RIP takes that from the VMCB;
+ * without it RIP itself is moved there for the injection, and moved back if the delivery was
+ * interrupted by an exit.
  */
 static void inject_soft(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 {
@@ -67,8 +69,8 @@ static void inject_soft(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 }
 
 /*
- * With vNMI the CPU blocks NMIs by itself when it delivers one, otherwise we do it ahead: after what the core may have
- * to say of blocking before this event, and its copy is stale from here on.
+ * With vNMI the CPU blocks NMIs by itself when it delivers one, otherwise we do it ahead: after
+ * what the core may have to say of blocking before this event, and its copy is stale from here on.
  */
 static void inject_nmi(struct wafer_vcpu *vcpu)
 {
@@ -99,8 +101,8 @@ void svm_inject(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 #define V_IRQ_ANY_TPR (SVM_V_IRQ | SVM_V_INTR_PRIO | SVM_V_IGN_TPR)
 
 /*
- * An interrupt window is a virtual interrupt that would be taken if its taking did not exit (§15.21.4). The threshold
- * of CR8 is watched by having its writes exit.
+ * An interrupt window is a virtual interrupt that would be taken if its taking did not exit
+ * (§15.21.4). The threshold of CR8 is watched by having its writes exit.
  */
 void svm_windows(struct wafer_vcpu *vcpu, u32 which, u8 tpr)
 {
@@ -123,16 +125,19 @@ void svm_windows(struct wafer_vcpu *vcpu, u32 which, u8 tpr)
 }
 
 /*
- * Only with something in hw->watch. A step is due if it is asked for, or if the NMI that waits could be taken one
- * instruction later: behind the IRET that was let through, behind the shadow of STI or MOV SS.
+ * Only with something in hw->watch. A step is due if it is asked for, or if the NMI that waits
+ * could be taken one instruction later: behind the IRET that was let through, behind the shadow of
+ * STI or MOV SS.
  *
- * RFLAGS.TF would be pushed by the delivery of an event: that one is ended by an interrupt of our own instead, which is
- * pending when the guest is entered and taken before the handler's first instruction.
+ * RFLAGS.TF would be pushed by the delivery of an event: that one is ended by an interrupt of our
+ * own instead, which is pending when the guest is entered and taken before the handler's first
+ * instruction.
  */
 void svm_before_entry(struct wafer_hw *hw)
 {
 	struct svm_vmcb *v = hw->vmcb;
-	bool nmi_soon = hw->watch & SVM_WATCH_NMI && (hw->watch & SVM_WATCH_IRET || !svm_nmi_blocked(hw));
+	bool nmi_soon = hw->watch & SVM_WATCH_NMI &&
+			(hw->watch & SVM_WATCH_IRET || !svm_nmi_blocked(hw));
 
 	if (!nmi_soon && !(hw->watch & SVM_WATCH_STEP))
 		return;
@@ -153,11 +158,14 @@ void svm_after_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	struct svm_vmcb *v = hw->vmcb;
 	bool iret_done = hw->watch & SVM_WATCH_IRET && v->rip != hw->iret_rip;
 
-	/* IRET has loaded TF from the guest's stack; other instructions have left ours where it was. */
+	/*
+	 * IRET has loaded TF from the guest's stack; other instructions have left ours where it
+	 * was.
+	 */
 	if (hw->stepping == SVM_STEP_TF && !hw->own_tf && !iret_done)
 		v->rflags &= ~(u64)X86_EFLAGS_TF;
-	if (hw->stepping == SVM_STEP_KICK && hw->watch & SVM_WATCH_STEP && exit->kind == WAFER_EXIT_EXTINT &&
-	    vcpu->reinject.kind == WAFER_EV_NONE)
+	if (hw->stepping == SVM_STEP_KICK && hw->watch & SVM_WATCH_STEP &&
+	    exit->kind == WAFER_EXIT_EXTINT && vcpu->reinject.kind == WAFER_EV_NONE)
 		exit->kind = WAFER_EXIT_STEP;
 	hw->stepping = SVM_STEP_NONE;
 	hw->watch &= ~SVM_WATCH_SOFT;
@@ -171,15 +179,19 @@ void svm_after_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 }
 
 /*
- * The exit interrupted an event's delivery, or the entry was refused with one waiting. An instruction that had caused a
- * software interrupt is simply executed again, unless we had injected that: then RIP need not even be at one.
+ * The exit interrupted an event's delivery, or the entry was refused with one waiting. An
+ * instruction that had caused a software interrupt is simply executed again, unless we had injected
+ * that: then RIP need not even be at one.
  */
 void svm_found_in_delivery(struct wafer_vcpu *vcpu, u32 info, u32 error)
 {
 	struct wafer_hw *hw = vcpu->hw;
 	u8 vector = info & SVM_EVENT_VECTOR, type = (info & SVM_EVENT_TYPE) >> SVM_EVENT_TYPE_SHIFT;
 
-	/* The delivery of ours may have raised an exception whose delivery was interrupted: not an instruction further. */
+	/*
+	 * The delivery of ours may have raised an exception whose delivery was interrupted: not an
+	 * instruction further.
+	 */
 	if (hw->watch & SVM_WATCH_SOFT && hw->vmcb->rip == hw->soft_start) {
 		hw->vmcb->rip = hw->soft_rip;
 		if (vector == hw->soft.vector) {
@@ -191,6 +203,7 @@ void svm_found_in_delivery(struct wafer_vcpu *vcpu, u32 info, u32 error)
 	    (type == WAFER_EV_EXCEPTION && (vector == X86_TRAP_BP || vector == X86_TRAP_OF)))
 		return;
 	vcpu->reinject = (struct wafer_event){
-		.kind = type, .vector = vector, .error = error, .has_error = info & SVM_EVENT_HAS_ERROR,
+		.kind = type, .vector = vector,
+		.error = error, .has_error = info & SVM_EVENT_HAS_ERROR,
 	};
 }

@@ -8,25 +8,31 @@
 
 #include "svm.h"
 
-/* CD and NW would slow the guest's memory down for real; with nested paging nothing depends on them. */
+/*
+ * CD and NW would slow the guest's memory down for real; with nested paging nothing depends on
+ * them.
+ */
 #define CR0_HIDDEN	(X86_CR0_CD | X86_CR0_NW)
 
-/* What the translations depend on (§5.5.2): entries made before a change may not be used after it. */
+/*
+ * What the translations depend on (§5.5.2): entries made before a change may not be used after it.
+ */
 #define CR0_FLUSH	(X86_CR0_PG | X86_CR0_WP)
-#define CR4_FLUSH	(X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PCIDE | X86_CR4_SMEP | X86_CR4_SMAP | \
-			 X86_CR4_LA57)
+#define CR4_FLUSH	(X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PCIDE | \
+			 X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_LA57)
 #define EFER_FLUSH	(WAFER_EFER_NX | WAFER_EFER_LMA)
 
 /* Places in svm_vmcb.seg[]. */
 static const u8 place[WAFER_NR_SEGS] = {
 	[WAFER_ES] = WAFER_ES, [WAFER_CS] = WAFER_CS, [WAFER_SS] = WAFER_SS, [WAFER_DS] = WAFER_DS,
-	[WAFER_FS] = WAFER_FS, [WAFER_GS] = WAFER_GS, [WAFER_LDTR] = SVM_SEG_LDTR, [WAFER_TR] = SVM_SEG_TR,
+	[WAFER_FS] = WAFER_FS, [WAFER_GS] = WAFER_GS,
+	[WAFER_LDTR] = SVM_SEG_LDTR, [WAFER_TR] = SVM_SEG_TR,
 };
 
 /*
- * What the CPU keeps in the hidden part differs from what a VMX guest must have, which is the form that everybody else
- * uses: "unusable" is a clear P bit; the accessed bit of data segments, TR's busy bit and G may be missing; SS.DPL may
- * be anything, the privilege level is the CPL field.
+ * What the CPU keeps in the hidden part differs from what a VMX guest must have, which is the form
+ * that everybody else uses: "unusable" is a clear P bit; the accessed bit of data segments, TR's
+ * busy bit and G may be missing; SS.DPL may be anything, the privilege level is the CPL field.
  */
 static void read_seg(const struct svm_vmcb *v, enum wafer_seg_reg n, struct wafer_segment *seg)
 {
@@ -70,8 +76,8 @@ static void write_seg(struct wafer_hw *hw, enum wafer_seg_reg n, const struct wa
 }
 
 /*
- * One bit stands for the shadows of STI and of MOV SS. Told apart as they matter to whoever takes the state over: STI's
- * shadow without IF is a state that VMX refuses.
+ * One bit stands for the shadows of STI and of MOV SS. Told apart as they matter to whoever takes
+ * the state over: STI's shadow without IF is a state that VMX refuses.
  */
 static u32 read_block(const struct wafer_hw *hw)
 {
@@ -126,8 +132,10 @@ void svm_read_state(struct wafer_vcpu *vcpu, u32 mask)
 	if (mask & WAFER_G_BLOCK)
 		a->block = read_block(hw);
 	if (mask & WAFER_G_DT) {
-		a->gdt = (struct wafer_dtable){ v->seg[SVM_SEG_GDTR].base, v->seg[SVM_SEG_GDTR].limit };
-		a->idt = (struct wafer_dtable){ v->seg[SVM_SEG_IDTR].base, v->seg[SVM_SEG_IDTR].limit };
+		a->gdt.base = v->seg[SVM_SEG_GDTR].base;
+		a->gdt.limit = v->seg[SVM_SEG_GDTR].limit;
+		a->idt.base = v->seg[SVM_SEG_IDTR].base;
+		a->idt.limit = v->seg[SVM_SEG_IDTR].limit;
 	}
 	if (mask & (WAFER_G_SYSENTER | WAFER_G_SYSCALL))
 		read_msrs(a, v, mask);
@@ -136,8 +144,8 @@ void svm_read_state(struct wafer_vcpu *vcpu, u32 mask)
 }
 
 /*
- * While the guest has CD or NW set it must not see CR0 as it is: reads exit, and every write. Otherwise reads are
- * native, and so are writes that change TS and MP alone (§15.8.1).
+ * While the guest has CD or NW set it must not see CR0 as it is: reads exit, and every write.
+ * Otherwise reads are native, and so are writes that change TS and MP alone (§15.8.1).
  */
 static void set_cr0(struct wafer_vcpu *vcpu, u64 cr0)
 {
@@ -154,8 +162,8 @@ static void set_cr0(struct wafer_vcpu *vcpu, u64 cr0)
 }
 
 /*
- * With CR4.MCE clear a machine check of the host would shut the guest down instead of exiting (§15.12.18), unless the
- * CPU looks at the host's bit.
+ * With CR4.MCE clear a machine check of the host would shut the guest down instead of exiting
+ * (§15.12.18), unless the CPU looks at the host's bit.
  */
 static void set_cr4(struct wafer_vcpu *vcpu, u64 cr4)
 {
@@ -226,12 +234,13 @@ static void write_tables(struct wafer_hw *hw, const struct wafer_arch *a)
 
 static void write_block(struct wafer_hw *hw, u32 block)
 {
-	hw->vmcb->int_state = block & (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS) ? SVM_INTERRUPT_SHADOW : 0;
+	bool shadow = block & (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS);
+
+	hw->vmcb->int_state = shadow ? SVM_INTERRUPT_SHADOW : 0;
 	svm_set_nmi_blocked(hw, block & WAFER_BLOCK_NMI);
 }
 
-#define RARE_GROUPS (WAFER_G_CR0 | WAFER_G_CR2 | WAFER_G_CR3 | WAFER_G_CR4 | WAFER_G_EFER | WAFER_G_DT | \
-		     WAFER_G_SYSENTER | WAFER_G_SYSCALL | WAFER_G_DR | WAFER_G_PAT | WAFER_G_SPEC | WAFER_G_SEGS)
+#define COMMON_GROUPS (WAFER_G_RIP | WAFER_G_RSP | WAFER_G_RFLAGS | WAFER_G_BLOCK)
 
 static void write_rare(struct wafer_vcpu *vcpu, u32 mask)
 {
@@ -276,6 +285,6 @@ void svm_write_state(struct wafer_vcpu *vcpu, u32 mask)
 		v->rflags = a->rflags;
 	if (mask & WAFER_G_BLOCK)
 		write_block(vcpu->hw, a->block);
-	if (unlikely(mask & RARE_GROUPS))
+	if (unlikely(mask & ~COMMON_GROUPS))
 		write_rare(vcpu, mask);
 }

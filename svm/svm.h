@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the files of the SVM backend share. Section numbers in this folder are those of the APM, volume 2. */
+/*
+ * What the files of the SVM backend share. Section numbers in this folder are those of the APM,
+ * volume 2.
+ */
 #ifndef WAFER_SVM_H
 #define WAFER_SVM_H
 
@@ -34,20 +37,22 @@ extern u32 svm_features;		/* [I] SVM_F_* */
 /* wafer_hw.watch: reasons to look more closely around an entry. */
 #define SVM_WATCH_STEP		BIT(0)	/* WAFER_ICPT_STEP is in force */
 #define SVM_WATCH_NMI		BIT(1)	/* the NMI window is wanted */
-#define SVM_WATCH_IRET		BIT(2)	/* an IRET that will unblock NMIs has been let through, at iret_rip */
+#define SVM_WATCH_IRET		BIT(2)	/* the IRET that unblocks NMIs was let through */
 #define SVM_WATCH_SOFT		BIT(3)	/* a software interrupt or exception is being injected */
 
 /* wafer_hw.stepping: how the current entry is to end after one instruction. */
 enum svm_stepping {
 	SVM_STEP_NONE,
 	SVM_STEP_TF,			/* by RFLAGS.TF */
-	SVM_STEP_KICK,			/* the "instruction" is an event's delivery: by an interrupt that is pending */
+	SVM_STEP_KICK,			/* an event's delivery: by an interrupt that is pending */
 };
 
 /**
  * struct wafer_hw - SVM's part of a vCPU
- * @vmcb_pa, @host_pa: physical addresses of @vmcb and of the CPU's page for the host's FS, GS, TR, LDTR and MSRs
- * @spec_guest, @spec_host: SPEC_CTRL to be in the CPU; equal where there is nothing to switch by hand
+ * @vmcb_pa, @host_pa: physical addresses of @vmcb and of the CPU's page for the host's FS,
+ *	GS, TR, LDTR and MSRs
+ * @spec_guest, @spec_host: SPEC_CTRL to be in the CPU; equal where there is nothing to
+ *	switch by hand
  * @spec_direct: the guest writes SPEC_CTRL itself: read it back at each exit
  * @vmcb, @msrpm: [I]
  * @dirty: SVM_DIRTY_*: what the CPU must not take from its cache at the next entry
@@ -61,7 +66,8 @@ enum svm_stepping {
  * @spec_open: direct access to SPEC_CTRL has been asked for
  * @nmi_blocked: without SVM_F_VNMI: an NMI's handler has not come to its IRET yet
  * @iret_rip: see SVM_WATCH_IRET
- * @soft, @soft_rip: event being injected and RIP of the instruction that is its cause (SVM_WATCH_SOFT)
+ * @soft, @soft_rip: event being injected and RIP of the instruction that is its cause
+ *	(SVM_WATCH_SOFT)
  * @soft_start: RIP as the entry has it: behind that instruction without SVM_F_NRIPS
  * @cr0_hidden: CD and NW as the guest sees them; they are not set in the CPU
  * @tsc_ratio: 8.32 fixed point
@@ -96,7 +102,8 @@ static_assert(offsetof(struct wafer_vcpu, arch.gpr) == 0);
 
 /**
  * struct svm_cpu - a CPU's part, touched by this CPU alone with interrupts off
- * @hsave, @host: [I] pages: the CPU's own save area (VM_HSAVE_PA), and where VMSAVE puts the host's state
+ * @hsave, @host: [I] pages: the CPU's own save area (VM_HSAVE_PA), and where VMSAVE puts the
+ *	host's state
  * @on: between cpu_on() and cpu_off()
  * @generation: of ASIDs; no two, on whatever CPUs, are equal
  * @next_asid: first one not given out in this generation

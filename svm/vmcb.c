@@ -26,28 +26,37 @@ static atomic64_t serials = ATOMIC64_INIT(0);
 #define B(nr) BIT((nr) % 32)
 
 /*
- * What exits from the start. Bits that are missing here are switched at run time (state.c: CR0, CR4; inject.c: VINTR,
- * IRET, CR8; svm_intercept(): the others) or are named in vmcb.h as native.
+ * What exits from the start. Bits that are missing here are switched at run time (state.c: CR0,
+ * CR4; inject.c: VINTR, IRET, CR8; svm_intercept(): the others) or are named in vmcb.h as native.
  */
 static const u32 base_intercepts[6] = {
-	/* CR2, CR3 and CR8 run natively, reading CR0 and CR4 mostly. Numbers without a register give #UD anyway */
+	/*
+	 * CR2, CR3 and CR8 run natively, reading CR0 and CR4 mostly. Numbers without a register
+	 * give #UD anyway
+	 */
 	(u32)~(B(SVM_ICPT_CR_READ + 2) | B(SVM_ICPT_CR_READ + 3) | B(SVM_ICPT_CR_READ + 8) |
 	       B(SVM_ICPT_CR_WRITE + 2) | B(SVM_ICPT_CR_WRITE + 3) | B(SVM_ICPT_CR_WRITE + 8)),
 	~0u,
-	/* #DB and #AC can be made to follow themselves for ever: every one exits (CVE-2015-5307, CVE-2015-8104) */
+	/*
+	 * #DB and #AC can be made to follow themselves for ever: every one exits (CVE-2015-5307,
+	 * CVE-2015-8104)
+	 */
 	BIT(X86_TRAP_DB) | BIT(X86_TRAP_UD) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC),
-	B(SVM_ICPT_INTR) | B(SVM_ICPT_NMI) | B(SVM_ICPT_SMI) | B(SVM_ICPT_INIT) | B(SVM_ICPT_CR0_SEL_WRITE) |
-	B(SVM_ICPT_RDPMC) | B(SVM_ICPT_CPUID) | B(SVM_ICPT_RSM) | B(SVM_ICPT_INVD) | B(SVM_ICPT_HLT) |
-	B(SVM_ICPT_INVLPGA) | B(SVM_ICPT_IOIO) | B(SVM_ICPT_MSR) | B(SVM_ICPT_TASK_SWITCH) | B(SVM_ICPT_SHUTDOWN),
-	B(SVM_ICPT_VMRUN) | B(SVM_ICPT_VMMCALL) | B(SVM_ICPT_VMLOAD) | B(SVM_ICPT_VMSAVE) | B(SVM_ICPT_STGI) |
-	B(SVM_ICPT_CLGI) | B(SVM_ICPT_SKINIT) | B(SVM_ICPT_WBINVD) | B(SVM_ICPT_MONITOR) | B(SVM_ICPT_MWAIT) |
-	B(SVM_ICPT_MWAIT_ARMED) | B(SVM_ICPT_XSETBV) | B(SVM_ICPT_RDPRU),
-	B(SVM_ICPT_INVLPGB) | B(SVM_ICPT_INVLPGB_ILLEGAL) | B(SVM_ICPT_MCOMMIT) | B(SVM_ICPT_TLBSYNC),
+	B(SVM_ICPT_INTR) | B(SVM_ICPT_NMI) | B(SVM_ICPT_SMI) | B(SVM_ICPT_INIT) |
+	B(SVM_ICPT_CR0_SEL_WRITE) | B(SVM_ICPT_RDPMC) | B(SVM_ICPT_CPUID) | B(SVM_ICPT_RSM) |
+	B(SVM_ICPT_INVD) | B(SVM_ICPT_HLT) | B(SVM_ICPT_INVLPGA) | B(SVM_ICPT_IOIO) |
+	B(SVM_ICPT_MSR) | B(SVM_ICPT_TASK_SWITCH) | B(SVM_ICPT_SHUTDOWN),
+	B(SVM_ICPT_VMRUN) | B(SVM_ICPT_VMMCALL) | B(SVM_ICPT_VMLOAD) | B(SVM_ICPT_VMSAVE) |
+	B(SVM_ICPT_STGI) | B(SVM_ICPT_CLGI) | B(SVM_ICPT_SKINIT) | B(SVM_ICPT_WBINVD) |
+	B(SVM_ICPT_MONITOR) | B(SVM_ICPT_MWAIT) | B(SVM_ICPT_MWAIT_ARMED) |
+	B(SVM_ICPT_XSETBV) | B(SVM_ICPT_RDPRU),
+	B(SVM_ICPT_INVLPGB) | B(SVM_ICPT_INVLPGB_ILLEGAL) | B(SVM_ICPT_MCOMMIT) |
+	B(SVM_ICPT_TLBSYNC),
 };
 
 /*
- * MSRs that may be direct: VMRUN, VMLOAD and VMSAVE switch them, or enter.S does, or writing them is a command. All
- * others exit, whatever is asked for. @open: from the start.
+ * MSRs that may be direct: VMRUN, VMLOAD and VMSAVE switch them, or enter.S does, or writing them
+ * is a command. All others exit, whatever is asked for. @open: from the start.
  */
 #define MAY_RD	BIT(0)
 #define MAY_WR	BIT(1)
@@ -70,7 +79,7 @@ static const struct {
 	{ MSR_IA32_PRED_CMD,	MAY_WR,	0 },
 };
 
-/* Two bits for each MSR, read and write, in three ranges of 8192 MSRs (§15.11). A set bit exits. */
+/* Two bits for each MSR, read and write, in three ranges of 8192 (§15.11). A set bit exits. */
 static void set_msrpm(struct wafer_hw *hw, u32 msr, u8 open)
 {
 	unsigned int range = msr >= 0xc0010000 ? 2 : msr >= 0xc0000000 ? 1 : 0;
@@ -134,8 +143,9 @@ int svm_vcpu_create(struct wafer_vcpu *vcpu)
 	hw->vmcb_pa = __pa(hw->vmcb);
 	hw->serial = atomic64_inc_return(&serials);
 	hw->tsc_ratio = SVM_TSC_RATIO_ONE;
-	hw->guest_groups = WAFER_G_SEGS | WAFER_G_RIP | WAFER_G_RSP | WAFER_G_RFLAGS | WAFER_G_CR0 | WAFER_G_CR3 |
-			   WAFER_G_DT | WAFER_G_BLOCK | WAFER_G_SYSENTER | WAFER_G_SYSCALL | WAFER_G_CR2;
+	hw->guest_groups = WAFER_G_SEGS | WAFER_G_RIP | WAFER_G_RSP | WAFER_G_RFLAGS | WAFER_G_CR0 |
+			   WAFER_G_CR2 | WAFER_G_CR3 | WAFER_G_DT | WAFER_G_BLOCK |
+			   WAFER_G_SYSENTER | WAFER_G_SYSCALL;
 	init_vmcb(vcpu);
 	return 0;
 }
@@ -169,8 +179,9 @@ void svm_flush_tlb(struct wafer_vcpu *vcpu)
 }
 
 /*
- * SPEC_CTRL becomes direct with the first value that is not 0: until then most guests never touch it, and reading it
- * back at each exit is dear. Where the CPU keeps the guest's value apart (V_SPEC_CTRL) it costs nothing.
+ * SPEC_CTRL becomes direct with the first value that is not 0: until then most guests never touch
+ * it, and reading it back at each exit is dear. Where the CPU keeps the guest's value apart
+ * (V_SPEC_CTRL) it costs nothing.
  */
 void svm_open_spec_ctrl(struct wafer_vcpu *vcpu)
 {
@@ -192,6 +203,7 @@ void svm_open_spec_ctrl(struct wafer_vcpu *vcpu)
 
 void svm_intercept_msr(struct wafer_vcpu *vcpu, u32 msr, bool read, bool write)
 {
+	u8 open = (read ? 0 : MAY_RD) | (write ? 0 : MAY_WR);
 	int i;
 
 	if (msr == MSR_IA32_SPEC_CTRL) {
@@ -202,7 +214,7 @@ void svm_intercept_msr(struct wafer_vcpu *vcpu, u32 msr, bool read, bool write)
 	}
 	for (i = 0; i < ARRAY_SIZE(direct); i++)
 		if (direct[i].msr == msr)
-			set_msrpm(vcpu->hw, msr, direct[i].may & ((read ? 0 : MAY_RD) | (write ? 0 : MAY_WR)));
+			set_msrpm(vcpu->hw, msr, direct[i].may & open);
 }
 
 /* Which intercepts each bit of svm_intercept() stands for. */

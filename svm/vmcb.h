@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The virtual machine control block: layout and bits (APM vol. 2 appendix B), exit codes (appendix C).
+ * The virtual machine control block: layout and bits (APM vol. 2 appendix B), exit codes (appendix
+ * C).
  *
  * Our own definition, because the oldest supported kernel's headers know less than today's CPUs.
  */
@@ -12,9 +13,10 @@
 #include <linux/types.h>
 
 /*
- * Intercepts, by word * 32 + bit. Those not named are off, because they run natively or never happen: descriptor-table
- * loads and stores, PUSHF, POPF, INT n, INVLPG, ICEBP (its #DB exits), FERR_FREEZE, INVPCID, bus-lock threshold,
- * idle HLT (HLT exits), and the traps after writes of EFER and CRn (their writes exit before).
+ * Intercepts, by word * 32 + bit. Those not named are off, because they run natively or never
+ * happen: descriptor-table loads and stores, PUSHF, POPF, INT n, INVLPG, ICEBP (its #DB exits),
+ * FERR_FREEZE, INVPCID, bus-lock threshold, idle HLT (HLT exits), and the traps after writes of
+ * EFER and CRn (their writes exit before).
  */
 enum svm_icpt {
 	SVM_ICPT_CR_READ	= 0,		/* + number */
@@ -78,14 +80,20 @@ enum { SVM_TLB_KEEP = 0, SVM_TLB_FLUSH_ALL = 1, SVM_TLB_FLUSH_ASID = 3 };
 /* np_ctl, offset 90h. */
 #define SVM_NP_ENABLE		BIT(0)
 
-/* event_inj and exit_int_info, offsets a8h and 88h. The type's numbers are those of enum wafer_event_kind. */
+/*
+ * event_inj and exit_int_info, offsets a8h and 88h. The type's numbers are those of enum
+ * wafer_event_kind.
+ */
 #define SVM_EVENT_VECTOR	0xffu
 #define SVM_EVENT_TYPE_SHIFT	8
 #define SVM_EVENT_TYPE		0x700u
 #define SVM_EVENT_HAS_ERROR	BIT(11)
 #define SVM_EVENT_VALID		BIT(31)
 
-/* Clean bits, offset c0h; kept inverted, as what has changed since the last entry (APM vol. 2 §15.15.3). */
+/*
+ * Clean bits, offset c0h; kept inverted, as what has changed since the last entry (APM vol. 2
+ * §15.15.3).
+ */
 #define SVM_DIRTY_ICPT		BIT(0)	/* intercepts, TSC offset, pause filter */
 #define SVM_DIRTY_MAPS		BIT(1)	/* IOPM and MSRPM */
 #define SVM_DIRTY_ASID		BIT(2)
