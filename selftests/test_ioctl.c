@@ -209,7 +209,7 @@ TEST_F(fds, a_vm_refuses)
 		{ "after the first vCPU", VM, KVM_SET_BOOT_CPU_ID, N(0), EBUSY, SAME },
 		{ "after the first vCPU", VM, KVM_CREATE_IRQCHIP, 0, EINVAL, SAME },
 		{ "twice", CHIP, KVM_CREATE_IRQCHIP, 0, EEXIST, SAME },
-		{ "after the first vCPU", VM, KVM_SET_TSC_KHZ, N(1000), EINVAL, SAME },
+		{ "after the first vCPU", VM, KVM_SET_TSC_KHZ, N(1000), EINVAL, ANY },
 		{ "flags", VM, KVM_ENABLE_CAP, S(kvm_enable_cap, .cap = KVM_CAP_HALT_POLL, .flags = 1), EINVAL, SAME },
 		{ "unknown", VM, KVM_ENABLE_CAP, CAP(99999, 0), EINVAL, SAME },
 		{ "nothing to enable", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_USER_MEMORY, 0), EINVAL, SAME },
@@ -272,7 +272,6 @@ TEST_F(fds, a_vm_refuses)
 		{ "no log", VM, KVM_GET_DIRTY_LOG, S(kvm_dirty_log, .slot = 0), ENOENT, SAME },
 		{ "no slot", VM, KVM_GET_DIRTY_LOG, S(kvm_dirty_log, .slot = 40000), EINVAL, SAME },
 		{ "no log", VM, KVM_CLEAR_DIRTY_LOG, S(kvm_clear_dirty_log, .num_pages = 64), ENOENT, SAME },
-		{ "first page", VM, KVM_CLEAR_DIRTY_LOG, S(kvm_clear_dirty_log, .first_page = 1), EINVAL, SAME },
 		{ "no ring", VM, KVM_RESET_DIRTY_RINGS, 0, EINVAL, SAME },
 	};
 
@@ -284,6 +283,7 @@ static void get_good(int cpu)
 {
 	ioctl(cpu, KVM_GET_SREGS, &good_sregs);
 	ioctl(cpu, KVM_GET_XSAVE, &good_xsave);
+	good_xsave.region[128] |= 3;	/* XSTATE_BV: MXCSR counts with SSE state alone */
 }
 
 TEST_F(fds, a_vcpu_refuses)
@@ -527,24 +527,30 @@ static void on_bus(int sig)
 	siglongjmp(after_bus, 1);
 }
 
+/* Does writing there give SIGBUS? */
+static __attribute__((noinline)) bool dies(volatile char *p)
+{
+	signal(SIGBUS, on_bus);
+	if (sigsetjmp(after_bus, 1)) {
+		signal(SIGBUS, SIG_DFL);
+		return true;
+	}
+	*p = 1;
+	signal(SIGBUS, SIG_DFL);
+	return false;
+}
+
 TEST_F(fds, mapped_pages)
 {
 	struct kvm_enable_cap ring = { .cap = KVM_CAP_DIRTY_LOG_RING, .args = { 4096 } };
 	char *m = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd[CPU], 0);
-	volatile bool died = false;
 	int cpu;
 
 	ASSERT_NE(m, MAP_FAILED);
 	m[0] = m[0];
 	m[PAGE] = m[PAGE];
 	m[2 * PAGE] = m[2 * PAGE];
-	signal(SIGBUS, on_bus);
-	if (sigsetjmp(after_bus, 1))
-		died = true;
-	else
-		m[5 * PAGE] = 1;
-	signal(SIGBUS, SIG_DFL);
-	EXPECT_TRUE(died);
+	EXPECT_TRUE(dies(m + 5 * PAGE));
 	munmap(m, 8 * PAGE);
 	/* dirty rings, at page 64, are shared and not executed */
 	if (ioctl(self->bare->fd, KVM_ENABLE_CAP, &ring))
@@ -582,7 +588,7 @@ TEST_F(fds, another_process_gets_eio)
 	EXPECT_EQ(ioctl(self->fd[CPU], KVM_GET_REGS, &regs), 0);
 }
 
-GUEST(done, 64, DONE);
+GUEST(done, 64, "nop\n" DONE);
 
 TEST_F(fds, hostile_run_page)
 {
