@@ -258,17 +258,20 @@ TEST_F(fds, a_vm_refuses)
 		{ "match of nothing", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = efd, .flags = 1), EINVAL, SAME },
 		{ "closed", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = 1000, .len = 4), EBADF, SAME },
 		{ "not there", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = efd, .len = 4, .flags = 4), ENOENT, SAME },
-		{ "pio", VM, KVM_REGISTER_COALESCED_MMIO, S(kvm_coalesced_mmio_zone, .size = 4, .pio = 2), EINVAL, SAME },
+		{ "pio", VM, KVM_REGISTER_COALESCED_MMIO,
+			S(kvm_coalesced_mmio_zone, .size = 4, .pio = 2), EINVAL, SAME },
 		{ "size", VM, KVM_REGISTER_COALESCED_MMIO, S(kvm_coalesced_mmio_zone), EINVAL, ANY },
 		{ "pio", VM, KVM_UNREGISTER_COALESCED_MMIO, S(kvm_coalesced_mmio_zone, .pio = 2), EINVAL, SAME },
 		{ "flags", VM, KVM_SET_CLOCK, S(kvm_clock_data, .flags = 0x100), EINVAL, SAME },
 		{ "flags", VM, KVM_X86_SET_MSR_FILTER, S(kvm_msr_filter, .flags = 2), EINVAL, SAME },
 		{ "range flags", VM, KVM_X86_SET_MSR_FILTER,
-			S(kvm_msr_filter, .ranges = { { .flags = 0x80, .nmsrs = 1, .bitmap = (void *)&efd } }), EINVAL, SAME },
+			S(kvm_msr_filter, .ranges = { { .flags = 0x80, .nmsrs = 1, .bitmap = (void *)&efd } }),
+			EINVAL, SAME },
 		{ "bitmap", VM, KVM_X86_SET_MSR_FILTER,
 			S(kvm_msr_filter, .ranges = { { .flags = 1, .nmsrs = 8, .bitmap = N(16) } }), EFAULT, SAME },
 		{ "size", VM, KVM_X86_SET_MSR_FILTER,
-			S(kvm_msr_filter, .ranges = { { .flags = 1, .nmsrs = ~0u, .bitmap = (void *)&efd } }), EINVAL, SAME },
+			S(kvm_msr_filter, .ranges = { { .flags = 1, .nmsrs = ~0u, .bitmap = (void *)&efd } }),
+			EINVAL, SAME },
 		{ "no log", VM, KVM_GET_DIRTY_LOG, S(kvm_dirty_log, .slot = 0), ENOENT, SAME },
 		{ "no slot", VM, KVM_GET_DIRTY_LOG, S(kvm_dirty_log, .slot = 40000), EINVAL, SAME },
 		{ "no log", VM, KVM_CLEAR_DIRTY_LOG, S(kvm_clear_dirty_log, .num_pages = 64), ENOENT, SAME },
@@ -364,16 +367,21 @@ TEST_F(fds, bad_pointers_are_efault)
 		{ CHIP, KVM_CLEAR_DIRTY_LOG }, { CHIP, KVM_SET_USER_MEMORY_REGION }, { CHIP, KVM_SET_GSI_ROUTING },
 		{ CHIP, KVM_IOEVENTFD }, { CHIP, KVM_IRQFD }, { CHIP, KVM_REGISTER_COALESCED_MMIO },
 		{ CHIP, KVM_UNREGISTER_COALESCED_MMIO }, { CHIP, KVM_ENABLE_CAP }, { BARE, KVM_SET_IDENTITY_MAP_ADDR },
-		{ CHIP, KVM_CREATE_PIT2 }, { PIT, KVM_REINJECT_CONTROL }, { PIT, KVM_GET_IRQCHIP }, { PIT, KVM_SET_IRQCHIP },
+		{ CHIP, KVM_CREATE_PIT2 }, { PIT, KVM_REINJECT_CONTROL }, { PIT, KVM_GET_IRQCHIP },
+		{ PIT, KVM_SET_IRQCHIP },
 		{ PIT, KVM_GET_PIT2 }, { PIT, KVM_SET_PIT2 }, { PIT, KVM_GET_CLOCK }, { PIT, KVM_SET_CLOCK },
 		{ PIT, KVM_X86_SET_MSR_FILTER }, { PIT_CPU, KVM_GET_REGS }, { PIT_CPU, KVM_SET_REGS },
 		{ PIT_CPU, KVM_GET_SREGS }, { PIT_CPU, KVM_SET_SREGS }, { PIT_CPU, KVM_GET_SREGS2 },
-		{ PIT_CPU, KVM_SET_SREGS2 }, { PIT_CPU, KVM_INTERRUPT }, { PIT_CPU, KVM_GET_MSRS }, { PIT_CPU, KVM_SET_MSRS },
+		{ PIT_CPU, KVM_SET_SREGS2 }, { PIT_CPU, KVM_INTERRUPT }, { PIT_CPU, KVM_GET_MSRS },
+		{ PIT_CPU, KVM_SET_MSRS },
 		{ PIT_CPU, KVM_GET_VCPU_EVENTS }, { PIT_CPU, KVM_SET_VCPU_EVENTS }, { PIT_CPU, KVM_GET_MP_STATE },
 		{ PIT_CPU, KVM_SET_MP_STATE }, { PIT_CPU, KVM_GET_DEBUGREGS }, { PIT_CPU, KVM_SET_DEBUGREGS },
-		{ PIT_CPU, KVM_GET_LAPIC }, { PIT_CPU, KVM_SET_LAPIC }, { PIT_CPU, KVM_GET_XSAVE }, { PIT_CPU, KVM_SET_XSAVE },
-		{ PIT_CPU, KVM_GET_XSAVE2 }, { PIT_CPU, KVM_GET_XCRS }, { PIT_CPU, KVM_SET_XCRS }, { PIT_CPU, KVM_GET_FPU },
-		{ PIT_CPU, KVM_SET_FPU }, { PIT_CPU, KVM_SET_CPUID2 }, { PIT_CPU, KVM_GET_CPUID2 }, { PIT_CPU, KVM_TRANSLATE },
+		{ PIT_CPU, KVM_GET_LAPIC }, { PIT_CPU, KVM_SET_LAPIC }, { PIT_CPU, KVM_GET_XSAVE },
+		{ PIT_CPU, KVM_SET_XSAVE },
+		{ PIT_CPU, KVM_GET_XSAVE2 }, { PIT_CPU, KVM_GET_XCRS }, { PIT_CPU, KVM_SET_XCRS },
+		{ PIT_CPU, KVM_GET_FPU },
+		{ PIT_CPU, KVM_SET_FPU }, { PIT_CPU, KVM_SET_CPUID2 }, { PIT_CPU, KVM_GET_CPUID2 },
+		{ PIT_CPU, KVM_TRANSLATE },
 		{ PIT_CPU, KVM_SET_GUEST_DEBUG }, { PIT_CPU, KVM_SET_SIGNAL_MASK }, { PIT_CPU, KVM_ENABLE_CAP },
 		{ PIT_CPU, KVM_X86_SETUP_MCE }, { PIT_CPU, KVM_X86_SET_MCE }, { PIT_CPU, KVM_TPR_ACCESS_REPORTING },
 		{ PIT_CPU, KVM_SET_VAPIC_ADDR }, { PIT_CPU, KVM_HAS_DEVICE_ATTR }, { PIT_CPU, KVM_GET_DEVICE_ATTR },
@@ -404,7 +412,8 @@ TEST_F(fds, what_was_got_can_be_set)
 		{ "events", PIT_CPU, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS },
 		{ "mp_state", PIT_CPU, KVM_GET_MP_STATE, KVM_SET_MP_STATE },
 		{ "debugregs", PIT_CPU, KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS },
-		{ "xsave", PIT_CPU, KVM_GET_XSAVE, KVM_SET_XSAVE }, { "xsave2", PIT_CPU, KVM_GET_XSAVE2, KVM_SET_XSAVE },
+		{ "xsave", PIT_CPU, KVM_GET_XSAVE, KVM_SET_XSAVE },
+		{ "xsave2", PIT_CPU, KVM_GET_XSAVE2, KVM_SET_XSAVE },
 		{ "xcrs", PIT_CPU, KVM_GET_XCRS, KVM_SET_XCRS }, { "lapic", PIT_CPU, KVM_GET_LAPIC, KVM_SET_LAPIC },
 		{ "regs", CPU, KVM_GET_REGS, KVM_SET_REGS }, { "sregs", CPU, KVM_GET_SREGS, KVM_SET_SREGS },
 		{ "events", CPU, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS },
@@ -441,7 +450,8 @@ TEST_F(fds, the_rest_of_the_good)
 	struct mask mask = { .head = { .len = 8 } };
 	struct kvm_translation t = { .linear_address = 0x1234 };
 	uint64_t mcg_cap = 10, supported = 0, offset = 0;
-	struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)&offset };
+	struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET,
+					.addr = (uintptr_t)&offset };
 	struct one_msr msr = { { .nmsrs = 1 }, { { .index = 0xdead } } };
 	int fd;
 
@@ -613,7 +623,8 @@ TEST_F(fds, hostile_run_page)
 	v->run->cr8 = 16;
 	EXPECT_EQ(vcpu_run(v), -EINVAL);
 	/* fields that are results, and padding, mean nothing on the way in */
-	memset(&v->run->exit_reason, 0xee, offsetof(struct kvm_run, kvm_valid_regs) - offsetof(struct kvm_run, exit_reason));
+	memset(&v->run->exit_reason, 0xee,
+	       offsetof(struct kvm_run, kvm_valid_regs) - offsetof(struct kvm_run, exit_reason));
 	v->run->cr8 = 0;
 	ASSERT_TRUE(vcpu_run_done(v));
 	/* valid registers are stored */

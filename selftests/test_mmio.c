@@ -130,7 +130,8 @@ enum need { ALWAYS, AVX, MOVBE };
 	X(xadd_b, ALWAYS, 0, "xadd %al, (%rdi)") X(xadd_l, ALWAYS, 0, "lock xadd %eax, (%rdi)")	\
 	X(xadd_q, ALWAYS, 0, "xadd %r9, (%rdi)")						\
 	X(cmpxchg_b, ALWAYS, 0, "cmpxchg %cl, (%rdi)") X(cmpxchg_w, ALWAYS, 0, "cmpxchg %bx, (%rdi)")	\
-	X(cmpxchg_l, ALWAYS, 0, "lock cmpxchg %ebx, (%rdi)") X(cmpxchg_q, ALWAYS, 0, "lock cmpxchg %rbx, (%rdi)")	\
+	X(cmpxchg_l, ALWAYS, 0, "lock cmpxchg %ebx, (%rdi)")				\
+	X(cmpxchg_q, ALWAYS, 0, "lock cmpxchg %rbx, (%rdi)")					\
 	X(cmpxchg_l_plain, ALWAYS, 0, "cmpxchg %r8d, (%rdi)")					\
 	X(cmpxchg8b, ALWAYS, 0, "mov %rax, -16(%rsp)\n mov -12(%rsp), %edx\n lock cmpxchg8b (%rdi)")	\
 	X(cmpxchg16b, ALWAYS, 0, "lock cmpxchg16b (%rdi)")					\
@@ -469,7 +470,8 @@ TEST_F(two, protected_mode)
 		struct insn in = { old[i].name, old[i].code, old[i].end, ALWAYS, 0 };
 		struct kvm_regs regs = {
 			.rax = 0x443322a1, .rbx = 0x50607080, .rcx = 5, .rdx = 0x76543210, .rsi = GUEST_DATA,
-			.rdi = (old[i].code16 ? 0 : GUEST_MMIO) + 0x101, .rsp = GUEST_STACK, .rip = GUEST_CODE, .rflags = 3,
+			.rdi = (old[i].code16 ? 0 : GUEST_MMIO) + 0x101, .rsp = GUEST_STACK, .rip = GUEST_CODE,
+			.rflags = 3,
 		};
 		const char *what;
 
