@@ -360,7 +360,7 @@ TEST(killed_in_the_middle_of_everything)
 		/* sometimes before it is complete */
 		if (i % 4)
 			ASSERT_EQ(read(ready[0], &byte, 1), 1);
-		usleep(random() % (i % 4 ? 60000 : 8000));
+		usleep(random() % (i % 4 ? 20000 : 4000));
 		kill(child, SIGKILL);
 		ASSERT_EQ(waitpid(child, &status, 0), child);
 		ASSERT_TRUE(WIFSIGNALED(status));
@@ -442,7 +442,7 @@ static int ends(struct runner *r, struct vcpu *v)
 	signal(SIGUSR1, nothing);
 	*r = (struct runner){ .v = v };
 	pthread_create(&r->thread, NULL, run_once, r);
-	for (ms = 0; ms < 200 && !r->ended; ms += 10)
+	for (ms = 0; ms < 30 && !r->ended; ms += 10)
 		usleep(10000);
 	for (ms = 0; !r->ended; ms += 10) {
 		if (ms > 20000)
@@ -552,7 +552,7 @@ TEST(events_delivered_through_a_device)
 		regs = vcpu_regs(&vm->cpu[0]);
 		regs.rsp = GUEST_MMIO + 0x1000;
 		vcpu_set_regs(&vm->cpu[0], &regs);
-		for (n = 0; n < 20; n++)
+		for (n = 0; n < 4; n++)
 			ASSERT_GE(ends(&r, &vm->cpu[0]), 0);
 		vm_free(vm);
 	}
@@ -574,7 +574,7 @@ TEST(one_triple_fault_after_the_other)
 		ASSERT_EQ(vcpu_run(v), KVM_EXIT_SHUTDOWN);
 	}
 	/* whatever state is left: nothing hangs */
-	for (i = 0; i < 5; i++)
+	for (i = 0; i < 3; i++)
 		ASSERT_GE(ends(&r, v), 0);
 	vm_free(vm);
 }
@@ -620,21 +620,21 @@ TEST(memory_unmapped_under_an_exit)
 	vm_slot(vm, 0, 0, 2 * MIB, vm->mem, 0);
 	vm_slot(vm, 1, 2 * MIB, MIB, at, 0);
 	pthread_create(&r.thread, NULL, run_past_efault, &r);
-	for (i = 0; i < 150; i++) {
+	for (i = 0; i < 90; i++) {
 		switch (i % 3) {
 		case 0:
 			ASSERT_EQ(munmap(at, MIB), 0);
-			usleep(1000);
+			usleep(300);
 			ASSERT_EQ(mmap(at, MIB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0), at);
 			break;
 		case 1:
 			ASSERT_EQ(mprotect(at, MIB, i & 1 ? PROT_NONE : PROT_READ), 0);
-			usleep(1000);
+			usleep(300);
 			ASSERT_EQ(mprotect(at, MIB, PROT_READ | PROT_WRITE), 0);
 			break;
 		default:
 			vm_slot(vm, 1, 2 * MIB, 0, at, 0);
-			usleep(1000);
+			usleep(300);
 			vm_slot(vm, 1, 2 * MIB, MIB, at, 0);
 		}
 	}
