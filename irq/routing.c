@@ -222,8 +222,8 @@ static struct wafer_route make_route(struct wafer_vm *vm, const struct kvm_irq_r
 		route.msg = msi_message(vm, e->u.msi.address_lo, e->u.msi.address_hi,
 					e->u.msi.data);
 	} else {
-		route.chip = e->u.irqchip.irqchip;
-		route.pin = e->u.irqchip.pin;
+		route.chip = array_index_nospec(e->u.irqchip.irqchip, KVM_NR_IRQCHIPS);
+		route.pin = array_index_nospec(e->u.irqchip.pin, WAFER_IOAPIC_PINS);
 	}
 	return route;
 }
@@ -255,15 +255,16 @@ static void fill(struct wafer_vm *vm, struct wafer_routes *routes,
 
 	memset(routes->pin_gsi, -1, sizeof(routes->pin_gsi));
 	for (i = 0; i < routes->nr; i++)
-		first[e[i].gsi + 1]++;
+		first[array_index_nospec(e[i].gsi, routes->nr_gsis) + 1]++;
 	for (gsi = 1; gsi <= routes->nr_gsis; gsi++)
 		first[gsi] += first[gsi - 1];
 	for (i = 0; i < routes->nr; i++) {
 		struct wafer_route route = make_route(vm, &e[i]);
 
-		routes->route[first[route.gsi]++] = route;
+		gsi = array_index_nospec(route.gsi, routes->nr_gsis);
+		routes->route[first[gsi]++] = route;
 		if (route.chip != IS_MSI)
-			routes->pin_gsi[route.chip][route.pin] = route.gsi;
+			routes->pin_gsi[route.chip][route.pin] = gsi;
 	}
 	for (gsi = routes->nr_gsis; gsi > 0; gsi--)
 		first[gsi] = first[gsi - 1];
