@@ -2,10 +2,11 @@
 /*
  * Guest memory: slots, the nested page table, faults, dirty pages, access from the host.
  *
- * This room knows vCPUs only as fault contexts (struct wafer_fault_ctx) and asks for TLB flushes through
- * one callback. Locks, outermost first: mmu->slots_lock (mutex; slot changes, dirty log) -> mmu->zap_lock
- * (spinlock; everything that takes rights or table pages away, and the set of invalidations). Faults take
- * neither: they install entries by compare-and-exchange inside a fault section (wafer_fault_ctx.in_fault).
+ * This room knows vCPUs only as fault contexts (struct wafer_fault_ctx) and asks for TLB flushes
+ * through one callback. Locks, outermost first: mmu->slots_lock (mutex; slot changes, dirty log) ->
+ * mmu->zap_lock (spinlock; everything that takes rights or table pages away, and the set of
+ * invalidations). Faults take neither: they install entries by compare-and-exchange inside a fault
+ * section (wafer_fault_ctx.in_fault).
  */
 #ifndef WAFER_MMU_H
 #define WAFER_MMU_H
@@ -33,10 +34,12 @@ struct wafer_vm;
 /**
  * struct wafer_slot - a range of guest-physical memory
  * @gfn, @npages, @hva, @id, @flags: [I] while published; flags are KVM_MEM_*
- * @max_level: [I] largest mapping that the congruence of gfn and hva allows (ends are checked apart)
- * @lends_dirty: the bitmap lives on in the slot that replaces this one; set before that one is published
- * @dirty: [a] dirty bitmap, npages bits rounded up to longs; NULL without KVM_MEM_LOG_DIRTY_PAGES and
- *	with dirty rings
+ * @max_level: [I] largest mapping that the congruence of gfn and hva allows (ends are checked
+ *	apart)
+ * @lends_dirty: the bitmap lives on in the slot that replaces this one; set before that one is
+ *	published
+ * @dirty: [a] dirty bitmap, npages bits rounded up to longs; NULL without KVM_MEM_LOG_DIRTY_PAGES
+ *	and with dirty rings
  */
 struct wafer_slot {
 	struct rcu_head rcu;
@@ -51,7 +54,8 @@ struct wafer_slot {
 };
 
 /**
- * struct wafer_slots - the slot table: replaced as a whole, but for changes at its end, which are made in place
+ * struct wafer_slots - the slot table: replaced as a whole, but for changes at its end, which are
+ *	made in place
  * @generation: counts changes; caches of translations compare it
  * @nr: number of slots; grows with release, after the new slot was written
  * @room: how many slots it can hold
@@ -73,8 +77,9 @@ struct wafer_pt_pages {
 /**
  * struct wafer_fault_ctx - what the MMU knows of one vCPU
  * @link: in mmu->ctxs (added before the vCPU can run, removed after it cannot any more)
- * @in_fault: [a] odd while a fault section runs on this vCPU's CPU (interrupts off, no waiting inside); counts,
- *	so that one who waits for the end of a section can not take the next one for it (mmu/section.h)
+ * @in_fault: [a] odd while a fault section runs on this vCPU's CPU (interrupts off, no waiting
+ *	inside); counts, so that one who waits for the end of a section can not take the next one
+ *	for it (mmu/section.h)
  * @pages: table pages for use in the section; topped up where sleeping is allowed
  * @last_slot: index hint for slot lookups
  * @ring: dirty ring (mmu/ring.c) or NULL
@@ -101,8 +106,9 @@ struct wafer_invalidation {
  * struct wafer_mmu - a VM's memory
  * @root: [I] host-physical address of the root table
  * @format: [I]
- * @flush: [I] makes every vCPU drop its translations before it enters again and waits until none is in the
- *	guest with old ones. Callable with any lock of the MMU held, preemption possibly off, interrupts on
+ * @flush: [I] makes every vCPU drop its translations before it enters again and waits until none is
+ *	in the guest with old ones. Callable with any lock of the MMU held, preemption possibly off,
+ *	interrupts on
  * @mm: [I] the VMM's address space
  * @slots: RCU; changed under slots_lock and zap_lock
  * @slots_lock: slot changes, dirty log
@@ -118,7 +124,8 @@ struct wafer_invalidation {
  * @flushed_seq: [a] all zaps up to this one have been flushed
  * @quiet: @flush is not called any more; @flushes: [a] calls of it in progress
  * @by_id: under slots_lock: slots by id
- * @arm: [I] once a vCPU exists: bits to clear in an entry so that the next write to its page is noticed
+ * @arm: [I] once a vCPU exists: bits to clear in an entry so that the next write to its page is
+ *	noticed
  * @manual_protect: under slots_lock: KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 flags
  * @ring_size: [I] once a vCPU exists: bytes of each dirty ring; 0: bitmaps
  * @freed: the owner's callback
@@ -162,15 +169,17 @@ enum wafer_fault_result {
 extern const struct wafer_pt_format wafer_ept_format, wafer_npt_format;
 
 /**
- * wafer_mmu_init() - make an empty table, register the notifier on current->mm. May sleep only in allocation.
- *	Nothing is left behind when it fails
- * wafer_mmu_quiesce() - the VM ends: unmap all and call @flush no more. No vCPU runs; to be called before they are freed
- * wafer_mmu_release() - after wafer_mmu_ctx_release() of all vCPUs: unregister (mmu_notifier_put; never waits); the VM is
- *	freed from the notifier's free callback through @freed, which must not sleep
+ * wafer_mmu_init() - make an empty table, register the notifier on current->mm. May sleep only in
+ *	allocation. Nothing is left behind when it fails
+ * wafer_mmu_quiesce() - the VM ends: unmap all and call @flush no more. No vCPU runs; to be called
+ *	before they are freed
+ * wafer_mmu_release() - after wafer_mmu_ctx_release() of all vCPUs: unregister (mmu_notifier_put;
+ *	never waits); the VM is freed from the notifier's free callback through @freed, which must
+ *	not sleep
  * wafer_mmu_drain() - at module exit: wait for outstanding free callbacks
  */
-int wafer_mmu_init(struct wafer_mmu *mmu, const struct wafer_pt_format *format, u8 levels, u8 max_level,
-		   void (*flush)(struct wafer_mmu *mmu));
+int wafer_mmu_init(struct wafer_mmu *mmu, const struct wafer_pt_format *format, u8 levels,
+		   u8 max_level, void (*flush)(struct wafer_mmu *mmu));
 void wafer_mmu_quiesce(struct wafer_mmu *mmu);
 void wafer_mmu_release(struct wafer_mmu *mmu, void (*freed)(struct wafer_mmu *mmu));
 void wafer_mmu_drain(void);
@@ -179,7 +188,8 @@ int wafer_mmu_ctx_init(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx);
 void wafer_mmu_ctx_release(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx);
 
 /**
- * wafer_mmu_fault_fast() - resolve a nested fault in the window: interrupts off, no sleeping, no spinning
+ * wafer_mmu_fault_fast() - resolve a nested fault in the window: interrupts off, no sleeping, no
+ *	spinning
  * @ctx: of the faulting vCPU
  * @gpa: guest-physical address
  * @access: WAFER_FAULT_* bits
@@ -189,11 +199,12 @@ void wafer_mmu_ctx_release(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx);
 int wafer_mmu_fault_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access);
 
 /**
- * wafer_mmu_fault() - resolve a nested fault where sleeping is allowed (outside the window, interrupts on, in the
- *	VMM's address space)
+ * wafer_mmu_fault() - resolve a nested fault where sleeping is allowed (outside the window,
+ *	interrupts on, in the VMM's address space)
  *
- * Return: WAFER_FAULT_FIXED, WAFER_FAULT_MMIO; -EFAULT: a slot, but nothing mapped behind it; -EHWPOISON: the
- * page is poisoned (the signal has been sent); -EINTR: a fatal signal; -ENOMEM: no page-table memory.
+ * Return: WAFER_FAULT_FIXED, WAFER_FAULT_MMIO; -EFAULT: a slot, but nothing mapped behind it;
+ * -EHWPOISON: the page is poisoned (the signal has been sent); -EINTR: a fatal signal; -ENOMEM: no
+ * page-table memory.
  */
 int wafer_mmu_fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access);
 
@@ -203,24 +214,28 @@ int wafer_mmu_fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access);
 int wafer_mmu_topup(struct wafer_fault_ctx *ctx);
 
 /**
- * wafer_set_memory_region() - KVM_SET_USER_MEMORY_REGION, every rule of it (ABI: sizes, overlaps, flags, move, delete).
- *	After it returns no vCPU uses a mapping of the old layout.
+ * wafer_set_memory_region() - KVM_SET_USER_MEMORY_REGION, every rule of it (ABI: sizes, overlaps,
+ *	flags, move, delete). After it returns no vCPU uses a mapping of the old layout.
  */
 int wafer_set_memory_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory_region *mr,
 			    struct wafer_refusal *refusal);
-int wafer_get_dirty_log(struct wafer_mmu *mmu, const struct kvm_dirty_log *log, struct wafer_refusal *refusal);
-int wafer_clear_dirty_log(struct wafer_mmu *mmu, const struct kvm_clear_dirty_log *log, struct wafer_refusal *refusal);
+int wafer_get_dirty_log(struct wafer_mmu *mmu, const struct kvm_dirty_log *log,
+			struct wafer_refusal *refusal);
+int wafer_clear_dirty_log(struct wafer_mmu *mmu, const struct kvm_clear_dirty_log *log,
+			  struct wafer_refusal *refusal);
 int wafer_mmu_set_manual_protect(struct wafer_mmu *mmu, u64 flags);
 
 /* Dirty rings (mmu/ring.c). Enabled before the first vCPU. */
 int wafer_ring_enable(struct wafer_mmu *mmu, u32 bytes);
-struct page *wafer_ring_page(struct wafer_fault_ctx *ctx, unsigned long offset);	/* in pages; for mmap; NULL past its end */
+/* For mmap; @offset in pages. NULL past its end. */
+struct page *wafer_ring_page(struct wafer_fault_ctx *ctx, unsigned long offset);
 bool wafer_ring_soft_full(struct wafer_fault_ctx *ctx);
-int wafer_ring_reset(struct wafer_mmu *mmu);		/* KVM_RESET_DIRTY_RINGS: entries recycled */
+int wafer_ring_reset(struct wafer_mmu *mmu); /* KVM_RESET_DIRTY_RINGS: entries recycled */
 
 /**
- * wafer_guest_read(), wafer_guest_write() - copy from and to guest-physical memory where sleeping is allowed and
- *	current->mm is the VMM's. Any length, over pages and slots. Writes are entered in the dirty log.
+ * wafer_guest_read(), wafer_guest_write() - copy from and to guest-physical memory where sleeping
+ *	is allowed and current->mm is the VMM's. Any length, over pages and slots. Writes are
+ *	entered in the dirty log.
  *
  * Return: 0; -EFAULT where there is no memory (or, for a write, a read-only slot).
  */
@@ -228,18 +243,23 @@ int wafer_guest_read(struct wafer_mmu *mmu, gpa_t gpa, void *data, unsigned int 
 int wafer_guest_write(struct wafer_mmu *mmu, gpa_t gpa, const void *data, unsigned int len);
 
 /**
- * wafer_guest_read_fast(), wafer_guest_write_fast(), wafer_guest_cmpxchg_fast() - the same in the window, by what the
- *	nested table maps at the moment; within one page. cmpxchg: @len 1, 2, 4, 8 (16), naturally aligned.
+ * wafer_guest_read_fast(), wafer_guest_write_fast(), wafer_guest_cmpxchg_fast() - the same in the
+ *	window, by what the nested table maps at the moment; within one page. cmpxchg: @len 1, 2, 4,
+ *	8 (16), naturally aligned.
  *
- * Return: 0; -EAGAIN: not mapped (or not writable) there now: leave the window and use the sleeping one;
- * cmpxchg: 0 and *@old equal to what was expected if exchanged, else -EBUSY with *@old updated.
+ * Return: 0; -EAGAIN: not mapped (or not writable) there now: leave the window and use the sleeping
+ * one; cmpxchg: 0 and *@old equal to what was expected if exchanged, else -EBUSY with *@old
+ * updated.
  */
 int wafer_guest_read_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, void *data, unsigned int len);
-int wafer_guest_write_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, const void *data, unsigned int len);
-int wafer_guest_cmpxchg_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, void *old, const void *new, unsigned int len);
+int wafer_guest_write_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, const void *data,
+			   unsigned int len);
+int wafer_guest_cmpxchg_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, void *old, const void *new,
+			     unsigned int len);
 
 /* As wafer_guest_cmpxchg_fast() where sleeping is allowed: 0, -EBUSY (*@old updated), -EFAULT. */
-int wafer_guest_cmpxchg(struct wafer_mmu *mmu, gpa_t gpa, void *old, const void *new, unsigned int len);
+int wafer_guest_cmpxchg(struct wafer_mmu *mmu, gpa_t gpa, void *old, const void *new,
+			unsigned int len);
 
 /* In the window: guest pages in the kernel's direct map (mmu/direct.c). */
 bool wafer_direct_begin(struct wafer_fault_ctx *ctx, unsigned long *seq);
@@ -249,11 +269,15 @@ const void *wafer_direct(struct wafer_fault_ctx *ctx, gfn_t gfn);
 /* Is there a slot at @gpa, and which hva is behind it? Under RCU. NULL: none. */
 const struct wafer_slot *wafer_slot_find(struct wafer_mmu *mmu, gfn_t gfn);
 
-/* Enters one page in the dirty log (and ring of @ctx, which may be NULL). Under RCU or slots_lock. */
-void wafer_mark_dirty(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, const struct wafer_slot *slot, gfn_t gfn);
+/*
+ * Enters one page in the dirty log (and ring of @ctx, which may be NULL). Under RCU or slots_lock.
+ */
+void wafer_mark_dirty(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx,
+		      const struct wafer_slot *slot, gfn_t gfn);
 
 /*
- * wafer_mmu_pml() - the backend found @n guest-physical addresses in the page-modification log. Window.
+ * wafer_mmu_pml() - the backend found @n guest-physical addresses in the page-modification log.
+ *	Window.
  */
 void wafer_mmu_pml(struct wafer_fault_ctx *ctx, const u64 *gpa, unsigned int n);
 

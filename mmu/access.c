@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Guest memory as the kernel reads and writes it: through the VMM's own mapping, so that all that the host's memory
- * management does to a page (copy on write, swap, userfaultfd, no page structure at all) is its business here too.
+ * Guest memory as the kernel reads and writes it: through the VMM's own mapping, so that all that
+ * the host's memory management does to a page (copy on write, swap, userfaultfd, no page structure
+ * at all) is its business here too.
  */
 #include <linux/align.h>
 #include <linux/kernel.h>
@@ -11,8 +12,9 @@
 
 #include "mmu/internal.h"
 
-/* From @gpa to the end of its page: how many bytes, and where. 0: no memory, or not to be written. */
-static unsigned int piece(struct wafer_mmu *mmu, gpa_t gpa, unsigned int len, bool write, hva_t *hva)
+/* From @gpa to the end of its page: how many bytes, and where. 0: no memory, or not writable. */
+static unsigned int piece(struct wafer_mmu *mmu, gpa_t gpa, unsigned int len, bool write,
+			  hva_t *hva)
 {
 	const struct wafer_slot *slot;
 	unsigned int n = 0;
@@ -72,8 +74,8 @@ int wafer_guest_write(struct wafer_mmu *mmu, gpa_t gpa, const void *data, unsign
 }
 
 /*
- * In the window the copy must not sleep: a page that is not there, or not writable now, makes it fail. The address was
- * checked when its slot was made.
+ * In the window the copy must not sleep: a page that is not there, or not writable now, makes it
+ * fail. The address was checked when its slot was made.
  */
 int wafer_guest_read_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, void *data, unsigned int len)
 {
@@ -88,7 +90,8 @@ int wafer_guest_read_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, void *data, un
 	return left ? -EAGAIN : 0;
 }
 
-int wafer_guest_write_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, const void *data, unsigned int len)
+int wafer_guest_write_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, const void *data,
+			   unsigned int len)
 {
 	unsigned long left;
 	hva_t hva;
@@ -117,7 +120,8 @@ static int cmpxchg16_user(hva_t hva, u64 *old, const u64 *new)
 		     "xorl %[ret], %[ret]\n"
 		     "2:\n"
 		     _ASM_EXTABLE_UA(1b, 2b)
-		     : [ret] "+r" (ret), [same] "+q" (same), [mem] "+m" (*(unsigned __int128 __force *)hva),
+		     : [ret] "+r" (ret), [same] "+q" (same),
+		       [mem] "+m" (*(unsigned __int128 __force *)hva),
 		       "+a" (old[0]), "+d" (old[1])
 		     : "b" (new[0]), "c" (new[1])
 		     : "memory", "cc");
@@ -144,13 +148,17 @@ static int cmpxchg_user(hva_t hva, void *old, const void *new, unsigned int len)
 	}
 }
 
-/* What crosses a cache line would be a split lock of the kernel's own, which the host may have made fatal. */
+/*
+ * What crosses a cache line would be a split lock of the kernel's own, which the host may have made
+ * fatal.
+ */
 static bool aligned(gpa_t gpa, unsigned int len)
 {
 	return is_power_of_2(len) && IS_ALIGNED(gpa, len);
 }
 
-int wafer_guest_cmpxchg_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, void *old, const void *new, unsigned int len)
+int wafer_guest_cmpxchg_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, void *old, const void *new,
+			     unsigned int len)
 {
 	hva_t hva;
 	int r;
@@ -167,7 +175,8 @@ int wafer_guest_cmpxchg_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, void *old, 
 	return r ? -EBUSY : 0;
 }
 
-int wafer_guest_cmpxchg(struct wafer_mmu *mmu, gpa_t gpa, void *old, const void *new, unsigned int len)
+int wafer_guest_cmpxchg(struct wafer_mmu *mmu, gpa_t gpa, void *old, const void *new,
+			unsigned int len)
 {
 	hva_t hva;
 	int r;

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Guest pages as the kernel's direct map has them, for readers in the window that come back to the same page again and
- * again (the run loop's instruction fetch).
+ * Guest pages as the kernel's direct map has them, for readers in the window that come back to the
+ * same page again and again (the run loop's instruction fetch).
  *
- * A pointer is good inside a fault section, and in later sections as long as section_seq is what it was: everybody who
- * takes a mapping away counts it up, then waits for the sections that may not have seen that (section.h).
+ * A pointer is good inside a fault section, and in later sections as long as section_seq is what it
+ * was: everybody who takes a mapping away counts it up, then waits for the sections that may not
+ * have seen that (section.h).
  */
 #include <linux/kernel.h>
 #include <linux/mm.h>
+#include <linux/uaccess.h>
 
 #include "mmu/section.h"
 #include "mmu/table.h"
@@ -33,6 +35,24 @@ bool wafer_direct_begin(struct wafer_fault_ctx *ctx, unsigned long *seq)
 void wafer_direct_end(struct wafer_fault_ctx *ctx)
 {
 	wafer_section_leave(ctx);
+}
+
+/*
+ * The direct map has holes, such as memfd_secret(). A page that is mapped to the guest does not
+ * become one: it gets its place before it is mapped, and loses it, if ever, after the notifier has
+ * taken it away.
+ */
+static bool is_mapped(const void *page)
+{
+	bool mapped = false;
+	u8 unused;
+
+	pagefault_disable();
+	__get_kernel_nofault(&unused, page, u8, hole);
+	mapped = true;
+hole:
+	pagefault_enable();
+	return mapped;
 }
 
 /**
@@ -61,5 +81,7 @@ const void *wafer_direct(struct wafer_fault_ctx *ctx, gfn_t gfn)
 		return NULL;
 	pfn = (e & pt->addr) >> PAGE_SHIFT;
 	pfn = (pfn & ~(wafer_pt_span(level) - 1)) | (gfn & (wafer_pt_span(level) - 1));
-	return pfn_valid(pfn) ? __va(pfn << PAGE_SHIFT) : NULL;
+	if (!pfn_valid(pfn) || !is_mapped(__va(pfn << PAGE_SHIFT)))
+		return NULL;
+	return __va(pfn << PAGE_SHIFT);
 }

@@ -2,9 +2,10 @@
 /*
  * Dirty logs as bitmaps: KVM_GET_DIRTY_LOG, KVM_CLEAR_DIRTY_LOG, and how a page gets in.
  *
- * A nested entry remembers a write in its dirty bit or, where the CPU has none, in its right to write, which a logged
- * page gets by the write fault. That is collected when somebody asks for the log, and whenever the entry goes. The
- * bitmap itself holds what was collected before and what the kernel writes.
+ * A nested entry remembers a write in its dirty bit or, where the CPU has none, in its right to
+ * write, which a logged page gets by the write fault. That is collected when somebody asks for the
+ * log, and whenever the entry goes. The bitmap itself holds what was collected before and what the
+ * kernel writes.
  */
 #include <linux/bitmap.h>
 #include <linux/kernel.h>
@@ -36,8 +37,8 @@ static void run(struct wafer_mmu *mmu, struct wafer_pt_op *op)
  * @mmu: slots_lock held
  * @slot: already published
  *
- * Huge leaves are split; what was written so far is not reported, but after KVM_DIRTY_LOG_INITIALLY_SET,
- * which leaves both to the first KVM_CLEAR_DIRTY_LOG.
+ * Huge leaves are split; what was written so far is not reported, but after
+ * KVM_DIRTY_LOG_INITIALLY_SET, which leaves both to the first KVM_CLEAR_DIRTY_LOG.
  */
 void wafer_log_start(struct wafer_mmu *mmu, const struct wafer_slot *slot)
 {
@@ -63,7 +64,8 @@ static unsigned int huge_level(struct wafer_mmu *mmu, const struct wafer_slot *s
 		host.level = 1;
 	local_irq_enable();
 	for (level = min_t(unsigned int, level, host.level); level > 1; level--)
-		if (!(gfn & (wafer_pt_span(level) - 1)) && gfn + wafer_pt_span(level) <= wafer_slot_end(slot))
+		if (!(gfn & (wafer_pt_span(level) - 1)) &&
+		    gfn + wafer_pt_span(level) <= wafer_slot_end(slot))
 			break;
 	return level;
 }
@@ -103,10 +105,12 @@ void wafer_log_stop(struct wafer_mmu *mmu, const struct wafer_slot *slot)
 }
 
 /* A slot with a bitmap. */
-static int find_logged(struct wafer_mmu *mmu, u32 id, struct wafer_slot **slot, struct wafer_refusal *r)
+static int find_logged(struct wafer_mmu *mmu, u32 id, struct wafer_slot **slot,
+		       struct wafer_refusal *r)
 {
 	if (mmu->ring_size)
-		return wafer_refuse(r, -ENXIO, "slot", id, "no bitmaps with KVM_CAP_DIRTY_LOG_RING");
+		return wafer_refuse(r, -ENXIO, "slot", id,
+				    "no bitmaps with KVM_CAP_DIRTY_LOG_RING");
 	if (id >= WAFER_MAX_SLOTS)
 		return wafer_refuse(r, -EINVAL, "slot", id, "below 32764, address space 0");
 	*slot = xa_load(&mmu->by_id, id);
@@ -116,8 +120,9 @@ static int find_logged(struct wafer_mmu *mmu, u32 id, struct wafer_slot **slot, 
 }
 
 /*
- * What the entries know goes to the bitmap. Unless the log is cleared by KVM_CLEAR_DIRTY_LOG the entries are armed
- * again, and the flush makes writes after this call set their bits; writes before it are in what the caller reads.
+ * What the entries know goes to the bitmap. Unless the log is cleared by KVM_CLEAR_DIRTY_LOG the
+ * entries are armed again, and the flush makes writes after this call set their bits; writes before
+ * it are in what the caller reads.
  */
 static void collect(struct wafer_mmu *mmu, struct wafer_slot *slot)
 {
@@ -156,7 +161,8 @@ static int hand_out(struct wafer_mmu *mmu, struct wafer_slot *slot, unsigned lon
 	return 0;
 }
 
-int wafer_get_dirty_log(struct wafer_mmu *mmu, const struct kvm_dirty_log *log, struct wafer_refusal *refusal)
+int wafer_get_dirty_log(struct wafer_mmu *mmu, const struct kvm_dirty_log *log,
+			struct wafer_refusal *refusal)
 {
 	struct wafer_slot *slot;
 	int err;
@@ -172,13 +178,14 @@ int wafer_get_dirty_log(struct wafer_mmu *mmu, const struct kvm_dirty_log *log, 
 }
 
 /*
- * Arms the pages of @mask, bit 0 of which is page @first of the slot, and clears their bits. A write that happens
- * meanwhile may be lost from the log, but not from what the caller reads after this call.
+ * Arms the pages of @mask, bit 0 of which is page @first of the slot, and clears their bits. A
+ * write that happens meanwhile may be lost from the log, but not from what the caller reads after
+ * this call.
  */
 static void clear_chunk(struct wafer_mmu *mmu, struct wafer_slot *slot, u64 first, u64 npages,
 			const unsigned long *mask, struct wafer_pt_op *op)
 {
-	unsigned long i;
+	unsigned long *dirty = &slot->dirty[first / BITS_PER_LONG], i;
 
 	op->start = slot->gfn + first;
 	op->gfn = op->start;
@@ -188,10 +195,11 @@ static void clear_chunk(struct wafer_mmu *mmu, struct wafer_slot *slot, u64 firs
 	run(mmu, op);
 	for (i = 0; i < BITS_TO_LONGS(npages); i++)
 		if (mask[i])
-			atomic_long_andnot(mask[i], (atomic_long_t *)&slot->dirty[first / BITS_PER_LONG + i]);
+			atomic_long_andnot(mask[i], (atomic_long_t *)&dirty[i]);
 }
 
-static int clear_log(struct wafer_mmu *mmu, struct wafer_slot *slot, const struct kvm_clear_dirty_log *log)
+static int clear_log(struct wafer_mmu *mmu, struct wafer_slot *slot,
+		     const struct kvm_clear_dirty_log *log)
 {
 	const unsigned long __user *from = log->dirty_bitmap;
 	struct wafer_pt_op op = wafer_pt_op_arm(mmu->pt, 0, 0, mmu->arm);
@@ -216,7 +224,8 @@ static int clear_log(struct wafer_mmu *mmu, struct wafer_slot *slot, const struc
 	return err;
 }
 
-int wafer_clear_dirty_log(struct wafer_mmu *mmu, const struct kvm_clear_dirty_log *log, struct wafer_refusal *refusal)
+int wafer_clear_dirty_log(struct wafer_mmu *mmu, const struct kvm_clear_dirty_log *log,
+			  struct wafer_refusal *refusal)
 {
 	u64 first = log->first_page, num = log->num_pages;
 	struct wafer_slot *slot;
@@ -227,7 +236,8 @@ int wafer_clear_dirty_log(struct wafer_mmu *mmu, const struct kvm_clear_dirty_lo
 	if (err)
 		goto out;
 	if (first % BITS_PER_LONG || first > slot->npages)
-		err = wafer_refuse(refusal, -EINVAL, "first_page", first, "a multiple of 64 within the slot");
+		err = wafer_refuse(refusal, -EINVAL, "first_page", first,
+				   "a multiple of 64 within the slot");
 	else if (num > slot->npages - first || (num < slot->npages - first && num % BITS_PER_LONG))
 		err = wafer_refuse(refusal, -EINVAL, "num_pages", num,
 				   "a multiple of 64 within the slot, or up to its end");
@@ -249,7 +259,8 @@ int wafer_mmu_set_manual_protect(struct wafer_mmu *mmu, u64 flags)
 	return 0;
 }
 
-void wafer_mark_dirty(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, const struct wafer_slot *slot, gfn_t gfn)
+void wafer_mark_dirty(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx,
+		      const struct wafer_slot *slot, gfn_t gfn)
 {
 	u64 page = gfn - slot->gfn;
 
@@ -270,9 +281,10 @@ void wafer_mmu_pml(struct wafer_fault_ctx *ctx, const u64 *gpa, unsigned int n)
 	if (!mmu->ring_size)
 		return;
 	for (; n--; gpa++) {
-		const struct wafer_slot *slot = wafer_slots_find(slots, *gpa >> PAGE_SHIFT, &ctx->last_slot);
+		gfn_t gfn = *gpa >> PAGE_SHIFT;
+		const struct wafer_slot *slot = wafer_slots_find(slots, gfn, &ctx->last_slot);
 
 		if (slot && wafer_slot_logged(slot))
-			wafer_ring_push(mmu, ctx, slot, *gpa >> PAGE_SHIFT);
+			wafer_ring_push(mmu, ctx, slot, gfn);
 	}
 }

@@ -10,7 +10,7 @@
 
 #define SLOW_TRIES	4
 
-/* Besides enum wafer_fault_result: another page is mapped there, which the host has replaced without a word. */
+/* Besides enum wafer_fault_result: another page is mapped, which the host has replaced. */
 #define FAULT_STALE	3
 
 /* One fault on its way through the section. */
@@ -25,8 +25,9 @@ struct fault {
 };
 
 /*
- * Is the page to be writable? One that is not logged is whenever the host's is. In a logged slot: if writes are told by
- * dirty bits, which start clear; otherwise only for the write that is logged now.
+ * Is the page to be writable? One that is not logged is whenever the host's is. In a logged slot:
+ * if writes are told by dirty bits, which start clear; otherwise only for the write that is logged
+ * now.
  */
 static bool may_write(const struct fault *f)
 {
@@ -64,25 +65,30 @@ static u64 leaf_bits(const struct wafer_pt *pt, const struct wafer_host_page *ho
 static_assert(_PAGE_RW == WAFER_PT_WRITE);
 
 /*
- * Neighbours that the host has mapped too, in the same way. They come without accessed and dirty bits, and in a logged
- * slot without the right to write: nothing is reported that nobody did. @ep and f->host.at are entries in tables of the
- * same shape; the block ends where either table does.
+ * Neighbours that the host has mapped too, in the same way. They come without accessed and dirty
+ * bits, and in a logged slot without the right to write: nothing is reported that nobody did. @ep
+ * and f->host.at are entries in tables of the same shape; the block ends where either table does.
  */
 static void fault_around(const struct fault *f, u64 *ep)
 {
 	const struct wafer_slot *slot = f->slot;
-	const u64 bits = leaf_bits(f->mmu->pt, &f->host, false), own = f->host.entry, alike = WAFER_HOST_ALIKE;
+	const u64 bits = leaf_bits(f->mmu->pt, &f->host, false);
+	const u64 own = f->host.entry, alike = WAFER_HOST_ALIKE;
 	const u64 *at = f->host.level == 1 ? f->host.at : NULL;
-	u64 in_block = f->gfn & (WAFER_FAULT_AROUND - 1), in_table = (f->hva >> PAGE_SHIFT) & (WAFER_PT_ENTRIES - 1);
+	u64 in_block = f->gfn & (WAFER_FAULT_AROUND - 1);
+	u64 in_table = (f->hva >> PAGE_SHIFT) & (WAFER_PT_ENTRIES - 1);
 	u64 before = min3(in_block, in_table, f->gfn - slot->gfn);
 	u64 after = min3(WAFER_FAULT_AROUND - 1 - in_block, WAFER_PT_ENTRIES - 1 - in_table,
 			 wafer_slot_end(slot) - 1 - f->gfn);
-	u64 keep = PTE_PFN_MASK, e = (f->host.pfn - before) << PAGE_SHIFT | (f->host.writable ? _PAGE_RW : 0);
+	u64 e = (f->host.pfn - before) << PAGE_SHIFT | (f->host.writable ? _PAGE_RW : 0);
+	u64 keep = PTE_PFN_MASK;
 	u64 *end = ep + after;
 
-	if (wafer_range_closed(f->mmu, f->hva - (before << PAGE_SHIFT), f->hva + ((after + 1) << PAGE_SHIFT)))
+	if (wafer_range_closed(f->mmu, f->hva - (before << PAGE_SHIFT),
+			       f->hva + ((after + 1) << PAGE_SHIFT)))
 		return;
-	if (!(slot->flags & (KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES)) && (f->host.above & _PAGE_RW))
+	if (!(slot->flags & (KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES)) &&
+	    (f->host.above & _PAGE_RW))
 		keep |= WAFER_PT_WRITE;
 	if (at)
 		at -= before;
@@ -111,8 +117,9 @@ static int install(struct fault *f)
 
 	if (wafer_range_closed(mmu, f->hva & ~(size - 1), (f->hva | (size - 1)) + 1))
 		return WAFER_FAULT_SLOW;
-	leaf.need = pt->f->read | (written ? pt->f->write : 0) | (f->access & WAFER_FAULT_FETCH ? pt->f->exec : 0);
-	/* Spares the CPU the update. Where it keeps the log itself, it must find the dirty bit clear. */
+	leaf.need = pt->f->read | (written ? pt->f->write : 0) |
+		    (f->access & WAFER_FAULT_FETCH ? pt->f->exec : 0);
+	/* Spares the CPU the update. Where it keeps the log, it must find the dirty bit clear. */
 	if (pt->has_ad)
 		leaf.bits |= pt->f->accessed | (written && !mmu->ring_size ? pt->f->dirty : 0);
 	switch (wafer_pt_map(pt, &leaf, &f->ctx->pages, &ep)) {
@@ -131,14 +138,17 @@ static int install(struct fault *f)
 /* The section itself: interrupts off, see section.h. */
 static int fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access, bool any_key)
 {
-	struct fault f = { .ctx = ctx, .mmu = ctx->mmu, .gfn = gpa >> PAGE_SHIFT, .access = access };
+	struct fault f = {
+		.ctx = ctx, .mmu = ctx->mmu, .gfn = gpa >> PAGE_SHIFT, .access = access,
+	};
 	bool write = access & WAFER_FAULT_WRITE;
 
 	f.slot = wafer_slots_find(rcu_dereference_sched(f.mmu->slots), f.gfn, &ctx->last_slot);
 	if (!f.slot || (write && (f.slot->flags & KVM_MEM_READONLY)))
 		return WAFER_FAULT_MMIO;
 	f.hva = wafer_slot_hva(f.slot, f.gfn);
-	if (!wafer_host_walk(f.mmu->pt, f.mmu->mm, f.hva, any_key, &f.host) || (write && !f.host.writable))
+	if (!wafer_host_walk(f.mmu->pt, f.mmu->mm, f.hva, any_key, &f.host) ||
+	    (write && !f.host.writable))
 		return WAFER_FAULT_SLOW;
 	return install(&f);
 }
@@ -216,7 +226,10 @@ int wafer_mmu_fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access)
 			return r;
 		cond_resched();
 	}
-	/* The range stays closed, or the page went again: the guest may come back after a look at signals. */
+	/*
+	 * The range stays closed, or the page went again: the guest may come back after a look at
+	 * signals.
+	 */
 	return WAFER_FAULT_FIXED;
 }
 

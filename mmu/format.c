@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What entries look like: SDM vol. 3 §29.3.2 (EPT), APM vol. 2 §15.25.5 and §5.3 (nested paging). */
+/* What entries look like: SDM vol. 3 §29.3.2 (EPT), APM vol. 2 §15.25.5 and 5.3 (NPT). */
 #include "mmu/table.h"
 
 #define EPT_TYPE_WB	(6ull << 3)
@@ -7,8 +7,9 @@
 #define EPT_IGNORE_PAT	BIT_ULL(6)
 
 /*
- * Memory of the host is write-back whatever the guest's PAT says: no device behind the guest reads it past the caches.
- * Where the VMM's own mapping is uncached (device memory), the guest may still choose write-combining.
+ * Memory of the host is write-back whatever the guest's PAT says: no device behind the guest reads
+ * it past the caches. Where the VMM's own mapping is uncached (device memory), the guest may still
+ * choose write-combining.
  */
 const struct wafer_pt_format wafer_ept_format = {
 	.name = "EPT",
@@ -20,7 +21,7 @@ const struct wafer_pt_format wafer_ept_format = {
 };
 
 #define NPT_P		BIT_ULL(0)
-#define NPT_U		BIT_ULL(2)	/* every access by way of the nested table is a user access */
+#define NPT_U		BIT_ULL(2)	/* accesses by way of the nested table are user accesses */
 #define NPT_PWT		BIT_ULL(3)
 #define NPT_PCD		BIT_ULL(4)
 #define NPT_A		BIT_ULL(5)

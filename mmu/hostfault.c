@@ -7,8 +7,8 @@
 #include "mmu/internal.h"
 
 /*
- * Only get_user_pages() tells a poisoned page from an address without a mapping. The signal says that the access was
- * the thread's own: it can not go on without the page.
+ * Only get_user_pages() tells a poisoned page from an address without a mapping. The signal says
+ * that the access was the thread's own: it can not go on without the page.
  */
 static int why_not(hva_t hva, bool write)
 {
@@ -27,8 +27,8 @@ static int why_not(hva_t hva, bool write)
  * @hva: the address
  * @write: for writing
  *
- * No reference is taken: the caller enters a fault section and looks whether the page is (still) there. Without one
- * VM_PFNMAP is as good as any memory.
+ * No reference is taken: the caller enters a fault section and looks whether the page is (still)
+ * there. Without one VM_PFNMAP is as good as any memory.
  *
  * Return: 0; -EFAULT: no mapping, or not with that right; -EHWPOISON: signal sent; -EINTR, -ENOMEM.
  */

@@ -2,9 +2,10 @@
 /*
  * What the VMM's page tables map at an address, read with interrupts off.
  *
- * As in get_user_pages_fast(), interrupts off keep the tables themselves from being freed. The page is not referenced:
- * in a fault section the notifier that would take it away waits for the section's end. For the same reason the entry
- * need not be read twice, and memory without a page structure (VM_PFNMAP) is no special case.
+ * As in get_user_pages_fast(), interrupts off keep the tables themselves from being freed. The page
+ * is not referenced: in a fault section the notifier that would take it away waits for the
+ * section's end. For the same reason the entry need not be read twice, and memory without a page
+ * structure (VM_PFNMAP) is no special case.
  */
 #include <linux/irqflags.h>
 #include <linux/mem_encrypt.h>
@@ -21,13 +22,13 @@
  * @e: the leaf, with the rights of the levels above it
  * @level: its level
  * @hva: the address in question
- * @any_key: whether memory with a protection key will do. Not in the window: only get_user_pages() and the like
- *	compare it with the thread's rights
+ * @any_key: whether memory with a protection key will do. Not in the window: only get_user_pages()
+ *	and the like compare it with the thread's rights
  * @host: filled in
  *
- * Entries that are there but not to be used (NUMA hinting, PROT_NONE, migration, swap) have the present bit clear. An
- * entry may be writable only by a write fault that somebody wants to see (copy on write, userfaultfd, soft-dirty):
- * all of them show as a clear write bit.
+ * Entries that are there but not to be used (NUMA hinting, PROT_NONE, migration, swap) have the
+ * present bit clear. An entry may be writable only by a write fault that somebody wants to see
+ * (copy on write, userfaultfd, soft-dirty): all of them show as a clear write bit.
  *
  * Return: whether user space can read the page.
  */
@@ -82,5 +83,6 @@ bool wafer_host_walk(const struct wafer_pt *pt, struct mm_struct *mm, hva_t hva,
 	host->at = ep;
 	host->entry = e;
 	host->above = above;
-	return wafer_host_entry(pt, e & (above | ~(_PAGE_RW | _PAGE_USER)), level, hva, any_key, host);
+	e &= above | ~(_PAGE_RW | _PAGE_USER);
+	return wafer_host_entry(pt, e, level, hva, any_key, host);
 }

@@ -29,7 +29,8 @@ static inline bool wafer_slot_logged(const struct wafer_slot *slot)
 }
 
 /**
- * struct wafer_slots_change - a prepared change of the slot table; @old leaves it, @new enters it (either may be NULL)
+ * struct wafer_slots_change - a prepared change of the slot table; @old leaves it, @new enters it
+ *	(either may be NULL)
  * @next: the new table, or NULL where the old one is changed in place
  */
 struct wafer_slots_change {
@@ -39,7 +40,8 @@ struct wafer_slots_change {
 
 struct wafer_slots *wafer_slots_alloc(u32 room);
 const struct wafer_slot *wafer_slots_find(const struct wafer_slots *slots, gfn_t gfn, u32 *hint);
-bool wafer_slots_overlap(const struct wafer_slots *slots, const struct wafer_slot *new, const struct wafer_slot *but);
+bool wafer_slots_overlap(const struct wafer_slots *slots, const struct wafer_slot *new,
+			 const struct wafer_slot *but);
 int wafer_slots_prepare(struct wafer_mmu *mmu, struct wafer_slots_change *change);
 void wafer_slots_publish(struct wafer_mmu *mmu, struct wafer_slots_change *change);
 void wafer_slot_free(struct wafer_slot *slot);
@@ -73,8 +75,9 @@ struct wafer_host_page {
 };
 
 /* What makes two host entries of one table alike, but for the page and the right to write. */
-#define WAFER_HOST_ALIKE	(_PAGE_PRESENT | _PAGE_USER | _PAGE_PWT | _PAGE_PCD | _PAGE_PAT | _PAGE_SPECIAL | \
-				 0xfull << 59 | sme_me_mask)
+#define WAFER_HOST_ALIKE						\
+	(_PAGE_PRESENT | _PAGE_USER | _PAGE_PWT | _PAGE_PCD | _PAGE_PAT |	\
+	 _PAGE_SPECIAL | 0xfull << 59 | sme_me_mask)
 
 bool wafer_host_walk(const struct wafer_pt *pt, struct mm_struct *mm, hva_t hva, bool any_key,
 		     struct wafer_host_page *host);
@@ -84,7 +87,8 @@ int wafer_host_fault_in(struct mm_struct *mm, hva_t hva, bool write);
 
 /* ---- taking away (mmu/zap.c) ---- */
 void wafer_range_op(struct wafer_mmu *mmu, struct wafer_pt_op *op, bool may_sleep);
-void wafer_hva_op(struct wafer_mmu *mmu, hva_t start, hva_t end, struct wafer_pt_op *op, bool may_sleep);
+void wafer_hva_op(struct wafer_mmu *mmu, hva_t start, hva_t end, struct wafer_pt_op *op,
+		  bool may_sleep);
 bool wafer_hva_used(struct wafer_mmu *mmu, hva_t start, hva_t end);
 void wafer_op_finish(struct wafer_mmu *mmu, struct wafer_pt_op *op);
 int wafer_pt_topup(struct wafer_pt_pages *pages, unsigned int nr);
@@ -96,7 +100,8 @@ void wafer_log_stop(struct wafer_mmu *mmu, const struct wafer_slot *slot);
 void wafer_log_mode(struct wafer_mmu *mmu);
 int wafer_ring_create(struct wafer_fault_ctx *ctx);
 void wafer_ring_free(struct wafer_fault_ctx *ctx);
-void wafer_ring_push(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, const struct wafer_slot *slot, gfn_t gfn);
+void wafer_ring_push(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx,
+		     const struct wafer_slot *slot, gfn_t gfn);
 
 /* Do rings learn of writes from the hardware's log? Else from write faults. */
 static inline bool wafer_ring_by_fault(const struct wafer_mmu *mmu)

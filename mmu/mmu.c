@@ -10,8 +10,9 @@
 #include "mmu/internal.h"
 
 /*
- * On CPUs with the iTLB multihit erratum a guest could stop the host by changing the size of a page that it executes
- * from: no executable huge leaf, unless the host's owner has turned mitigations off.
+ * On CPUs with the iTLB multihit erratum a guest could stop the host by changing the size of a page
+ * that it executes from: no executable huge leaf, unless the host's owner has turned mitigations
+ * off.
  */
 static bool no_huge_exec(const struct wafer_pt_format *f)
 {
@@ -49,8 +50,8 @@ static void pt_destroy(struct wafer_pt *pt)
 	kfree(pt);
 }
 
-int wafer_mmu_init(struct wafer_mmu *mmu, const struct wafer_pt_format *format, u8 levels, u8 max_level,
-		   void (*flush)(struct wafer_mmu *mmu))
+int wafer_mmu_init(struct wafer_mmu *mmu, const struct wafer_pt_format *format, u8 levels,
+		   u8 max_level, void (*flush)(struct wafer_mmu *mmu))
 {
 	struct wafer_slots *slots = wafer_slots_alloc(8);
 	int err = -ENOMEM;
@@ -86,7 +87,8 @@ fail:
 }
 
 /**
- * wafer_mmu_quiesce() - unmap all and call @flush no more; before the vCPUs, none of which runs, are freed
+ * wafer_mmu_quiesce() - unmap all and call @flush no more; before the vCPUs, none of which runs,
+ * are freed
  * @mmu: the memory
  *
  * Slots stay known to the notifier, which finds nothing mapped. May be called twice.
@@ -96,7 +98,10 @@ void wafer_mmu_quiesce(struct wafer_mmu *mmu)
 	struct wafer_pt_op op = wafer_pt_op_zap(mmu->pt, 0, wafer_pt_span(mmu->pt->levels + 1));
 
 	WRITE_ONCE(mmu->quiet, true);
-	/* Pairs with wafer_op_finish(): a flush is counted before it looks at this. None takes long without a guest. */
+	/*
+	 * Pairs with wafer_op_finish(): a flush is counted before it looks at this. None takes long
+	 * without a guest.
+	 */
 	smp_mb();
 	while (atomic_read_acquire(&mmu->flushes))
 		cpu_relax();
@@ -106,7 +111,10 @@ void wafer_mmu_quiesce(struct wafer_mmu *mmu)
 	wafer_op_finish(mmu, &op);
 }
 
-/* At the notifier's end: nobody else knows the memory any more. Softirqs may be off: nothing here sleeps. */
+/*
+ * At the notifier's end: nobody else knows the memory any more. Softirqs may be off: nothing here
+ * sleeps.
+ */
 void wafer_mmu_free(struct wafer_mmu *mmu)
 {
 	struct wafer_slots *slots = rcu_dereference_protected(mmu->slots, true);

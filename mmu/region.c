@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* KVM_SET_USER_MEMORY_REGION: slots are created, deleted, moved, and dirty logging goes on and off. */
+/* KVM_SET_USER_MEMORY_REGION: slots are created, deleted, moved; dirty logging goes on and off. */
 #include <linux/kernel.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -10,7 +10,7 @@
 /* First frame number that no slot can reach: what the table and the CPU can address. */
 static gfn_t gfn_limit(const struct wafer_mmu *mmu)
 {
-	unsigned int bits = min_t(unsigned int, mmu->pt->levels * 9 + PAGE_SHIFT, boot_cpu_data.x86_phys_bits);
+	u32 bits = min_t(u32, mmu->pt->levels * 9 + PAGE_SHIFT, boot_cpu_data.x86_phys_bits);
 
 	return 1ull << (min(bits, 52u) - PAGE_SHIFT);
 }
@@ -18,13 +18,16 @@ static gfn_t gfn_limit(const struct wafer_mmu *mmu)
 static int check_id(u32 slot, struct wafer_refusal *refusal)
 {
 	if (slot >> 16)
-		return wafer_refuse(refusal, -EINVAL, "slot", slot, "bits 31:16: only address space 0 exists");
+		return wafer_refuse(refusal, -EINVAL, "slot", slot,
+				    "bits 31:16: only address space 0 exists");
 	if (slot >= WAFER_MAX_SLOTS)
-		return wafer_refuse(refusal, -EINVAL, "slot", slot, "below 32764 (KVM_CAP_NR_MEMSLOTS)");
+		return wafer_refuse(refusal, -EINVAL, "slot", slot,
+				    "below 32764 (KVM_CAP_NR_MEMSLOTS)");
 	return 0;
 }
 
-static int check_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory_region *mr, struct wafer_refusal *r)
+static int check_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory_region *mr,
+			struct wafer_refusal *r)
 {
 	u64 size = mr->memory_size, gpa = mr->guest_phys_addr, hva = mr->userspace_addr;
 	int err = check_id(mr->slot, r);
@@ -32,13 +35,17 @@ static int check_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory
 	if (err)
 		return err;
 	if (mr->flags & ~(KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY))
-		return wafer_refuse(r, -EINVAL, "flags", mr->flags, "KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY");
+		return wafer_refuse(r, -EINVAL, "flags", mr->flags,
+				    "KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY");
 	if (!PAGE_ALIGNED(size) || size >> PAGE_SHIFT > WAFER_SLOT_MAX_PAGES)
-		return wafer_refuse(r, -EINVAL, "memory_size", size, "whole pages, fewer than 2^31");
+		return wafer_refuse(r, -EINVAL, "memory_size", size,
+				    "whole pages, fewer than 2^31");
 	if (!PAGE_ALIGNED(gpa) || gpa + size < gpa)
-		return wafer_refuse(r, -EINVAL, "guest_phys_addr", gpa, "page-aligned, the end at most 2^64");
+		return wafer_refuse(r, -EINVAL, "guest_phys_addr", gpa,
+				    "page-aligned, the end at most 2^64");
 	if (!PAGE_ALIGNED(hva) || hva > TASK_SIZE_MAX || size > TASK_SIZE_MAX - hva)
-		return wafer_refuse(r, -EINVAL, "userspace_addr", hva, "page-aligned, all of it in user space");
+		return wafer_refuse(r, -EINVAL, "userspace_addr", hva,
+				    "page-aligned, all of it in user space");
 	if (size && (gpa + size - 1) >> PAGE_SHIFT >= gfn_limit(mmu))
 		return wafer_refuse(r, -EINVAL, "guest_phys_addr", gpa,
 				    "the end within the physical address width (CPUID 0x80000008)");
@@ -57,7 +64,8 @@ static u8 congruent_level(gfn_t gfn, hva_t hva)
 }
 
 /* The slot that takes @old's place (NULL: none), which may lend its bitmap. NULL: no memory. */
-static struct wafer_slot *make_slot(const struct wafer_mmu *mmu, const struct kvm_userspace_memory_region *mr,
+static struct wafer_slot *make_slot(const struct wafer_mmu *mmu,
+				    const struct kvm_userspace_memory_region *mr,
 				    struct wafer_slot *old)
 {
 	struct wafer_slot *slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
@@ -96,37 +104,52 @@ static void drop_new(struct wafer_slots_change *change)
 }
 
 /*
- * After this no vCPU uses a mapping that change->old had and change->new does not have. Until it is unmapped the old
- * slot stays known to the notifier: its memory must not be freed under the guest.
+ * Publishes a change that takes a slot away from where it was, and unmaps what it had there. Until
+ * then the old slot stays known to the notifier: its memory must not be freed under the guest. Its
+ * range is closed, as no fault meets it there any more, but a section may look at the tables that
+ * are taken out (mmu/direct.c).
  */
+static void publish_and_unmap(struct wafer_mmu *mmu, struct wafer_slots_change *change)
+{
+	struct wafer_slot *old = change->old;
+	hva_t hva_end = old->hva + (old->npages << PAGE_SHIFT);
+	struct wafer_pt_op op = wafer_pt_op_zap(mmu->pt, old->gfn, old->npages);
+	struct wafer_slots *slots;
+
+	op.log = old->dirty;	/* a slot that moves keeps its log */
+	op.log_gfn = old->gfn;
+	spin_lock(&mmu->zap_lock);
+	wafer_range_close(mmu, old->hva, hva_end);
+	mmu->retiring = old;
+	wafer_slots_publish(mmu, change);
+	wafer_range_op(mmu, &op, true);
+	mmu->retiring = NULL;
+	/* A notifier that has let the lock go in between must not go on with this slot. */
+	slots = wafer_slots_held(mmu);
+	WRITE_ONCE(slots->generation, slots->generation + 1);
+	wafer_range_open(mmu, old->hva, hva_end);
+	spin_unlock(&mmu->zap_lock);
+	wafer_op_finish(mmu, &op);
+}
+
+/* After this no vCPU uses a mapping that change->old had and change->new does not have. */
 static void commit(struct wafer_mmu *mmu, struct wafer_slots_change *change)
 {
 	struct wafer_slot *old = change->old, *new = change->new;
-	bool unmap = old && (!new || new->gfn != old->gfn);
-	struct wafer_pt_op op;
 
 	if (old && new)
 		old->lends_dirty = old->dirty && new->dirty == old->dirty;
-	spin_lock(&mmu->zap_lock);
-	if (unmap)
-		mmu->retiring = old;
-	wafer_slots_publish(mmu, change);
-	if (unmap) {
-		op = wafer_pt_op_zap(mmu->pt, old->gfn, old->npages);
-		op.log = old->dirty;	/* a slot that moves keeps its log */
-		op.log_gfn = old->gfn;
-		wafer_range_op(mmu, &op, true);
-		mmu->retiring = NULL;
-		/* A notifier that has let the lock go in between must not go on with this slot. */
-		wafer_slots_held(mmu)->generation++;
+	if (old && (!new || new->gfn != old->gfn)) {
+		publish_and_unmap(mmu, change);
+	} else {
+		spin_lock(&mmu->zap_lock);
+		wafer_slots_publish(mmu, change);
+		spin_unlock(&mmu->zap_lock);
+		if (old && wafer_slot_logged(new) && !wafer_slot_logged(old))
+			wafer_log_start(mmu, new);
+		else if (old && !wafer_slot_logged(new))
+			wafer_log_stop(mmu, new);
 	}
-	spin_unlock(&mmu->zap_lock);
-	if (unmap)
-		wafer_op_finish(mmu, &op);
-	else if (old && wafer_slot_logged(new) && !wafer_slot_logged(old))
-		wafer_log_start(mmu, new);
-	else if (old && !wafer_slot_logged(new))
-		wafer_log_stop(mmu, new);
 	if (old)
 		wafer_slot_retire(old);
 }
@@ -156,15 +179,19 @@ static int check_change(const struct wafer_slot *old, const struct kvm_userspace
 			struct wafer_refusal *r)
 {
 	if (mr->memory_size >> PAGE_SHIFT != old->npages)
-		return wafer_refuse(r, -EINVAL, "memory_size", mr->memory_size, "as the slot has it, or 0 to delete");
+		return wafer_refuse(r, -EINVAL, "memory_size", mr->memory_size,
+				    "as the slot has it, or 0 to delete");
 	if (mr->userspace_addr != old->hva)
-		return wafer_refuse(r, -EINVAL, "userspace_addr", mr->userspace_addr, "as the slot has it");
+		return wafer_refuse(r, -EINVAL, "userspace_addr", mr->userspace_addr,
+				    "as the slot has it");
 	if ((mr->flags ^ old->flags) & KVM_MEM_READONLY)
-		return wafer_refuse(r, -EINVAL, "flags", mr->flags, "KVM_MEM_READONLY can not change");
+		return wafer_refuse(r, -EINVAL, "flags", mr->flags,
+				    "KVM_MEM_READONLY can not change");
 	return 0;
 }
 
-static int set_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory_region *mr, struct wafer_refusal *r)
+static int set_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory_region *mr,
+		      struct wafer_refusal *r)
 {
 	struct wafer_slots_change change = { .old = xa_load(&mmu->by_id, mr->slot) };
 	struct wafer_slot *old = change.old;
@@ -172,7 +199,8 @@ static int set_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory_r
 
 	if (!mr->memory_size) {
 		if (!old)
-			return wafer_refuse(r, -EINVAL, "slot", mr->slot, "a slot that exists, to be deleted");
+			return wafer_refuse(r, -EINVAL, "slot", mr->slot,
+					    "a slot that exists, to be deleted");
 		return replace(mmu, mr->slot, &change);
 	}
 	if (old) {
@@ -187,7 +215,8 @@ static int set_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory_r
 		return -ENOMEM;
 	if (wafer_slots_overlap(wafer_slots_held(mmu), change.new, old)) {
 		drop_new(&change);
-		return wafer_refuse(r, -EEXIST, "guest_phys_addr", mr->guest_phys_addr, "no overlap with another slot");
+		return wafer_refuse(r, -EEXIST, "guest_phys_addr", mr->guest_phys_addr,
+				    "no overlap with another slot");
 	}
 	return replace(mmu, mr->slot, &change);
 }

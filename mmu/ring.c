@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Dirty rings: one for each vCPU, shared with user space, which takes entries from the front, marks them as read and
- * then has them recycled.
+ * Dirty rings: one for each vCPU, shared with user space, which takes entries from the front, marks
+ * them as read and then has them recycled.
  */
 #include <linux/kernel.h>
 #include <linux/log2.h>
@@ -41,7 +41,8 @@ int wafer_ring_enable(struct wafer_mmu *mmu, u32 bytes)
 {
 	int err = -EINVAL;
 
-	if (!is_power_of_2(bytes) || bytes < PAGE_SIZE || bytes < spare_entries() * sizeof(struct kvm_dirty_gfn))
+	if (!is_power_of_2(bytes) || bytes < PAGE_SIZE ||
+	    bytes < spare_entries() * sizeof(struct kvm_dirty_gfn))
 		return -EINVAL;
 	if (bytes > MAX_ENTRIES * sizeof(struct kvm_dirty_gfn))
 		return -E2BIG;
@@ -110,9 +111,11 @@ bool wafer_ring_soft_full(struct wafer_fault_ctx *ctx)
  * @slot: the slot, logged
  * @gfn: in it
  *
- * Any context under RCU; several at once: each reserves its entry first and publishes it by the flag.
+ * Any context under RCU; several at once: each reserves its entry first and publishes it by the
+ * flag.
  */
-void wafer_ring_push(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, const struct wafer_slot *slot, gfn_t gfn)
+void wafer_ring_push(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx,
+		     const struct wafer_slot *slot, gfn_t gfn)
 {
 	struct wafer_dirty_ring *ring;
 	struct kvm_dirty_gfn *entry;
@@ -144,7 +147,8 @@ static void arm(struct wafer_mmu *mmu, u32 id, u64 page)
 
 	if (!slot || page >= slot->npages)
 		return;
-	op = wafer_pt_op_arm(mmu->pt, slot->gfn + array_index_nospec(page, slot->npages), 1, mmu->arm);
+	op = wafer_pt_op_arm(mmu->pt, slot->gfn + array_index_nospec(page, slot->npages), 1,
+			     mmu->arm);
 	spin_lock(&mmu->zap_lock);
 	wafer_range_op(mmu, &op, false);
 	spin_unlock(&mmu->zap_lock);
@@ -166,7 +170,10 @@ static int recycle(struct wafer_mmu *mmu, struct wafer_dirty_ring *ring)
 		id = READ_ONCE(entry->slot);
 		page = READ_ONCE(entry->offset);
 		WRITE_ONCE(entry->flags, 0);
-		/* Pairs with the control dependency in wafer_ring_push(): the entry is free when it is seen to be. */
+		/*
+		 * Pairs with the control dependency in wafer_ring_push(): the entry is free when it
+		 * is seen to be.
+		 */
 		smp_store_release(&ring->tail, ring->tail + 1);
 		arm(mmu, id, page);
 		cond_resched();

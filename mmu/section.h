@@ -10,13 +10,15 @@
  *	compare and exchange			withdraw the range
  *	in_fault even (release)
  *
- * Of (A) and (B) one is first. If it is (A), the section is waited for, and what it has installed is found by the zap.
- * If it is (B), the section sees the closed range. A section contains no wait, so the wait for it is short. What must
- * not be done is to compare a sequence number before the exchange and none after: range closed, zapped, opened again,
- * all between the comparison and the exchange, would leave a freed page in the table.
+ * Of (A) and (B) one is first. If it is (A), the section is waited for, and what it has installed
+ * is found by the zap. If it is (B), the section sees the closed range. A section contains no wait,
+ * so the wait for it is short. What must not be done is to compare a sequence number before the
+ * exchange and none after: range closed, zapped, opened again, all between the comparison and the
+ * exchange, would leave a freed page in the table.
  *
- * The ranges are a few slots, each written by one holder of zap_lock and read without a lock. A torn read can only
- * happen while the range is being published or withdrawn, and there either answer is right: see (A) and (B).
+ * The ranges are a few slots, each written by one holder of zap_lock and read without a lock. A
+ * torn read can only happen while the range is being published or withdrawn, and there either
+ * answer is right: see (A) and (B).
  */
 #ifndef WAFER_MMU_SECTION_H
 #define WAFER_MMU_SECTION_H
@@ -64,7 +66,8 @@ static inline bool wafer_range_closed(const struct wafer_mmu *mmu, hva_t start, 
 	if (likely(!READ_ONCE(mmu->nr_invalid)))
 		return false;
 	for (i = 0; i < WAFER_NR_INVALIDATIONS; i++)
-		if (start < READ_ONCE(mmu->invalid[i].end) && READ_ONCE(mmu->invalid[i].start) < end)
+		if (start < READ_ONCE(mmu->invalid[i].end) &&
+		    READ_ONCE(mmu->invalid[i].start) < end)
 			return true;
 	return false;
 }

@@ -42,8 +42,8 @@ static bool contains(const struct wafer_slot *slot, gfn_t gfn)
  * @gfn: any frame number
  * @hint: where the last search ended, or NULL
  *
- * Changes in place (wafer_slots_publish()) leave the order intact at every moment, so that a search that meets one
- * finds the slot as before or as after it.
+ * Changes in place (wafer_slots_publish()) leave the order intact at every moment, so that a search
+ * that meets one finds the slot as before or as after it.
  *
  * Return: the slot, or NULL.
  */
@@ -72,12 +72,16 @@ const struct wafer_slot *wafer_slots_find(const struct wafer_slots *slots, gfn_t
 
 const struct wafer_slot *wafer_slot_find(struct wafer_mmu *mmu, gfn_t gfn)
 {
-	return wafer_slots_find(rcu_dereference_check(mmu->slots, rcu_read_lock_sched_held() ||
-						      lockdep_is_held(&mmu->slots_lock)), gfn, NULL);
+	struct wafer_slots *slots;
+
+	slots = rcu_dereference_check(mmu->slots, rcu_read_lock_sched_held() ||
+				      lockdep_is_held(&mmu->slots_lock));
+	return wafer_slots_find(slots, gfn, NULL);
 }
 
 /* Does @new share a frame with any slot but @but? */
-bool wafer_slots_overlap(const struct wafer_slots *slots, const struct wafer_slot *new, const struct wafer_slot *but)
+bool wafer_slots_overlap(const struct wafer_slots *slots, const struct wafer_slot *new,
+			 const struct wafer_slot *but)
 {
 	u32 i = position(slots, slots->nr, new->gfn);
 
@@ -86,8 +90,12 @@ bool wafer_slots_overlap(const struct wafer_slots *slots, const struct wafer_slo
 	return i < slots->nr && slots->slot[i]->gfn < wafer_slot_end(new);
 }
 
-/* Changes that keep the order intact with one store: the last slot comes or goes, one takes the place of another. */
-static bool in_place(const struct wafer_slots *slots, const struct wafer_slot *old, const struct wafer_slot *new)
+/*
+ * Changes that keep the order intact with one store: the last slot comes or goes, one takes the
+ * place of another.
+ */
+static bool in_place(const struct wafer_slots *slots, const struct wafer_slot *old,
+		     const struct wafer_slot *new)
 {
 	const struct wafer_slot *last = slots->nr ? slots->slot[slots->nr - 1] : NULL;
 
@@ -99,7 +107,8 @@ static bool in_place(const struct wafer_slots *slots, const struct wafer_slot *o
 }
 
 /* All of @slots but @change->old, and @change->new where it belongs. */
-static void merge(struct wafer_slots *next, const struct wafer_slots *slots, const struct wafer_slots_change *change)
+static void merge(struct wafer_slots *next, const struct wafer_slots *slots,
+		  const struct wafer_slots_change *change)
 {
 	struct wafer_slot *new = change->new;
 	u32 i;
@@ -153,6 +162,7 @@ static void free_slots_rcu(struct rcu_head *head)
 void wafer_slots_publish(struct wafer_mmu *mmu, struct wafer_slots_change *change)
 {
 	struct wafer_slots *slots = wafer_slots_held(mmu);
+	u32 at = change->old ? position(slots, slots->nr, change->old->gfn) : slots->nr;
 	u64 generation = slots->generation + 1;
 
 	if (change->next) {
@@ -164,10 +174,10 @@ void wafer_slots_publish(struct wafer_mmu *mmu, struct wafer_slots_change *chang
 			WRITE_ONCE(slots->nr, slots->nr - 1);
 		} else if (change->old) {
 			/* Pairs with the address dependency of those who look it up. */
-			smp_store_release(&slots->slot[position(slots, slots->nr, change->old->gfn)], change->new);
+			smp_store_release(&slots->slot[at], change->new);
 		} else {
 			/* Pairs as the one above, with those who still have an old, larger nr. */
-			smp_store_release(&slots->slot[slots->nr], change->new);
+			smp_store_release(&slots->slot[at], change->new);
 			/* Pairs with wafer_slots_find(). */
 			smp_store_release(&slots->nr, slots->nr + 1);
 		}

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The nested page table: mapping a page, and doing something to every entry of a range. See table.h for the rules. */
+/*
+ * The nested page table: mapping a page, and doing something to every entry of a range. See table.h
+ * for the rules.
+ */
 #include <linux/atomic.h>
 #include <linux/bitops.h>
 #include <linux/kernel.h>
@@ -17,7 +20,8 @@ static u64 *table_of(const struct wafer_pt *pt, u64 e)
 	return __va(e & pt->addr);
 }
 
-static u64 leaf_entry(const struct wafer_pt *pt, const struct wafer_pt_leaf *leaf, unsigned int level)
+static u64 leaf_entry(const struct wafer_pt *pt, const struct wafer_pt_leaf *leaf,
+		      unsigned int level)
 {
 	u64 e = (leaf->pfn & ~(wafer_pt_span(level) - 1)) << PAGE_SHIFT | leaf->bits;
 
@@ -39,14 +43,20 @@ static void *take_page(struct wafer_pt_pages *pages)
 	return pages->nr ? pages->page[--pages->nr] : wafer_pt_alloc_nowait();
 }
 
-/* Somebody else was first: the page, zeroed, is for the next one. There is room, or take_page() had found none. */
+/*
+ * Somebody else was first: the page, zeroed, is for the next one. There is room, or take_page() had
+ * found none.
+ */
 static void give_page(struct wafer_pt_pages *pages, void *page)
 {
 	pages->page[pages->nr++] = page;
 }
 
-/* Puts table @page, filled, where @old was. False: the entry has changed; the page is given back. */
-static bool link_table(const struct wafer_pt *pt, u64 *ep, u64 old, u64 *page, struct wafer_pt_pages *pages)
+/*
+ * Puts table @page, filled, where @old was. False: the entry has changed; the page is given back.
+ */
+static bool link_table(const struct wafer_pt *pt, u64 *ep, u64 old, u64 *page,
+		       struct wafer_pt_pages *pages)
 {
 	/* Account first: once it is linked it can be taken out and freed. */
 	wafer_pt_account(pt, page, 1);
@@ -60,9 +70,9 @@ static bool link_table(const struct wafer_pt *pt, u64 *ep, u64 old, u64 *page, s
 }
 
 /*
- * A table that maps what leaf @e maps. No right is lost, so no flush is needed; where the small leaves will get rights
- * of their own, the CPU drops the old translation at the fault that asks for them (SDM vol. 3 §29.4.3.1). Execution is
- * allowed: only size makes it dangerous (pt->nx_huge).
+ * A table that maps what leaf @e maps. No right is lost, so no flush is needed; where the small
+ * leaves will get rights of their own, the CPU drops the old translation at the fault that asks for
+ * them (SDM vol. 3 §29.4.3.1). Execution is allowed: only size makes it dangerous (pt->nx_huge).
  */
 static void fill_split(const struct wafer_pt *pt, u64 *page, u64 e, unsigned int level)
 {
@@ -75,7 +85,8 @@ static void fill_split(const struct wafer_pt *pt, u64 *page, u64 e, unsigned int
 		page[i] = e;
 }
 
-static int split(const struct wafer_pt *pt, u64 *ep, u64 e, unsigned int level, struct wafer_pt_pages *pages)
+static int split(const struct wafer_pt *pt, u64 *ep, u64 e, unsigned int level,
+		 struct wafer_pt_pages *pages)
 {
 	u64 *page = take_page(pages);
 
@@ -87,19 +98,20 @@ static int split(const struct wafer_pt *pt, u64 *ep, u64 e, unsigned int level, 
 }
 
 /**
- * wafer_pt_map() - map a page, as large as @leaf allows and as the tables that are already there allow
+ * wafer_pt_map() - map a page, as large as @leaf allows and as the tables that are already there
+ * allow
  * @pt: the table
  * @leaf: what to map
  * @pages: for new tables; without any left, one is allocated without waiting
  * @where: set to the entry if it is at level 1, else to NULL
  *
- * In a fault section, in parallel to itself and to operations on other ranges. Each turn of the loop that does not
- * come nearer to the end has seen another CPU's change, and those are few.
+ * In a fault section, in parallel to itself and to operations on other ranges. Each turn of the
+ * loop that does not come nearer to the end has seen another CPU's change, and those are few.
  *
  * Return: 0; -ENOMEM: no table page; -EEXIST: another page is mapped there.
  */
-int wafer_pt_map(const struct wafer_pt *pt, const struct wafer_pt_leaf *leaf, struct wafer_pt_pages *pages,
-		 u64 **where)
+int wafer_pt_map(const struct wafer_pt *pt, const struct wafer_pt_leaf *leaf,
+		 struct wafer_pt_pages *pages, u64 **where)
 {
 	unsigned int level = pt->levels;
 	u64 *table = pt->root;
@@ -137,7 +149,8 @@ int wafer_pt_map(const struct wafer_pt *pt, const struct wafer_pt_leaf *leaf, st
 }
 
 /* What entry @e, about to lose it, knows of writes goes to the host's page and to the log. */
-static void harvest(const struct wafer_pt *pt, const struct wafer_pt_op *op, u64 e, u64 gfn, unsigned int level)
+static void harvest(const struct wafer_pt *pt, const struct wafer_pt_op *op, u64 e, u64 gfn,
+		    unsigned int level)
 {
 	u64 page = gfn - op->log_gfn, end = page + wafer_pt_span(level);
 
@@ -149,8 +162,8 @@ static void harvest(const struct wafer_pt *pt, const struct wafer_pt_op *op, u64
 }
 
 /* The operation that unmaps. */
-void wafer_pt_zap(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, unsigned int n, u64 gfn,
-		  unsigned int level)
+void wafer_pt_zap(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, unsigned int n,
+		  u64 gfn, unsigned int level)
 {
 	for (; n--; ep++, gfn++) {
 		u64 e = READ_ONCE(*ep);
@@ -167,11 +180,15 @@ void wafer_pt_zap(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, un
 	}
 }
 
-/* The operation that takes bits from entries, or only looks for them. Its loop is what a dirty log costs. */
-void wafer_pt_clear(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, unsigned int n, u64 gfn,
-		    unsigned int level)
+/*
+ * The operation that takes bits from entries, or only looks for them. Its loop is what a dirty log
+ * costs.
+ */
+void wafer_pt_clear(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, unsigned int n,
+		    u64 gfn, unsigned int level)
 {
-	const u64 match = op->match, clear = op->clear, dirty = op->dirty, keep = op->keep, report = op->report;
+	const u64 match = op->match, clear = op->clear, keep = op->keep;
+	const u64 dirty = op->dirty, report = op->report;
 	const unsigned long *mask = op->mask;
 	unsigned long *log = level == 1 && !report ? op->log : NULL;
 	u64 page = gfn - op->log_gfn;
@@ -199,7 +216,8 @@ void wafer_pt_clear(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, 
 }
 
 /* Huge leaf @e is to go. False: no page is left to split it. */
-static bool split_huge(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, u64 e, unsigned int level)
+static bool split_huge(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, u64 e,
+		       unsigned int level)
 {
 	u64 base = op->gfn & ~(wafer_pt_span(level) - 1);
 	struct wafer_pt_op zap = *op;
@@ -223,7 +241,10 @@ static void unlink_table(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 
 	op->freed = table;
 }
 
-/* From op->gfn to the end of @table, of the range or of the budget. The recursion is as deep as the table. */
+/*
+ * From op->gfn to the end of @table, of the range or of the budget. The recursion is as deep as the
+ * table.
+ */
 static void step(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *table, unsigned int level)
 {
 	u64 span = wafer_pt_span(level);
@@ -257,7 +278,8 @@ static void step(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *table, 
 			continue;
 		}
 		step(pt, op, table_of(pt, e), level - 1);
-		if (op->unlink && base >= op->start && base + span <= op->end && op->gfn == base + span)
+		if (op->unlink && base >= op->start && base + span <= op->end &&
+		    op->gfn == base + span)
 			unlink_table(pt, op, ep);
 	}
 }

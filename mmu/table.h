@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The nested page table as such: entries, tables, ranges. Knows nothing of slots, hosts or vCPUs, and is compiled in
- * user space too.
+ * The nested page table as such: entries, tables, ranges. Knows nothing of slots, hosts or vCPUs,
+ * and is compiled in user space too.
  *
- * Who changes what: anybody may add (an absent entry becomes a leaf or a table, a leaf gets more rights or is split),
- * by compare-and-exchange. Only the one holder of the zap lock takes away, also by atomic operations, since others add
- * and the CPU sets accessed and dirty bits meanwhile. A table page leaves the table only when the whole range that it
- * maps is closed to faults (mmu/section.h), so that nobody but the CPU can be inside; after the flush nobody is.
+ * Who changes what: anybody may add (an absent entry becomes a leaf or a table, a leaf gets more
+ * rights or is split), by compare-and-exchange. Only the one holder of the zap lock takes away,
+ * also by atomic operations, since others add and the CPU sets accessed and dirty bits meanwhile. A
+ * table page leaves the table only when the whole range that it maps is closed to faults
+ * (mmu/section.h), so that nobody but the CPU can be inside; after the flush nobody is.
  */
 #ifndef WAFER_MMU_TABLE_H
 #define WAFER_MMU_TABLE_H
@@ -33,8 +34,9 @@ struct wafer_pt_format {
 };
 
 /*
- * Software's own bits in a leaf, ignored by EPT and NPT: memory without a page of the host's to be marked dirty; and a page
- * written before the log took the entry's dirty bit, of which the host is told when the entry goes.
+ * Software's own bits in a leaf, ignored by EPT and NPT: memory without a page of the host's to be
+ * marked dirty; and a page written before the log took the entry's dirty bit, of which the host is
+ * told when the entry goes.
  */
 #define WAFER_PT_SPECIAL	BIT_ULL(52)
 #define WAFER_PT_WRITTEN	BIT_ULL(53)
@@ -54,7 +56,8 @@ struct wafer_pt_format {
  * @has_ad: [I] the CPU sets accessed and dirty bits
  * @addr: [I] an entry's address bits
  * @enc: [I] memory encryption bit of entries that point to tables
- * @dirty: [I] an entry that has this bit may have been written through: the dirty bit, or the right to write
+ * @dirty: [I] an entry that has this bit may have been written through: the dirty bit, or the right
+ *	to write
  */
 struct wafer_pt {
 	const struct wafer_pt_format *f;
@@ -73,7 +76,8 @@ struct wafer_pt {
  * @gfn, @pfn: the page
  * @bits: everything else of the entry; the huge-leaf bit is added where it belongs
  * @need: if an entry for the same page has these, it is good as it is
- * @level: the largest level allowed: gfn and pfn are congruent there and the host's memory is contiguous
+ * @level: the largest level allowed: gfn and pfn are congruent there and the host's memory is
+ *	contiguous
  */
 struct wafer_pt_leaf {
 	u64 gfn, pfn;
@@ -85,8 +89,8 @@ struct wafer_pt_leaf {
  * struct wafer_pt_op - something done to all entries of a range
  * @start, @end: the range, in frames
  * @gfn: how far it has come; @end: done
- * @fn: what to do with @n entries, all leaves or absent; above level 1 with one leaf. Where that has become a table
- *	meanwhile, nothing: it is descended into
+ * @fn: what to do with @n entries, all leaves or absent; above level 1 with one leaf. Where that
+ *	has become a table meanwhile, nothing: it is descended into
  * @match: wafer_pt_clear(): entries to look at, all that have one of these bits
  * @clear: wafer_pt_clear(): bits to take from them
  * @dirty: what makes an entry a written one, for the log
@@ -104,8 +108,8 @@ struct wafer_pt_leaf {
  */
 struct wafer_pt_op {
 	u64 start, end, gfn;
-	void (*fn)(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, unsigned int n, u64 gfn,
-		   unsigned int level);
+	void (*fn)(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, unsigned int n,
+		   u64 gfn, unsigned int level);
 	u64 match, clear, dirty, report, keep;
 	unsigned long *log;
 	u64 log_gfn;
@@ -128,20 +132,20 @@ static inline unsigned int wafer_pt_index(u64 gfn, unsigned int level)
 	return (gfn >> (9 * (level - 1))) & (WAFER_PT_ENTRIES - 1);
 }
 
-int wafer_pt_map(const struct wafer_pt *pt, const struct wafer_pt_leaf *leaf, struct wafer_pt_pages *pages,
-		 u64 **where);
+int wafer_pt_map(const struct wafer_pt *pt, const struct wafer_pt_leaf *leaf,
+		 struct wafer_pt_pages *pages, u64 **where);
 void wafer_pt_step(const struct wafer_pt *pt, struct wafer_pt_op *op);
-void wafer_pt_zap(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, unsigned int n, u64 gfn,
-		  unsigned int level);
-void wafer_pt_clear(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, unsigned int n, u64 gfn,
-		    unsigned int level);
+void wafer_pt_zap(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, unsigned int n,
+		  u64 gfn, unsigned int level);
+void wafer_pt_clear(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, unsigned int n,
+		    u64 gfn, unsigned int level);
 
 /* The operations, over @npages from @gfn. */
 static inline struct wafer_pt_op wafer_pt_op_zap(const struct wafer_pt *pt, u64 gfn, u64 npages)
 {
 	return (struct wafer_pt_op){
-		.start = gfn, .gfn = gfn, .end = gfn + npages, .fn = wafer_pt_zap, .dirty = pt->dirty,
-		.report = pt->dirty | WAFER_PT_WRITTEN, .unlink = true,
+		.start = gfn, .gfn = gfn, .end = gfn + npages, .fn = wafer_pt_zap,
+		.dirty = pt->dirty, .report = pt->dirty | WAFER_PT_WRITTEN, .unlink = true,
 	};
 }
 
@@ -151,22 +155,29 @@ static inline struct wafer_pt_op wafer_pt_op_protect(const struct wafer_pt *pt, 
 	u64 bits = pt->f->write | pt->f->dirty | WAFER_PT_WRITTEN;
 
 	return (struct wafer_pt_op){
-		.start = gfn, .gfn = gfn, .end = gfn + npages, .fn = wafer_pt_clear, .match = bits, .clear = bits,
+		.start = gfn, .gfn = gfn, .end = gfn + npages, .fn = wafer_pt_clear,
+		.match = bits, .clear = bits,
 		.dirty = pt->dirty, .report = pt->dirty | WAFER_PT_WRITTEN,
 	};
 }
 
 /* For the log: @bits are taken, so that the next write is noticed. */
-static inline struct wafer_pt_op wafer_pt_op_arm(const struct wafer_pt *pt, u64 gfn, u64 npages, u64 bits)
+static inline struct wafer_pt_op wafer_pt_op_arm(const struct wafer_pt *pt, u64 gfn, u64 npages,
+						 u64 bits)
 {
 	return (struct wafer_pt_op){
-		.start = gfn, .gfn = gfn, .end = gfn + npages, .fn = wafer_pt_clear, .match = bits, .clear = bits,
+		.start = gfn, .gfn = gfn, .end = gfn + npages, .fn = wafer_pt_clear,
+		.match = bits, .clear = bits,
 		.dirty = pt->dirty, .keep = WAFER_PT_WRITTEN,
 	};
 }
 
-/* Looks for entries with one of @bits, and takes these bits if @clear: accessed bits, of which nobody is told. */
-static inline struct wafer_pt_op wafer_pt_op_age(const struct wafer_pt *pt, u64 gfn, u64 npages, u64 bits, bool clear)
+/*
+ * Looks for entries with one of @bits, and takes these bits if @clear: accessed bits, of which
+ * nobody is told.
+ */
+static inline struct wafer_pt_op wafer_pt_op_age(const struct wafer_pt *pt, u64 gfn, u64 npages,
+						 u64 bits, bool clear)
 {
 	return (struct wafer_pt_op){
 		.start = gfn, .gfn = gfn, .end = gfn + npages, .fn = wafer_pt_clear, .match = bits,
@@ -218,9 +229,10 @@ static inline void wafer_pt_account(const struct wafer_pt *pt, void *table, int 
 }
 
 /*
- * The page is still the host's mapping of that address: the notifier that takes it away waits for our zap lock. Only
- * the flag is set, as file systems may sleep in their hook; where they need it, a host entry that allows writing has
- * been through their page_mkwrite, and its revocation comes here before the page counts as clean.
+ * The page is still the host's mapping of that address: the notifier that takes it away waits for
+ * our zap lock. Only the flag is set, as file systems may sleep in their hook; where they need it,
+ * a host entry that allows writing has been through their page_mkwrite, and its revocation comes
+ * here before the page counts as clean.
  */
 static inline void wafer_pt_host_dirty(u64 pfn)
 {
@@ -233,7 +245,10 @@ static inline void wafer_pt_host_dirty(u64 pfn)
 		SetPageDirty(page);
 }
 
-/* While the CPU may still walk a page that was taken out its entries stay zero: the link is elsewhere. */
+/*
+ * While the CPU may still walk a page that was taken out its entries stay zero: the link is
+ * elsewhere.
+ */
 static inline void *wafer_pt_next(void *table)
 {
 	return (void *)page_private(virt_to_page(table));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Taking away: closing ranges to faults, running an operation over frames or over the VMM's addresses, the flush that
- * follows, and the freeing of table pages after it.
+ * Taking away: closing ranges to faults, running an operation over frames or over the VMM's
+ * addresses, the flush that follows, and the freeing of table pages after it.
  */
 #include <linux/sched.h>
 #include <linux/spinlock.h>
@@ -32,7 +32,10 @@ void wafer_range_init(struct wafer_mmu *mmu)
 		set_range(&mmu->invalid[i], ~0ul, 0);
 }
 
-/* Keeps fault sections out of [start, end) until wafer_range_open(); those that run are not waited for. */
+/*
+ * Keeps fault sections out of [start, end) until wafer_range_open(); those that run are not waited
+ * for.
+ */
 void wafer_range_close(struct wafer_mmu *mmu, hva_t start, hva_t end)
 {
 	struct wafer_invalidation *crowd = &mmu->invalid[CROWDED];
@@ -50,7 +53,10 @@ void wafer_range_close(struct wafer_mmu *mmu, hva_t start, hva_t end)
 	set_range(crowd, min(start, crowd->start), max(end, crowd->end));
 }
 
-/* Of several equal ranges any one may be opened; what is in nobody's own place is in the shared one. */
+/*
+ * Of several equal ranges any one may be opened; what is in nobody's own place is in the shared
+ * one.
+ */
 void wafer_range_open(struct wafer_mmu *mmu, hva_t start, hva_t end)
 {
 	unsigned int i;
@@ -64,13 +70,18 @@ void wafer_range_open(struct wafer_mmu *mmu, hva_t start, hva_t end)
 	WRITE_ONCE(mmu->nr_invalid, mmu->nr_invalid - 1);
 }
 
-/* Before zap_lock is let go: whoever finds nothing left to zap must still not go on before the flush of this. */
+/*
+ * Before zap_lock is let go: whoever finds nothing left to zap must still not go on before the
+ * flush of this.
+ */
 static void note_change(struct wafer_mmu *mmu, struct wafer_pt_op *op)
 {
 	if (!op->changed)
 		return;
 	op->changed = false;
-	/* Pairs with wafer_op_finish(): who reads this number has these changes before its flush. */
+	/*
+	 * Pairs with wafer_op_finish(): who reads this number has these changes before its flush.
+	 */
 	smp_store_release(&mmu->zap_seq, mmu->zap_seq + 1);
 }
 
@@ -78,8 +89,9 @@ static void note_change(struct wafer_mmu *mmu, struct wafer_pt_op *op)
  * wafer_range_op() - do an operation to its whole range
  * @mmu: zap_lock held
  * @op: as wafer_pt_op_*() made it
- * @may_sleep: zap_lock may be let go meanwhile; if the slot table is not the same afterwards, this returns early, since
- *	op->log may have gone with its slot. That can not happen to one who holds slots_lock
+ * @may_sleep: zap_lock may be let go meanwhile; if the slot table is not the same afterwards, this
+ *returns early, since op->log may have gone with its slot. That can not happen to one who holds
+ *slots_lock
  */
 void wafer_range_op(struct wafer_mmu *mmu, struct wafer_pt_op *op, bool may_sleep)
 {
@@ -134,7 +146,8 @@ bool wafer_hva_used(struct wafer_mmu *mmu, hva_t start, hva_t end)
 }
 
 /* wafer_range_op() on all frames that [start, end) is mapped at. */
-void wafer_hva_op(struct wafer_mmu *mmu, hva_t start, hva_t end, struct wafer_pt_op *op, bool may_sleep)
+void wafer_hva_op(struct wafer_mmu *mmu, hva_t start, hva_t end, struct wafer_pt_op *op,
+		  bool may_sleep)
 {
 	struct wafer_slots *slots;
 	u64 generation;
@@ -157,7 +170,8 @@ again:
  * @mmu: zap_lock not held
  * @op: the operation
  *
- * Also where this operation has found nothing: another one may have zapped the same and not yet flushed it.
+ * Also where this operation has found nothing: another one may have zapped the same and not yet
+ * flushed it.
  */
 void wafer_op_finish(struct wafer_mmu *mmu, struct wafer_pt_op *op)
 {
@@ -166,7 +180,10 @@ void wafer_op_finish(struct wafer_mmu *mmu, struct wafer_pt_op *op)
 
 	/* Pairs with note_change(). */
 	seq = smp_load_acquire(&mmu->zap_seq);
-	/* Pairs with the release below. A flush that began after zap @seq was counted has removed it everywhere. */
+	/*
+	 * Pairs with the release below. A flush that began after zap @seq was counted has removed
+	 * it everywhere.
+	 */
 	if (smp_load_acquire(&mmu->flushed_seq) < seq) {
 		atomic_inc(&mmu->flushes);
 		/* Pairs with wafer_mmu_quiesce(). */
@@ -177,7 +194,9 @@ void wafer_op_finish(struct wafer_mmu *mmu, struct wafer_pt_op *op)
 		smp_store_release(&mmu->flushed_seq, seq);
 		atomic_dec_return_release(&mmu->flushes);
 	}
-	/* Faults were kept out of their range, the CPUs have dropped them: nobody is left inside. */
+	/*
+	 * Faults were kept out of their range, the CPUs have dropped them: nobody is left inside.
+	 */
 	while ((table = op->freed)) {
 		op->freed = wafer_pt_next(table);
 		wafer_pt_account(mmu->pt, table, -1);

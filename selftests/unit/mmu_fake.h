@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Memory for tests of mmu/: table pages, deferred freeing, and what the host learns of written pages. */
+/*
+ * Memory for tests of mmu/: table pages, deferred freeing, and what the host learns of written
+ * pages.
+ */
 #ifndef MMU_FAKE_H
 #define MMU_FAKE_H
 
@@ -24,7 +27,8 @@ void *wafer_pt_alloc(void)
 {
 	void *p;
 
-	if (fake_fail_after >= 0 && __atomic_fetch_sub(&fake_fail_after, 1, __ATOMIC_RELAXED) <= 0) {
+	if (fake_fail_after >= 0 &&
+	    __atomic_fetch_sub(&fake_fail_after, 1, __ATOMIC_RELAXED) <= 0) {
 		fake_fail_after = 0;
 		return NULL;
 	}
@@ -66,7 +70,10 @@ void wafer_pt_set_next(void *table, void *next)
 	*(void **)(table + PAGE_SIZE) = next;
 }
 
-/* The kernel marks the whole huge page; a small mapping of its first page makes that less strict here. */
+/*
+ * The kernel marks the whole huge page; a small mapping of its first page makes that less strict
+ * here.
+ */
 void wafer_pt_host_dirty(u64 pfn)
 {
 	unsigned int n = pfn >= HUGE_PFN && pfn % 512 == 0 ? 512 : 1;
@@ -101,7 +108,9 @@ static inline void rcu_run(void)
 int wafer_refuse(struct wafer_refusal *r, int err, const char *field, u64 value, const char *rule)
 {
 	if (r)
-		*r = (struct wafer_refusal){ .err = -err, .field = field, .value = value, .rule = rule };
+		*r = (struct wafer_refusal){
+			.err = -err, .field = field, .value = value, .rule = rule
+		};
 	return err;
 }
 

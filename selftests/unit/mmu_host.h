@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A host in small for tests of mmu/: page tables in the CPU's format, page frames that live and die, the notifier called
- * as the kernel calls it, and guests that access memory as a CPU does, TLB included.
+ * A host in small for tests of mmu/: page tables in the CPU's format, page frames that live and
+ * die, the notifier called as the kernel calls it, and guests that access memory as a CPU does, TLB
+ * included.
  *
- * Each access checks what must never happen: a frame that the host has taken back, or a write to one that it has
- * protected. Taking a frame back checks that a write to it has been reported.
+ * Each access checks what must never happen: a frame that the host has taken back, or a write to
+ * one that it has protected. Taking a frame back checks that a write to it has been reported.
  */
 #ifndef MMU_HOST_H
 #define MMU_HOST_H
@@ -19,14 +20,14 @@ struct vcpu {
 	struct wafer_fault_ctx ctx;
 	unsigned int mode;			/* odd: in the guest */
 	unsigned int hazard;
-	u64 tlb[64], tlb_gfn[64];		/* level-1 entries as the CPU made them of what it found */
+	u64 tlb[64], tlb_gfn[64]; /* level-1 entries as the CPU made them of what it found */
 	unsigned long long seed;
 	unsigned long accesses, faults, slow, mmio;
 };
 
 static struct mm_struct host_mm;
-static pthread_mutex_t mmap_lock = PTHREAD_MUTEX_INITIALIZER;	/* all of the host's changes */
-static u64 *host_pte[PAGES / 512];				/* kept while a huge leaf is in their place */
+static pthread_mutex_t mmap_lock = PTHREAD_MUTEX_INITIALIZER; /* all of the host's changes */
+static u64 *host_pte[PAGES / 512]; /* kept while a huge leaf is in their place */
 static u8 live[FAKE_PFNS], wprotected[FAKE_PFNS], written[FAKE_PFNS];
 static unsigned int next_pfn, next_huge;
 
@@ -113,7 +114,8 @@ static u64 get_pfn(void)
 static void put_pfn(u64 pfn)
 {
 	CHECK(ACCESS(live[pfn]));
-	CHECK_MSG(!ACCESS(written[pfn]) || ACCESS(fake_dirty[pfn]), "a write to frame %llu was not reported", (unsigned long long)pfn);
+	CHECK_MSG(!ACCESS(written[pfn]) || ACCESS(fake_dirty[pfn]),
+		  "a write to frame %llu was not reported", (unsigned long long)pfn);
 	STORE(live[pfn], 0);
 }
 
@@ -144,7 +146,9 @@ static bool host_is_huge(unsigned int page)
 static void notify_start(unsigned int page, unsigned int n, enum mmu_notifier_event event)
 {
 	struct mmu_notifier_range r = {
-		.start = HVA + page * PAGE_SIZE, .end = HVA + (page + n) * PAGE_SIZE, .event = event,
+		.start = HVA + page * PAGE_SIZE,
+		.end = HVA + (page + n) * PAGE_SIZE,
+		.event = event,
 		.blockable = page & 1,
 	};
 
@@ -153,12 +157,16 @@ static void notify_start(unsigned int page, unsigned int n, enum mmu_notifier_ev
 
 static void notify_end(unsigned int page, unsigned int n)
 {
-	struct mmu_notifier_range r = { .start = HVA + page * PAGE_SIZE, .end = HVA + (page + n) * PAGE_SIZE };
+	struct mmu_notifier_range r = { .start = HVA + page * PAGE_SIZE,
+					.end = HVA + (page + n) * PAGE_SIZE };
 
 	wafer_notifier_ops.invalidate_range_end(&mmu.notifier, &r);
 }
 
-/* mmap_lock held, from here on. As the kernel does it: small entries of the same frames, the range notified. */
+/*
+ * mmap_lock held, from here on. As the kernel does it: small entries of the same frames, the range
+ * notified.
+ */
 static void host_split(unsigned int page)
 {
 	u64 *pmd = host_entry(HVA + page * PAGE_SIZE, 2), e = *pmd, *pte = host_pte[page / 512];
@@ -217,7 +225,8 @@ static void host_protect(unsigned int page, unsigned int n)
 	notify_start(page, n, MMU_NOTIFY_PROTECTION_PAGE);
 	for (i = page; i < page + n; i++) {
 		bool huge = host_is_huge(i);
-		u64 *ep = huge ? host_entry(HVA + i * PAGE_SIZE, 2) : &host_pte[i / 512][i % 512], pfn;
+		u64 *ep = huge ? host_entry(HVA + i * PAGE_SIZE, 2) : &host_pte[i / 512][i % 512],
+		    pfn;
 
 		if (!*ep || (huge && (i % 512 || i + 512 > page + n)))
 			continue;
@@ -233,7 +242,10 @@ static void host_protect(unsigned int page, unsigned int n)
 	notify_end(page, n);
 }
 
-/* Somebody writes to a protected page: copied (another frame) or, being the only user's, writable again. */
+/*
+ * Somebody writes to a protected page: copied (another frame) or, being the only user's, writable
+ * again.
+ */
 static void host_unprotect(unsigned int page, bool copy)
 {
 	u64 *pte = &host_pte[page / 512][page % 512];
@@ -282,8 +294,8 @@ static void flush_all(struct wafer_mmu *m)
 }
 
 /*
- * What the CPU does for an access: the TLB if it has the right (and the dirty bit, for a write), else a walk, accessed
- * and dirty bits set with a compare-and-exchange. 0: nested fault.
+ * What the CPU does for an access: the TLB if it has the right (and the dirty bit, for a write),
+ * else a walk, accessed and dirty bits set with a compare-and-exchange. 0: nested fault.
  */
 static u64 cpu_translate(struct vcpu *v, u64 gfn, bool write)
 {

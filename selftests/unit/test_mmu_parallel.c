@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Guests that access memory on several CPUs, a host that takes it away, protects it, makes it huge and asks for its age,
- * and a VMM that logs or moves slots: all at once. What must hold is checked at each access and each taking back
- * (mmu_host.h); here, that the log misses no write.
+ * Guests that access memory on several CPUs, a host that takes it away, protects it, makes it huge
+ * and asks for its age, and a VMM that logs or moves slots: all at once. What must hold is checked
+ * at each access and each taking back (mmu_host.h); here, that the log misses no write.
  */
 #include <unistd.h>
 
@@ -47,7 +47,8 @@ static bool access_page(struct vcpu *v, u64 gfn, bool write)
 
 	if (!e)
 		return false;
-	CHECK_MSG(ACCESS(live[pfn]), "frame %llu is not the guest's any more", (unsigned long long)pfn);
+	CHECK_MSG(ACCESS(live[pfn]), "frame %llu is not the guest's any more",
+		  (unsigned long long)pfn);
 	if (!write)
 		return true;
 	CHECK_MSG(!ACCESS(wprotected[pfn]), "frame %llu is protected", (unsigned long long)pfn);
@@ -55,6 +56,22 @@ static bool access_page(struct vcpu *v, u64 gfn, bool write)
 	if (!churn)
 		__atomic_add_fetch(&stamp[gfn - G], 1, __ATOMIC_SEQ_CST);
 	return true;
+}
+
+/* The instruction fetch looks at the table too, and only the section keeps what it sees alive. */
+static void look_directly(struct vcpu *v)
+{
+	unsigned long seq;
+	int i;
+
+	if (!wafer_direct_begin(&v->ctx, &seq))
+		return;
+	for (i = 0; i < 4; i++) {
+		const void *page = wafer_direct(&v->ctx, G + vrnd(v) % PAGES);
+
+		CHECK(!page || ACCESS(live[__pa(page) >> 12]));
+	}
+	wafer_direct_end(&v->ctx);
 }
 
 static void *run_vcpu(void *arg)
@@ -71,6 +88,7 @@ static void *run_vcpu(void *arg)
 			sched_yield();
 			continue;
 		}
+		look_directly(v);
 		enter(v);
 		for (i = 0; i < 20 && ok; i++) {
 			/* Mostly few pages, so that CPUs meet. */
@@ -83,10 +101,12 @@ static void *run_vcpu(void *arg)
 		if (ok)
 			continue;
 		v->faults++;
-		r = wafer_mmu_fault_fast(&v->ctx, gfn << 12, write ? WAFER_FAULT_WRITE : WAFER_FAULT_READ);
+		r = wafer_mmu_fault_fast(&v->ctx, gfn << 12,
+					 write ? WAFER_FAULT_WRITE : WAFER_FAULT_READ);
 		if (r == WAFER_FAULT_SLOW) {
 			v->slow++;
-			r = wafer_mmu_fault(&v->ctx, gfn << 12, write ? WAFER_FAULT_WRITE : WAFER_FAULT_READ);
+			r = wafer_mmu_fault(&v->ctx, gfn << 12,
+					    write ? WAFER_FAULT_WRITE : WAFER_FAULT_READ);
 		}
 		v->mmio += r == WAFER_FAULT_MMIO;
 		CHECK(r == WAFER_FAULT_FIXED || (churn && r == WAFER_FAULT_MMIO));
@@ -99,7 +119,8 @@ static void *run_host(void *arg)
 	struct vcpu v = { .seed = 12345 };
 
 	while (!ACCESS(stop) && !tap_failures) {
-		unsigned int page = vrnd(&v) % PAGES, n = 1 + vrnd(&v) % min(PAGES - page, vrnd(&v) % 4 ? 40u : 700u);
+		unsigned int page = vrnd(&v) % PAGES,
+			     n = 1 + vrnd(&v) % min(PAGES - page, vrnd(&v) % 4 ? 40u : 700u);
 
 		pthread_mutex_lock(&mmap_lock);
 		switch (vrnd(&v) % 8) {
@@ -113,7 +134,8 @@ static void *run_host(void *arg)
 			host_protect(page, n);
 			break;
 		case 6:
-			wafer_notifier_ops.clear_young(&mmu.notifier, &host_mm, HVA + page * PAGE_SIZE,
+			wafer_notifier_ops.clear_young(&mmu.notifier, &host_mm,
+						       HVA + page * PAGE_SIZE,
 						       HVA + (page + n) * PAGE_SIZE);
 			break;
 		default:
@@ -164,7 +186,8 @@ static void collect_rings(void)
 			struct kvm_dirty_gfn *e = (void *)wafer_ring_page(&vcpus[i].ctx, 0);
 
 			e += at[i] % (mmu.ring_size / sizeof(*e));
-			if (smp_load_acquire(&e->flags) != KVM_DIRTY_GFN_F_DIRTY || n == ARRAY_SIZE(found))
+			if (smp_load_acquire(&e->flags) != KVM_DIRTY_GFN_F_DIRTY ||
+			    n == ARRAY_SIZE(found))
 				break;
 			CHECK_EQ(e->slot, 1);
 			found[n++] = e->offset;
@@ -247,9 +270,10 @@ static void run_all(void *(*vmm)(void *arg))
 	while (n--)
 		pthread_join(t[n], NULL);
 	for (i = 0; i < nr_vcpus; i++)
-		printf("# vCPU %u: %lu accesses, %lu faults, %lu slow\n", i, vcpus[i].accesses, vcpus[i].faults,
-		       vcpus[i].slow);
-	printf("# %lu changes by the host, %lu by the VMM, %lu flushes\n", host_steps, vmm_steps, flushes);
+		printf("# vCPU %u: %lu accesses, %lu faults, %lu slow\n", i, vcpus[i].accesses,
+		       vcpus[i].faults, vcpus[i].slow);
+	printf("# %lu changes by the host, %lu by the VMM, %lu flushes\n", host_steps, vmm_steps,
+	       flushes);
 	CHECK(host_steps > 10 && vcpus[0].faults > 10);
 }
 
@@ -264,7 +288,8 @@ static void check_copies(void)
 			  (unsigned long long)copied[i], (unsigned long long)stamp[i]);
 }
 
-static void one_run(const struct wafer_pt_format *f, bool ad, bool nx_huge, u32 ring, u32 manual, bool logged)
+static void one_run(const struct wafer_pt_format *f, bool ad, bool nx_huge, u32 ring, u32 manual,
+		    bool logged)
 {
 	host_init();
 	vm_create(f, ad, 3);

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Slots, faults, dirty logs and notifiers, one at a time: what each call does and what it refuses. */
+/*
+ * Slots, faults, dirty logs and notifiers, one at a time: what each call does and what it refuses.
+ */
 #include "mmu_host.h"
 
 #define G	512	/* first frame of the tests' main slot: congruent to its memory */
 
 static void begin(const struct wafer_pt_format *f, bool ad)
 {
+	flushes = 0;
 	host_init();
 	vm_create(f, ad, 1);
 	vcpus_create();
@@ -94,7 +97,8 @@ TEST(region_rules)
 		struct wafer_refusal r = { 0 };
 
 		CHECK_MSG(wafer_set_memory_region(&mmu, &mr, &r) == -bad[i].err, "row %d", i);
-		CHECK_MSG(r.field && !strcmp(r.field, bad[i].field), "row %d: field %s", i, r.field);
+		CHECK_MSG(r.field && !strcmp(r.field, bad[i].field), "row %d: field %s", i,
+			  r.field);
 	}
 	CHECK_EQ(set_slot(2, G + 600, 0, 0, 0), 0);
 	CHECK_EQ(set_slot(2, (1ull << 34) - 1, 0, 1, 0), 0);	/* the last frame of 46 bits */
@@ -165,7 +169,8 @@ TEST(fault_around)
 	CHECK_EQ(vcpus[0].ctx.stat_fast, 1);
 	for (i = 0; i < 20; i++)
 		CHECK_MSG(!!nested(G + i, NULL) == (i >= 3 && i < 16 && i != 8), "page %d", i);
-	CHECK_EQ(nested(G + 5, NULL) & (mmu.pt->f->dirty | mmu.pt->f->accessed), mmu.pt->f->dirty | mmu.pt->f->accessed);
+	CHECK_EQ(nested(G + 5, NULL) & (mmu.pt->f->dirty | mmu.pt->f->accessed),
+		 mmu.pt->f->dirty | mmu.pt->f->accessed);
 	CHECK(!(nested(G + 6, NULL) & (mmu.pt->f->dirty | mmu.pt->f->accessed)));
 	CHECK(nested(G + 6, NULL) & mmu.pt->f->write);
 	CHECK(!touch(G + 2, false));	/* no slot */
@@ -181,8 +186,9 @@ TEST(large_pages)
 	host_map_huge(512);
 	host_map_huge(1024);
 	CHECK_EQ(set_slot(1, G, 0, 512, 0), 0);
-	CHECK_EQ(set_slot(2, 4096, 512 + 1, 600, 0), 0);	/* not congruent */
-	CHECK_EQ(set_slot(3, 8192 + 1, 512 + 1, 1023, 0), 0);	/* congruent, the first block is cut */
+	/* Not congruent; congruent, but the first block is cut. */
+	CHECK_EQ(set_slot(2, 4096, 512 + 1, 600, 0), 0);
+	CHECK_EQ(set_slot(3, 8192 + 1, 512 + 1, 1023, 0), 0);
 	CHECK(touch(G + 300, true) && nested(G, &level) && level == 2);
 	CHECK(touch(4096 + 7, true) && nested(4096 + 7, &level) && level == 1);
 	CHECK(touch(8192 + 7, true) && nested(8192 + 7, &level) && level == 1);
@@ -225,7 +231,8 @@ TEST(move_and_delete_unmap)
 	CHECK(touch(4096 + 77, true));
 	CHECK_EQ(set_slot(1, 0, 0, 0, 0), 0);
 	CHECK(!nested(4096 + 77, NULL));
-	CHECK_EQ(atomic_long_read(&mmu.pages), 1 + 2 + 1);	/* of 600 pages the whole 512 give their table back */
+	/* Of 600 pages the whole 512 give their table back. */
+	CHECK_EQ(atomic_long_read(&mmu.pages), 1 + 2 + 1);
 	end();
 }
 
@@ -238,7 +245,9 @@ static int get_log(unsigned long *map)
 
 static int clear_log(u64 first, u32 n, unsigned long *map)
 {
-	struct kvm_clear_dirty_log log = { .slot = 1, .first_page = first, .num_pages = n, .dirty_bitmap = map };
+	struct kvm_clear_dirty_log log = {
+		.slot = 1, .first_page = first, .num_pages = n, .dirty_bitmap = map
+	};
 
 	return wafer_clear_dirty_log(&mmu, &log, NULL);
 }
@@ -255,7 +264,8 @@ static void check_bits(const unsigned long *map, unsigned int n, const unsigned 
 	}
 }
 
-#define CHECK_BITS(map, ...)	check_bits(map, 600, (const unsigned int[]){ __VA_ARGS__, ~0u }, __LINE__)
+#define CHECK_BITS(map, ...) \
+	check_bits(map, 600, (const unsigned int[]){ __VA_ARGS__, ~0u }, __LINE__)
 
 TEST(classic_dirty_log)
 {
@@ -272,8 +282,9 @@ TEST(classic_dirty_log)
 		CHECK(touch(G + 5, true) && touch(G + 520, true));
 		CHECK_EQ(set_slot(1, G, 0, 600, KVM_MEM_LOG_DIRTY_PAGES), 0);
 		CHECK_EQ(get_log(map), 0);
-		CHECK_BITS(map, ~0u);				/* what was written before is not in it */
-		CHECK(!fake_dirty[HUGE_PFN + 512 * next_huge]);	/* the host learns it when the entry goes */
+		/* What was written before is not in it; the host learns it when the entry goes. */
+		CHECK_BITS(map, ~0u);
+		CHECK(!fake_dirty[HUGE_PFN + 512 * next_huge]);
 		CHECK(touch(G + 5, true) && touch(G + 521, true) && touch(G + 7, false));
 		host_unmap(521, 1);				/* harvested as it goes */
 		wafer_mark_dirty(&mmu, NULL, wafer_slot_find(&mmu, G), G + 599);
@@ -327,7 +338,7 @@ TEST(manual_protect)
 	CHECK_EQ(set_slot(1, G, 0, 600, 0), 0);
 	CHECK(touch(G + 5, true));
 	CHECK_EQ(set_slot(1, G, 0, 600, KVM_MEM_LOG_DIRTY_PAGES), 0);
-	CHECK(nested(G + 5, &level) && level == 2);	/* nothing is split before the first clear */
+	CHECK(nested(G + 5, &level) && level == 2); /* nothing is split before the first clear */
 	CHECK_EQ(get_log(map), 0);
 	CHECK_EQ(map[0] & map[8], ~0ul);
 	CHECK_EQ(map[9], (1ul << 24) - 1);
@@ -379,7 +390,8 @@ TEST(ring_by_write_faults)
 	CHECK_EQ(get_log(NULL), (u64)-ENXIO);
 	e = (void *)wafer_ring_page(&vcpus[0].ctx, 0);
 	CHECK(e && !wafer_ring_page(&vcpus[0].ctx, 1));
-	CHECK(touch(G + 5, true) && touch(G + 5, true) && touch(G + 6, false) && touch(G + 7, true));
+	CHECK(touch(G + 5, true) && touch(G + 5, true) && touch(G + 6, false) &&
+	      touch(G + 7, true));
 	CHECK_EQ(e[0].flags, 1);
 	CHECK_EQ(e[0].slot, 1);
 	CHECK_EQ(e[0].offset, 5);
@@ -398,7 +410,7 @@ TEST(ring_by_write_faults)
 		CHECK(touch(G + 100 + i, true));
 	}
 	CHECK(wafer_ring_soft_full(&vcpus[0].ctx));
-	for (i = 0; i < 400; i++)	/* more than there is room for: lost, and nothing overwritten */
+	for (i = 0; i < 400; i++) /* more than there is room for: lost, and nothing overwritten */
 		wafer_mark_dirty(&mmu, NULL, wafer_slot_find(&mmu, G), G + i);
 	CHECK_EQ(e[2].offset, 7);
 	for (i = 0; i < 256; i++)
@@ -419,12 +431,15 @@ TEST(age)
 		CHECK(touch(G + 5, true));
 		CHECK(wafer_notifier_ops.test_young(&mmu.notifier, &host_mm, HVA + 5 * PAGE_SIZE));
 		CHECK(!wafer_notifier_ops.test_young(&mmu.notifier, &host_mm, HVA + 6 * PAGE_SIZE));
-		CHECK(wafer_notifier_ops.clear_young(&mmu.notifier, &host_mm, HVA, HVA + 8 * PAGE_SIZE));
+		CHECK(wafer_notifier_ops.clear_young(&mmu.notifier, &host_mm, HVA,
+						     HVA + 8 * PAGE_SIZE));
 		CHECK(!wafer_notifier_ops.test_young(&mmu.notifier, &host_mm, HVA + 5 * PAGE_SIZE));
 		vcpus[0].hazard = 1;	/* until then the TLB hides it */
 		CHECK(touch(G + 5, false));
-		CHECK(wafer_notifier_ops.clear_flush_young(&mmu.notifier, &host_mm, HVA, HVA + 8 * PAGE_SIZE));
-		CHECK(!wafer_notifier_ops.clear_flush_young(&mmu.notifier, &host_mm, HVA, HVA + 8 * PAGE_SIZE));
+		CHECK(wafer_notifier_ops.clear_flush_young(&mmu.notifier, &host_mm, HVA,
+							   HVA + 8 * PAGE_SIZE));
+		CHECK(!wafer_notifier_ops.clear_flush_young(&mmu.notifier, &host_mm, HVA,
+							    HVA + 8 * PAGE_SIZE));
 		host_unmap(5, 1);
 		end();
 	}
@@ -443,7 +458,8 @@ TEST(closed_ranges)
 		notify_start(i * 2, 1, MMU_NOTIFY_CLEAR);
 	notify_start(40, 4, MMU_NOTIFY_UNMAP);
 	for (i = 0; i < 8; i++)
-		CHECK_EQ(wafer_mmu_fault_fast(&vcpus[0].ctx, (G + i * 2) << 12, 1), WAFER_FAULT_SLOW);
+		CHECK_EQ(wafer_mmu_fault_fast(&vcpus[0].ctx, (G + i * 2) << 12, 1),
+			 WAFER_FAULT_SLOW);
 	CHECK_EQ(wafer_mmu_fault_fast(&vcpus[0].ctx, (G + 50) << 12, 1), WAFER_FAULT_FIXED);
 	CHECK(!nested(G + 41, NULL));
 	for (i = 7; i >= 0; i--)
@@ -477,16 +493,37 @@ TEST(host_entries)
 
 	begin(&wafer_ept_format, true);
 	pt = mmu.pt;
-	CHECK(wafer_host_entry(pt, 0x1234567, 1, HVA, false, &h) && h.pfn == 0x1234 && h.writable && h.bits == pt->f->wb);
-	CHECK(!wafer_host_entry(pt, 0x1234566, 1, HVA, false, &h));		/* not present */
-	CHECK(!wafer_host_entry(pt, 0x1234563, 1, HVA, false, &h));		/* the kernel's */
+	CHECK(wafer_host_entry(pt, 0x1234567, 1, HVA, false, &h) && h.pfn == 0x1234 && h.writable &&
+	      h.bits == pt->f->wb);
+	CHECK(!wafer_host_entry(pt, 0x1234566, 1, HVA, false, &h)); /* not present */
+	CHECK(!wafer_host_entry(pt, 0x1234563, 1, HVA, false, &h)); /* the kernel's */
 	CHECK(wafer_host_entry(pt, 0x1234565, 1, HVA, false, &h) && !h.writable);
-	CHECK(!wafer_host_entry(pt, 0x1234567 | 5ull << 59, 1, HVA, false, &h));	/* a protection key */
+	/* A protection key. */
+	CHECK(!wafer_host_entry(pt, 0x1234567 | 5ull << 59, 1, HVA, false, &h));
 	CHECK(wafer_host_entry(pt, 0x1234567 | 5ull << 59, 1, HVA, true, &h));
 	CHECK(wafer_host_entry(pt, 0x1234577, 1, HVA, false, &h) && h.bits == pt->f->uc);
-	CHECK(wafer_host_entry(pt, 0x1234767, 1, HVA, false, &h) && h.bits == (pt->f->wb | WAFER_PT_SPECIAL));
-	CHECK(wafer_host_entry(pt, 0x12000e7, 2, HVA + 0x5000, false, &h) && h.pfn == 0x1205 && h.bits == pt->f->wb);
-	CHECK(wafer_host_entry(pt, 0x12010e7, 2, HVA + 0x5000, false, &h) && h.pfn == 0x1205 && h.bits == pt->f->uc);
+	CHECK(wafer_host_entry(pt, 0x1234767, 1, HVA, false, &h) &&
+	      h.bits == (pt->f->wb | WAFER_PT_SPECIAL));
+	CHECK(wafer_host_entry(pt, 0x12000e7, 2, HVA + 0x5000, false, &h) && h.pfn == 0x1205 &&
+	      h.bits == pt->f->wb);
+	CHECK(wafer_host_entry(pt, 0x12010e7, 2, HVA + 0x5000, false, &h) && h.pfn == 0x1205 &&
+	      h.bits == pt->f->uc);
+	end();
+}
+
+TEST(a_page_replaced_without_a_word)
+{
+	begin(&wafer_npt_format, true);
+	CHECK_EQ(set_slot(1, G, 0, 600, 0), 0);
+	host_map(5, false);
+	CHECK_EQ(wafer_mmu_fault_fast(&vcpus[0].ctx, (G + 5) << 12, WAFER_FAULT_READ),
+		 WAFER_FAULT_FIXED);
+	host_pte[0][5] = 7ull << 12 | 7;
+	CHECK_EQ(wafer_mmu_fault_fast(&vcpus[0].ctx, (G + 5) << 12, WAFER_FAULT_WRITE),
+		 WAFER_FAULT_SLOW);
+	CHECK_EQ(fault(G + 5, WAFER_FAULT_WRITE), WAFER_FAULT_FIXED);
+	CHECK_EQ((nested(G + 5, NULL) & mmu.pt->addr) >> 12, 7);
+	CHECK_EQ(flushes, 1);
 	end();
 }
 

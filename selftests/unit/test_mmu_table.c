@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The nested page table alone: each kind of entry, each operation, and long random sequences against a plain model. */
+/*
+ * The nested page table alone: each kind of entry, each operation, and long random sequences
+ * against a plain model.
+ */
 #include "mmu_fake.h"
 
 static atomic_long_t accounted;
@@ -8,8 +11,13 @@ static struct wafer_pt make_pt(const struct wafer_pt_format *f, int levels, bool
 {
 	atomic_long_set(&accounted, 1);
 	return (struct wafer_pt){
-		.f = f, .levels = levels, .root = wafer_pt_alloc(), .pages = &accounted, .has_ad = ad,
-		.addr = GENMASK_ULL(51, 12), .dirty = ad ? f->dirty : f->write,
+		.f = f,
+		.levels = levels,
+		.root = wafer_pt_alloc(),
+		.pages = &accounted,
+		.has_ad = ad,
+		.addr = GENMASK_ULL(51, 12),
+		.dirty = ad ? f->dirty : f->write,
 	};
 }
 
@@ -75,7 +83,11 @@ static int map(struct wafer_pt *pt, u64 gfn, u64 pfn, int level, u64 bits)
 {
 	struct wafer_pt_pages pages = { };
 	struct wafer_pt_leaf leaf = {
-		.gfn = gfn, .pfn = pfn, .level = level, .bits = pt->f->read | bits, .need = pt->f->read | bits,
+		.gfn = gfn,
+		.pfn = pfn,
+		.level = level,
+		.bits = pt->f->read | bits,
+		.need = pt->f->read | bits,
 	};
 	u64 *where;
 	int r = wafer_pt_map(pt, &leaf, &pages, &where);
@@ -91,8 +103,9 @@ TEST(formats)
 
 	for (i = 0; i < 2; i++) {
 		const struct wafer_pt_format *f = fs[i];
-		u64 flags[] = { f->read, f->write, f->exec, f->leaf, f->accessed, f->dirty, f->wb | f->uc,
-				WAFER_PT_SPECIAL, GENMASK_ULL(51, 12) };
+		u64 flags[] = { f->read,       f->write,	 f->exec,
+				f->leaf,       f->accessed,	 f->dirty,
+				f->wb | f->uc, WAFER_PT_SPECIAL, GENMASK_ULL(51, 12) };
 		u64 seen = 0;
 		int j;
 
@@ -101,7 +114,8 @@ TEST(formats)
 			seen |= flags[j];
 		}
 		CHECK(f->read && f->write && f->leaf && f->accessed && f->dirty);
-		CHECK((f->table & (f->read | f->write | f->exec)) == (f->read | f->write | f->exec));
+		CHECK((f->table & (f->read | f->write | f->exec)) ==
+		      (f->read | f->write | f->exec));
 	}
 	CHECK_EQ(wafer_ept_format.wb, 0x70);
 	CHECK_EQ(wafer_npt_format.read, 5);
@@ -121,7 +135,8 @@ TEST(map_each_level)
 			CHECK_EQ(atomic_long_read(&accounted), 1 + levels - level);
 			e = look(&pt, gfn + span - 1, &l);
 			CHECK_EQ(l, level);
-			CHECK_EQ(e, pfn << 12 | pt.f->read | pt.f->write | (level > 1 ? pt.f->leaf : 0));
+			CHECK_EQ(e, pfn << 12 | pt.f->read | pt.f->write |
+					    (level > 1 ? pt.f->leaf : 0));
 			CHECK_EQ(look(&pt, gfn + span, &l), 0);
 			CHECK_EQ(look(&pt, gfn - 1, &l), 0);
 			drop_pt(&pt);
@@ -162,7 +177,8 @@ TEST(split_keeps_all_bits)
 	for (i = 0; i < 512; i++) {
 		e = look(&pt, 512 + i, &l);
 		CHECK_EQ(l, 1);
-		CHECK_EQ(e, (1024ull + i) << 12 | pt.f->read | pt.f->exec | bits | (i == 9 ? pt.f->write : 0));
+		CHECK_EQ(e, (1024ull + i) << 12 | pt.f->read | pt.f->exec | bits |
+				    (i == 9 ? pt.f->write : 0));
 	}
 	/* 1 GiB goes by way of 2 MiB. */
 	CHECK_EQ(map(&pt, 1 << 18, 1 << 18, 3, 0), 0);
@@ -232,9 +248,11 @@ TEST(written_pages_are_harvested)
 		op.log_gfn = 512;
 		run_op(&pt, &op, 3);
 		CHECK(op.changed && op.found);
-		CHECK(test_bit(3, log) && test_bit(4, log) == !ad && !test_bit(5, log) && test_bit(6, log));
+		CHECK(test_bit(3, log) && test_bit(4, log) == !ad && !test_bit(5, log) &&
+		      test_bit(6, log));
 		CHECK(test_bit(512, log) && test_bit(1023, log) && !test_bit(511, log));
-		CHECK(fake_dirty[100] && fake_dirty[101] == !ad && !fake_dirty[102] && !fake_dirty[103]);
+		CHECK(fake_dirty[100] && fake_dirty[101] == !ad && !fake_dirty[102] &&
+		      !fake_dirty[103]);
 		CHECK(fake_dirty[2048]);
 		/* Once. */
 		memset(log, 0, sizeof(log));
@@ -309,7 +327,9 @@ static void check_model(struct wafer_pt *pt, const u64 *model)
 		CHECK_EQ(e & (pt->f->write | pt->f->dirty), want & (pt->f->write | pt->f->dirty));
 		CHECK_EQ(!!e, !!want);
 		if (e)
-			CHECK_EQ(((e & pt->addr) >> 12) + ((MODEL_BASE + i) & (wafer_pt_span(l) - 1)), MODEL_BASE + i);
+			CHECK_EQ(((e & pt->addr) >> 12) +
+					 ((MODEL_BASE + i) & (wafer_pt_span(l) - 1)),
+				 MODEL_BASE + i);
 		if (tap_failures)
 			return;
 	}
@@ -317,7 +337,8 @@ static void check_model(struct wafer_pt *pt, const u64 *model)
 
 static void model_map(struct wafer_pt *pt, u64 *model)
 {
-	u64 at = rnd() % MODEL_PAGES, bits = (rnd() & 1 ? pt->f->write : 0) | (rnd() & 1 ? pt->f->dirty : 0);
+	u64 at = rnd() % MODEL_PAGES,
+	    bits = (rnd() & 1 ? pt->f->write : 0) | (rnd() & 1 ? pt->f->dirty : 0);
 	int level = rnd() % 8 ? 1 : 2, l;
 	u64 first, n, i;
 
@@ -366,7 +387,8 @@ TEST(random_against_a_model)
 	int round, i;
 
 	for (round = 0; round < 8; round++) {
-		struct wafer_pt pt = make_pt(round & 1 ? &wafer_npt_format : &wafer_ept_format, 4 + (round >> 1 & 1), true);
+		struct wafer_pt pt = make_pt(round & 1 ? &wafer_npt_format : &wafer_ept_format,
+					     4 + (round >> 1 & 1), true);
 		static u64 model[MODEL_PAGES];
 
 		memset(model, 0, sizeof(model));

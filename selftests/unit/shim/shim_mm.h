@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the sources of mmu/ need besides: the host's memory management, as far as a test plays it. */
+/*
+ * What the sources of mmu/ need besides: the host's memory management, as far as a test plays it.
+ */
 #ifndef SHIM_MM_H
 #define SHIM_MM_H
 
@@ -40,15 +42,23 @@ enum mmu_notifier_event {
 	MMU_NOTIFY_UNMAP, MMU_NOTIFY_CLEAR, MMU_NOTIFY_PROTECTION_VMA, MMU_NOTIFY_PROTECTION_PAGE,
 	MMU_NOTIFY_SOFT_DIRTY,
 };
-struct mmu_notifier_range { unsigned long start, end; bool blockable; enum mmu_notifier_event event; };
+struct mmu_notifier_range {
+	unsigned long start, end;
+	bool blockable;
+	enum mmu_notifier_event event;
+};
 struct mmu_notifier;
 struct mmu_notifier_ops {
 	void (*release)(struct mmu_notifier *n, struct mm_struct *mm);
-	int (*clear_flush_young)(struct mmu_notifier *n, struct mm_struct *mm, unsigned long s, unsigned long e);
-	int (*clear_young)(struct mmu_notifier *n, struct mm_struct *mm, unsigned long s, unsigned long e);
+	int (*clear_flush_young)(struct mmu_notifier *n, struct mm_struct *mm, unsigned long s,
+				 unsigned long e);
+	int (*clear_young)(struct mmu_notifier *n, struct mm_struct *mm, unsigned long s,
+			   unsigned long e);
 	int (*test_young)(struct mmu_notifier *n, struct mm_struct *mm, unsigned long address);
-	int (*invalidate_range_start)(struct mmu_notifier *n, const struct mmu_notifier_range *range);
-	void (*invalidate_range_end)(struct mmu_notifier *n, const struct mmu_notifier_range *range);
+	int (*invalidate_range_start)(struct mmu_notifier *n,
+				      const struct mmu_notifier_range *range);
+	void (*invalidate_range_end)(struct mmu_notifier *n,
+				     const struct mmu_notifier_range *range);
 	void (*free_notifier)(struct mmu_notifier *n);
 };
 struct mmu_notifier { const struct mmu_notifier_ops *ops; };
@@ -75,6 +85,13 @@ static inline void *xa_store(struct xarray *xa, unsigned long i, void *p, gfp_t 
 static inline void xa_erase(struct xarray *xa, unsigned long i) { xa->slot[i] = NULL; }
 static inline void xa_destroy(struct xarray *xa) { free(xa->slot); xa->slot = NULL; }
 static inline int xa_err(void *p) { return 0; }
+
+/* ---- the direct map: frames of a test have no memory behind them ---- */
+#define pfn_valid(pfn)		true
+#define __get_kernel_nofault(dst, src, type, err)	\
+	do { if (!(src)) goto err; *(dst) = 0; } while (0)
+#define pagefault_disable()	do { } while (0)
+#define pagefault_enable()	do { } while (0)
 
 /* ---- user memory: the test's own; NULL faults ---- */
 static inline unsigned long copy_to_user(void *to, const void *from, unsigned long n)
