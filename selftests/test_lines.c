@@ -351,6 +351,11 @@ TEST(everything_at_once)
 
 	enough = false;
 	start(&r, &vm->cpu[0]);
+	/* messages are lost until the guest has switched its APIC on */
+	for (i = 0; i < 2000 && !COUNT(vm); i++) {
+		ASSERT_GE(ioctl(vm->fd, KVM_SIGNAL_MSI, &msi), 0);
+		usleep(5000);
+	}
 	pthread_create(&t, NULL, signal_for_ever, &fd.fd);
 	for (i = 0; i < 100; i++) {
 		fd.flags = 0;
