@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Telling why something was refused: to the program (WAFER_LAST_ERROR) and, where debugging is on, to the log. */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/compiler.h>
 #include <linux/printk.h>
 
@@ -7,9 +9,9 @@
 
 int wafer_refuse(struct wafer_refusal *r, int err, const char *field, u64 value, const char *rule)
 {
-	pr_debug_ratelimited("wafer: error %d: %s 0x%llx: must be: %s\n", err, field, value, rule);
 	if (!r)
 		return err;
+	pr_debug_ratelimited("ioctl 0x%x gives %d: %s is 0x%llx, the rule: %s\n", r->ioctl, err, field, value, rule);
 	WRITE_ONCE(r->field, field);
 	WRITE_ONCE(r->rule, rule);
 	WRITE_ONCE(r->value, value);
