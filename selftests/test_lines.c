@@ -365,10 +365,11 @@ TEST(everything_at_once)
 		ASSERT_EQ(route_msi(vm, 31, VECTOR), 0);
 		fd.flags = KVM_IRQFD_FLAG_DEASSIGN;
 		ASSERT_EQ(ioctl(vm->fd, KVM_IRQFD, &fd), 0);
+		usleep(100);				/* with one CPU somebody else gets it, too */
 	}
 	enough = true;
 	pthread_join(t, NULL);
-	EXPECT_TRUE(count_reaches(vm, 2));
+	EXPECT_TRUE(count_reaches(vm, 1));
 	EXPECT_TRUE(stop(&r));
 	vm_free(vm);
 	close(fd.fd);
