@@ -72,8 +72,8 @@ struct wafer_vm *wafer_vm_create(void);
 static inline void wafer_vm_get(struct wafer_vm *vm) { refcount_inc(&vm->users); }
 void wafer_vm_put(struct wafer_vm *vm);
 
-/* Pairs with the release in ioctl/vcpu.c: a vCPU that is counted is complete. */
 #define wafer_for_each_vcpu(i, vcpu, vm)					\
+	/* pairs with the release in ioctl/vcpu.c: who is counted is complete */	\
 	for ((i) = 0; (i) < smp_load_acquire(&(vm)->nr_vcpus) &&		\
 		     ((vcpu) = (vm)->vcpus[i], true); (i)++)
 
