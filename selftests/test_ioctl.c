@@ -569,7 +569,7 @@ TEST_F(fds, mapped_pages)
 	EXPECT_EQ(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, cpu, 64 * PAGE), MAP_FAILED);
 	EXPECT_EQ(errno, EINVAL);
 	EXPECT_EQ(mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_SHARED, cpu, 64 * PAGE), MAP_FAILED);
-	EXPECT_EQ(errno, EINVAL);
+	EXPECT_TRUE(errno == EINVAL || errno == EPERM);	/* newer kernels execute no anonymous inode at all */
 	m = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, cpu, 64 * PAGE);
 	ASSERT_NE(m, MAP_FAILED);
 	m[0] = m[0];
