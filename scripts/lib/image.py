@@ -20,7 +20,7 @@ def _compile(source, target):
 def base(kernel):
     """The part that is the same in every run on this kernel."""
     vmlinuz, initrd = guest.image()
-    files = [PARTS / n for n in ["init", "load", "run-selftests", "agent.c"]]
+    files = [PARTS / n for n in ["init", "load", "run-selftests", "go-down", "agent.c"]]
     lib = [SCRIPTS / "lib" / n for n in ["image.py", "guest.py", "cpio.py"]]
     mark = digest(kernel.key, initrd, *files, *lib)
     return once(ROOT / "images" / f"host-{kernel.key}-{mark}",
@@ -45,6 +45,7 @@ def _make_base(path, kernel, vmlinuz, initrd):
         a.text("init", (PARTS / "init").read_bytes(), 0o755)
         a.text("wafer/load", (PARTS / "load").read_bytes(), 0o755)
         a.text("wafer/run-selftests", (PARTS / "run-selftests").read_bytes(), 0o755)
+        a.text("wafer/go-down", (PARTS / "go-down").read_bytes(), 0o755)
         a.text("wafer/.host/agent", (path / "agent").read_bytes(), 0o755)
         a.text("wafer/vmlinuz", vmlinuz.read_bytes())
         a.text("wafer/initrd", initrd.read_bytes())
@@ -60,6 +61,9 @@ def per_run(target, kernel, options):
         module = tree.module(kernel, needed=options.module == "wafer")
         if module:
             a.text("wafer/wafer.ko", module)
+        hwbits = tree.hwbits(kernel)
+        if hwbits:
+            a.text("wafer/hwbits.ko", hwbits)
         for copy in options.copy:
             _copy(a, copy)
         a.text("wafer/.host/token", token, 0o600)

@@ -56,9 +56,13 @@ def _copy_of_tree(part):
     return ROOT / "trees" / f"{SOURCE.name}-{digest(str(SOURCE))}" / part
 
 
-def _kbuild(kernel, path, *more):
-    _mirror(path, lambda n: n.split("/")[0] not in ("scripts", "selftests", "tools", "Documentation"))
-    return subprocess.run(["make", "-C", str(kernel.kdir), f"M={path}", f"-j{os.cpu_count() or 1}",
+def _kbuild(kernel, path, *more, part=None):
+    """Builds the module; or, of the checkout, the one in the directory `part`."""
+    if part:
+        _mirror(path, lambda n: n.startswith(f"{part}/"))
+    else:
+        _mirror(path, lambda n: n.split("/")[0] not in ("scripts", "selftests", "tools", "Documentation"))
+    return subprocess.run(["make", "-C", str(kernel.kdir), f"M={path / (part or '')}", f"-j{os.cpu_count() or 1}",
                            *kernel.make, *more, "modules"], stdin=subprocess.DEVNULL, env=ENV,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -97,6 +101,17 @@ def module(kernel, needed=True):
         if p.returncode:
             raise Failure(f"wafer.ko does not build for the kernel {kernel.release}: see the compiler's messages above")
         return (path / "wafer.ko").read_bytes()
+
+
+def hwbits(kernel):
+    """The module that reads CR4 and EFER for tests, as bytes; None where it does not build."""
+    path = _copy_of_tree(f"{kernel.key}-hwbits")
+    with lock(f"tree-{path.parent.name}-{path.name}"):
+        p = _kbuild(kernel, path, part="selftests/hwbits")
+        if p.returncode:
+            say(f"hwbits.ko does not build for the kernel {kernel.release}, so it is not in this host: {p.stderr.strip()}")
+            return None
+        return (path / "selftests/hwbits/hwbits.ko").read_bytes()
 
 
 def add_programs(archive):
