@@ -26,7 +26,34 @@ struct wafer_msr_filter;
  * @mmu: guest memory
  * @irq: interrupt wiring
  * @bus: in-kernel devices
- * @vcpus, @nr_vcpus: published with release, read with acquire; never shrinks
+ * @nr_vcpus: published with release, read with acquire; shrinks only when the VM goes
+ * @max_vcpu_id: [m] KVM_CAP_MAX_VCPU_ID, 0: not set
+ * @boot_cpu_id: [m]
+ * @exits_disabled: KVM_X86_DISABLE_EXITS_*. This and the following to @tss_addr: [m] to write, read anywhere once set
+ * @msr_exits: KVM_MSR_EXIT_REASON_* to user space
+ * @tss_addr: KVM_SET_TSS_ADDR
+ * @quirks_disabled: KVM_X86_QUIRK_*
+ * @identity_map_addr: KVM_SET_IDENTITY_MAP_ADDR
+ * @exception_payload: KVM_CAP_EXCEPTION_PAYLOAD
+ * @triple_fault_event: KVM_CAP_X86_TRIPLE_FAULT_EVENT
+ * @enforce_pv: KVM_CAP_ENFORCE_PV_FEATURE_CPUID
+ * @exit_on_emulation_failure: KVM_CAP_EXIT_ON_EMULATION_FAILURE
+ * @platform_info_read: KVM_CAP_MSR_PLATFORM_INFO
+ * @tsc_written: somebody has, see @tsc_last_write
+ * @vcpus: the first @nr_vcpus
+ * @msr_filter: RCU
+ * @time_lock: for what follows (vcpu/time.c)
+ * @default_tsc_khz: [m] KVM_SET_TSC_KHZ on the VM, for vCPUs to come; 0: the host's
+ * @tsc_khz: of the last write of a TSC
+ * @halt_poll_ns: KVM_CAP_HALT_POLL
+ * @clock_ns: kvmclock is this at host TSC @clock_tsc
+ * @clock_tsc: see @clock_ns
+ * @clock_boot_ns: CLOCK_BOOTTIME at the same moment
+ * @tsc_offset: of the last write of a TSC
+ * @tsc_last_write: the value
+ * @tsc_last_ns: the moment
+ * @link: in the list of all VMs (vcpu/hardware.c)
+ * @refusal: for WAFER_LAST_ERROR
  */
 struct wafer_vm {
 	refcount_t users;
@@ -35,32 +62,15 @@ struct wafer_vm {
 	struct wafer_mmu mmu;
 	struct wafer_irq irq;
 	struct wafer_bus bus[WAFER_NR_BUSES];
-	u32 nr_vcpus;
-	u32 max_vcpu_id;		/* [m] KVM_CAP_MAX_VCPU_ID, 0: not set */
-	u32 boot_cpu_id;		/* [m] */
+	u32 nr_vcpus, max_vcpu_id, boot_cpu_id, exits_disabled, msr_exits, tss_addr;
+	u64 quirks_disabled, identity_map_addr;
+	bool exception_payload, triple_fault_event, enforce_pv, exit_on_emulation_failure, platform_info_read, tsc_written;
 	struct wafer_vcpu *vcpus[WAFER_MAX_VCPUS];
-	/* capabilities switched on; [m] to write, read anywhere once set */
-	u64 quirks_disabled;		/* KVM_X86_QUIRK_* */
-	u32 exits_disabled;		/* KVM_X86_DISABLE_EXITS_* */
-	u32 msr_exits;			/* KVM_MSR_EXIT_REASON_* to user space */
-	bool exception_payload;
-	bool triple_fault_event;
-	bool enforce_pv;
-	bool exit_on_emulation_failure;
-	bool platform_info_read;	/* KVM_CAP_MSR_PLATFORM_INFO */
 	struct wafer_msr_filter __rcu *msr_filter;
-	u64 identity_map_addr;
-	u32 tss_addr;
-	/* time (vcpu/time.c), under time_lock */
 	raw_spinlock_t time_lock;
-	u64 clock_ns, clock_tsc;	/* kvmclock is clock_ns at host TSC clock_tsc */
-	u64 clock_boot_ns;		/* CLOCK_BOOTTIME at the same moment */
-	bool tsc_written;
-	u64 tsc_offset, tsc_last_write, tsc_last_ns;
-	u32 default_tsc_khz;		/* [m] KVM_SET_TSC_KHZ on the VM, for vCPUs to come; 0: the host's */
-	u32 tsc_khz;
-	u32 halt_poll_ns;
-	struct list_head link;		/* in the list of all VMs (vcpu/hardware.c) */
+	u32 default_tsc_khz, tsc_khz, halt_poll_ns;
+	u64 clock_ns, clock_tsc, clock_boot_ns, tsc_offset, tsc_last_write, tsc_last_ns;
+	struct list_head link;
 	struct wafer_refusal refusal;
 };
 
@@ -82,10 +92,8 @@ struct wafer_vcpu *wafer_vcpu_by_id(struct wafer_vm *vm, u32 id);
 /* Taking and giving back the hardware (vcpu/hardware.c): per-CPU, hotplug, suspend, reboot, panic. */
 int wafer_hardware_init(void);
 void wafer_hardware_exit(void);
-int wafer_hardware_get(void);
-void wafer_hardware_put(void);
-void wafer_hardware_add_vm(struct wafer_vm *vm);
-void wafer_hardware_del_vm(struct wafer_vm *vm);
+int wafer_hardware_get(struct wafer_vm *vm);
+void wafer_hardware_put(struct wafer_vm *vm);
 
 /* Time of the VM as a whole (vcpu/time.c). */
 void wafer_vm_time_init(struct wafer_vm *vm);

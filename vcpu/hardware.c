@@ -3,7 +3,7 @@
  * Taking VT-x or AMD-V on every CPU while a VM exists, and giving it back: at the last VM's end, CPU hotplug,
  * suspend, reboot, kexec and panic.
  *
- * Lock order: cpus_read_lock (or the hotplug core's own) -> hardware_lock.
+ * Lock order: hardware_lock -> cpus_read_lock, in cpuhp_setup_state() and cpuhp_remove_state(). The callbacks take none.
  */
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
@@ -23,21 +23,10 @@ const struct wafer_backend *wafer_backend;
 struct wafer_caps wafer_caps;
 
 static DEFINE_MUTEX(hardware_lock);
-static unsigned int hardware_users;	/* VMs, under hardware_lock; read by syscore callbacks on the last CPU */
-static atomic_t hardware_failed;
+static LIST_HEAD(vms);			/* under hardware_lock; the hardware is taken while there are any */
 static bool hardware_gone;		/* the machine is going down: nobody gets it any more */
-static LIST_HEAD(vms);			/* under vms_lock */
-static DEFINE_SPINLOCK(vms_lock);
 static int hotplug_state;
 static u64 suspend_tsc;
-
-static void cpu_on(void *unused)
-{
-	int r = wafer_backend->cpu_on();
-
-	if (r)
-		atomic_cmpxchg(&hardware_failed, 0, r);
-}
 
 static void cpu_off(void *unused)
 {
@@ -48,24 +37,18 @@ static void cpu_off(void *unused)
  * Panic and kexec: the CPU must leave virtualisation, or INIT stays blocked (SDM vol. 3 §23.8) and the next kernel
  * faults (SVM). Up to 6.x the kernel calls back; from 7.x on it looks at CR4.VMXE and EFER.SVME by itself. There
  * is one slot for the callback; the in-tree KVM's, where it is loaded, does for us too.
+ *
+ * Giving the slot back waits for an RCU grace period: not for the thread that closes a VM's last descriptor to do, and
+ * not at once, so that nobody who makes the next VM waits for it either.
  */
 #ifdef WAFER_EMERGENCY_CALLBACK
 static bool emergency_registered;
 
-static void emergency_off(void)
-{
-	wafer_backend->cpu_off();
-}
-
-/*
- * Waits for an RCU grace period: not for the thread that closes a VM's last descriptor to do, and not at once, so that
- * nobody who makes the next VM waits for it either.
- */
 static void emergency_unregister(struct work_struct *work)
 {
 	mutex_lock(&hardware_lock);
-	if (emergency_registered && !hardware_users) {
-		cpu_emergency_unregister_virt_callback(emergency_off);
+	if (emergency_registered && list_empty(&vms)) {
+		cpu_emergency_unregister_virt_callback(wafer_backend->cpu_off);
 		emergency_registered = false;
 	}
 	mutex_unlock(&hardware_lock);
@@ -75,129 +58,51 @@ static DECLARE_DELAYED_WORK(emergency_work, emergency_unregister);
 
 static void emergency_register(void)
 {
-	cancel_delayed_work(&emergency_work);
 	if (emergency_registered)
 		return;
 	if (__symbol_get("kvm_rebooting")) {
 		__symbol_put("kvm_rebooting");
 		return;
 	}
-	cpu_emergency_register_virt_callback(emergency_off);
+	cpu_emergency_register_virt_callback(wafer_backend->cpu_off);
 	emergency_registered = true;
 }
 
-static void emergency_unregister_later(void)
-{
-	schedule_delayed_work(&emergency_work, HZ);
-}
-
-static void emergency_exit(void)
-{
-	cancel_delayed_work_sync(&emergency_work);
-	emergency_unregister(NULL);
-}
+#define emergency_unregister_later() schedule_delayed_work(&emergency_work, HZ)
+#define emergency_exit() flush_delayed_work(&emergency_work)
 #else
-static void emergency_register(void) {}
-static void emergency_unregister_later(void) {}
-static void emergency_exit(void) {}
+#define emergency_register() do { } while (0)
+#define emergency_unregister_later() do { } while (0)
+#define emergency_exit() do { } while (0)
 #endif
 
-/**
- * wafer_hardware_get() - take the hardware for one more VM
- *
- * Return: 0; -EBUSY: another hypervisor holds it on some CPU; -ESHUTDOWN: the machine is going down.
- */
-int wafer_hardware_get(void)
-{
-	int r = 0;
-
-	cpus_read_lock();
-	mutex_lock(&hardware_lock);
-	if (hardware_gone) {
-		r = -ESHUTDOWN;
-	} else if (hardware_users++ == 0) {
-		atomic_set(&hardware_failed, 0);
-		on_each_cpu(cpu_on, NULL, 1);
-		r = atomic_read(&hardware_failed);
-		if (r) {
-			on_each_cpu(cpu_off, NULL, 1);
-			hardware_users = 0;
-		} else {
-			emergency_register();
-		}
-	}
-	mutex_unlock(&hardware_lock);
-	cpus_read_unlock();
-	if (r == -EBUSY)
-		pr_warn_ratelimited("%s is in use by another hypervisor; remove it: modprobe -r %s\n",
-				    wafer_backend->name, wafer_backend->rival);
-	return r;
-}
-
-void wafer_hardware_put(void)
-{
-	cpus_read_lock();
-	mutex_lock(&hardware_lock);
-	if (--hardware_users == 0) {
-		on_each_cpu(cpu_off, NULL, 1);
-		emergency_unregister_later();
-	}
-	mutex_unlock(&hardware_lock);
-	cpus_read_unlock();
-}
-
-void wafer_hardware_add_vm(struct wafer_vm *vm)
-{
-	spin_lock(&vms_lock);
-	list_add(&vm->link, &vms);
-	spin_unlock(&vms_lock);
-}
-
-void wafer_hardware_del_vm(struct wafer_vm *vm)
-{
-	spin_lock(&vms_lock);
-	list_del(&vm->link);
-	spin_unlock(&vms_lock);
-}
-
-/* On the CPU that comes or goes, in its hotplug thread. */
+/* On the CPU, in its hotplug thread: when the first VM is made, and when the CPU comes while there are VMs. */
 static int cpu_comes(unsigned int cpu)
 {
-	int r = 0;
+	int r;
 
-	mutex_lock(&hardware_lock);
-	if (hardware_users) {
-		local_irq_disable();
-		r = wafer_backend->cpu_on();
-		local_irq_enable();
-	}
-	mutex_unlock(&hardware_lock);
-	if (r)
-		pr_warn("CPU %u stays offline: %s is in use by another hypervisor there\n", cpu, wafer_backend->name);
+	local_irq_disable();
+	r = wafer_backend->cpu_on();
+	local_irq_enable();
+	if (r == -EBUSY)
+		pr_warn_ratelimited("%s is in use by another hypervisor on CPU %u; remove it: modprobe -r %s\n",
+				    wafer_backend->name, cpu, wafer_backend->rival);
 	return r;
 }
 
 static int cpu_goes(unsigned int cpu)
 {
-	mutex_lock(&hardware_lock);
-	if (hardware_users) {
-		local_irq_disable();
-		wafer_backend->cpu_off();
-		local_irq_enable();
-	}
-	mutex_unlock(&hardware_lock);
+	local_irq_disable();
+	wafer_backend->cpu_off();
+	local_irq_enable();
 	return 0;
 }
 
-/*
- * Suspend: the other CPUs are offline already, tasks are frozen, interrupts are off. Nobody can be inside
- * hardware_lock: its holders cannot be frozen in there.
- */
+/* Suspend: the other CPUs are offline already, tasks are frozen, interrupts are off. */
 static int suspend_last_cpu(WAFER_SYSCORE_ARG)
 {
 	suspend_tsc = rdtsc();
-	if (hardware_users)
-		wafer_backend->cpu_off();
+	wafer_backend->cpu_off();
 	return 0;
 }
 
@@ -206,13 +111,54 @@ static void resume_first_cpu(WAFER_SYSCORE_ARG)
 	struct wafer_vm *vm;
 	u64 now = rdtsc();
 
-	if (hardware_users && wafer_backend->cpu_on())
+	if (wafer_backend->cpu_on())
 		pr_err("%s could not be taken again after suspend: running VMs will fail\n", wafer_backend->name);
-	if (now >= suspend_tsc)
-		return;
-	/* The firmware has reset the host's TSC; the guests' must not go back (SDM vol. 3 §18.17.1). */
+	/* The firmware may have reset the host's TSC; the guests' must not go back (SDM vol. 3 §18.17.1). */
 	list_for_each_entry(vm, &vms, link)
-		wafer_vm_tsc_went_back(vm, suspend_tsc - now);
+		if (now < suspend_tsc)
+			wafer_vm_tsc_went_back(vm, suspend_tsc - now);
+}
+
+WAFER_SYSCORE(wafer_syscore, suspend_last_cpu, resume_first_cpu);
+
+/**
+ * wafer_hardware_get() - take the hardware for one more VM
+ * @vm: the VM, its time initialised
+ *
+ * Return: 0; -EBUSY: another hypervisor holds it on some CPU; -ESHUTDOWN: the machine is going down.
+ */
+int wafer_hardware_get(struct wafer_vm *vm)
+{
+	int r = 0;
+
+	mutex_lock(&hardware_lock);
+	if (READ_ONCE(hardware_gone)) {
+		r = -ESHUTDOWN;
+	} else if (list_empty(&vms)) {
+		/* Calls cpu_comes() on every CPU, and cpu_goes() where it had gone well if it fails on one. */
+		r = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "wafer:online", cpu_comes, cpu_goes);
+		if (r >= 0) {
+			hotplug_state = r;
+			wafer_syscore_register(&wafer_syscore);
+			emergency_register();
+		}
+	}
+	if (r >= 0)
+		list_add(&vm->link, &vms);
+	mutex_unlock(&hardware_lock);
+	return min(r, 0);
+}
+
+void wafer_hardware_put(struct wafer_vm *vm)
+{
+	mutex_lock(&hardware_lock);
+	list_del(&vm->link);
+	if (list_empty(&vms)) {
+		wafer_syscore_unregister(&wafer_syscore);
+		cpuhp_remove_state(hotplug_state);
+		emergency_unregister_later();
+	}
+	mutex_unlock(&hardware_lock);
 }
 
 static int going_down(struct notifier_block *nb, unsigned long event, void *unused)
@@ -223,42 +169,32 @@ static int going_down(struct notifier_block *nb, unsigned long event, void *unus
 }
 
 static struct notifier_block reboot_notifier = { .notifier_call = going_down };
-WAFER_SYSCORE(wafer_syscore, suspend_last_cpu, resume_first_cpu);
 
 /**
- * wafer_hardware_init() - find the backend for this CPU; hook hotplug, suspend and reboot
+ * wafer_hardware_init() - find the backend for this CPU; hook reboot
  *
  * Return: 0; -EOPNOTSUPP with a line in the log that says what is missing.
  */
 int wafer_hardware_init(void)
 {
-	static const struct wafer_backend *const backends[] = { &wafer_vmx, &wafer_svm };
-	int i, r = -ENODEV;
+	int r;
 
-	for (i = 0; i < ARRAY_SIZE(backends) && r == -ENODEV; i++) {
-		wafer_backend = backends[i];
+	wafer_backend = &wafer_vmx;
+	r = wafer_backend->detect(&wafer_caps);
+	if (r == -ENODEV) {
+		wafer_backend = &wafer_svm;
 		r = wafer_backend->detect(&wafer_caps);
 	}
-	if (r == -ENODEV)
+	if (r == -ENODEV) {
 		pr_err("this CPU has neither VT-x nor AMD-V\n");
-	if (r)
-		return r == -ENODEV ? -EOPNOTSUPP : r;
-	r = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "wafer:online", cpu_comes, cpu_goes);
-	if (r < 0) {
-		wafer_backend->teardown();
-		return r;
+		r = -EOPNOTSUPP;
 	}
-	hotplug_state = r;
-	register_reboot_notifier(&reboot_notifier);
-	wafer_syscore_register(&wafer_syscore);
-	return 0;
+	return r ?: register_reboot_notifier(&reboot_notifier);
 }
 
 void wafer_hardware_exit(void)
 {
 	emergency_exit();
-	wafer_syscore_unregister(&wafer_syscore);
 	unregister_reboot_notifier(&reboot_notifier);
-	cpuhp_remove_state(hotplug_state);
 	wafer_backend->teardown();
 }

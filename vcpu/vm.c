@@ -22,10 +22,9 @@ static void memory_gone(struct wafer_mmu *mmu)
 
 struct wafer_vm *wafer_vm_create(void)
 {
-	struct wafer_vm *vm;
+	struct wafer_vm *vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
 	int r;
 
-	vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
 	if (!vm)
 		return ERR_PTR(-ENOMEM);
 	refcount_set(&vm->users, 1);
@@ -34,21 +33,16 @@ struct wafer_vm *wafer_vm_create(void)
 	r = wafer_irq_init(vm);
 	if (r)
 		goto free;
-	r = wafer_hardware_get();
+	r = wafer_hardware_get(vm);
 	if (r)
 		goto irq;
 	mmgrab(current->mm);
 	vm->mm = current->mm;
-	wafer_hardware_add_vm(vm);
 	r = wafer_mmu_init(&vm->mmu, wafer_caps.format, wafer_caps.levels, wafer_caps.max_level, flush_all);
-	if (r)
-		goto hardware;
-	return vm;
-
-hardware:
-	wafer_hardware_del_vm(vm);
+	if (!r)
+		return vm;
 	mmdrop(vm->mm);
-	wafer_hardware_put();
+	wafer_hardware_put(vm);
 irq:
 	wafer_irq_free(vm);
 free:
@@ -65,19 +59,16 @@ free:
  */
 void wafer_vm_put(struct wafer_vm *vm)
 {
-	unsigned int i;
-
 	if (!refcount_dec_and_test(&vm->users))
 		return;
-	wafer_hardware_del_vm(vm);
 	wafer_irq_quiesce(vm);
 	/* From here on no notifier looks at the vCPUs. */
 	wafer_mmu_quiesce(&vm->mmu);
-	for (i = 0; i < vm->nr_vcpus; i++)
-		wafer_vcpu_free(vm->vcpus[i]);
+	while (vm->nr_vcpus)		/* in this order: the VM is on the list of all VMs as yet */
+		wafer_vcpu_free(vm->vcpus[--vm->nr_vcpus]);
 	wafer_irq_free(vm);
 	wafer_msr_filter_free(vm);
-	wafer_hardware_put();
+	wafer_hardware_put(vm);
 	wafer_mmu_release(&vm->mmu, memory_gone);
 }
 
