@@ -37,6 +37,7 @@ struct wafer_pt_format;
  * @has_len: instruction length at (nearly) every exit
  * @has_tsc_scaling: set_tsc() honours a ratio
  * @pdptr_from_memory: PAE PDPTEs are read from memory at each walk (SVM), not kept since the load of CR3 (VMX)
+ * @shutdown_undefined: a triple fault leaves no defined state behind (SVM, APM vol. 2 §15.14.3)
  * @tsc_frac_bits: fraction bits of the ratio
  * @has_tpr_shadow: CR8 needs no intercept with the local APIC in the kernel
  * @has_vnmi: NMI blocking is tracked by hardware
@@ -49,7 +50,7 @@ struct wafer_caps {
 	u8 levels;
 	u8 max_level;
 	bool has_ad, has_pml, has_len, has_tsc_scaling, has_tpr_shadow, has_vnmi;
-	bool pdptr_from_memory;
+	bool pdptr_from_memory, shutdown_undefined;
 	u8 tsc_frac_bits;
 	u32 asids;
 	u64 cr4_fixed1;

@@ -26,24 +26,27 @@ struct wafer_hw;		/* the backend's own part */
 struct wafer_msr_state;
 struct wafer_cpuid;
 
-/*
- * Hazards: rare work that must be done before the next entry. Raised by anybody with wafer_vcpu_raise(), tested
- * as one word in the window after vcpu->mode says IN_GUEST.
+/**
+ * enum wafer_hazard - rare work that must be done before the next entry
+ * @WAFER_H_EVENT: look for interrupts, NMIs, exceptions to inject
+ * @WAFER_H_FLUSH: drop translations
+ * @WAFER_H_KICK: nothing but leave the guest once
+ * @WAFER_H_CLOCK: write the kvmclock page
+ * @WAFER_H_STEAL: write the steal-time record
+ * @WAFER_H_TSC: TSC offset or ratio changed
+ * @WAFER_H_TIMER: the local APIC timer fired
+ * @WAFER_H_INIT_SIPI: INIT or SIPI pending: vcpu->init_sipi, see vcpu/mp.c
+ * @WAFER_H_NMI: NMI pending (nmi_pending counts)
+ * @WAFER_H_INTERCEPT: recompute intercepts (guest debug, MSR filter, CPUID)
+ * @WAFER_H_EXIT: leave to user space: requested_exit() in vcpu/run.c knows why (EOI, triple fault, ring full)
+ * @WAFER_H_MCE: an injected machine check
+ * @WAFER_H_CHECK: state was set by user space: check it against what the CPU accepts
+ *
+ * Raised by anybody with wafer_vcpu_raise(), tested as one word in the window after vcpu->mode says IN_GUEST.
  */
 enum wafer_hazard {
-	WAFER_H_EVENT,		/* look for interrupts, NMIs, exceptions to inject */
-	WAFER_H_FLUSH,		/* drop translations */
-	WAFER_H_KICK,		/* nothing but leave the guest once */
-	WAFER_H_CLOCK,		/* write the kvmclock page */
-	WAFER_H_STEAL,		/* write the steal-time record */
-	WAFER_H_TSC,		/* TSC offset or ratio changed */
-	WAFER_H_TIMER,		/* the local APIC timer fired */
-	WAFER_H_INIT_SIPI,	/* INIT or SIPI pending: lapic->init_sipi, see vcpu/mp.c */
-	WAFER_H_NMI,		/* NMI pending (nmi_pending counts) */
-	WAFER_H_INTERCEPT,	/* recompute intercepts (guest debug, MSR filter, CPUID) */
-	WAFER_H_EXIT,		/* leave to user space: vcpu->exit_request says why (EOI, triple fault, ring full) */
-	WAFER_H_MCE,		/* an injected machine check */
-	WAFER_H_CHECK,		/* state was set by user space: check it against what the CPU accepts */
+	WAFER_H_EVENT, WAFER_H_FLUSH, WAFER_H_KICK, WAFER_H_CLOCK, WAFER_H_STEAL, WAFER_H_TSC, WAFER_H_TIMER,
+	WAFER_H_INIT_SIPI, WAFER_H_NMI, WAFER_H_INTERCEPT, WAFER_H_EXIT, WAFER_H_MCE, WAFER_H_CHECK,
 };
 
 enum wafer_vcpu_mode { WAFER_OUTSIDE, WAFER_IN_GUEST };
@@ -71,81 +74,108 @@ struct wafer_fetch {
 	u8 nr, cpl;
 };
 
+/* What is looked at behind the next exit (EVENT) or behind each (RING: is the dirty ring full?). */
+#define WAFER_AFTER_EVENT	BIT(0)
+#define WAFER_AFTER_RING	BIT(1)
+
 /**
  * struct wafer_vcpu - a virtual CPU
  * @arch: [v] architectural state; first, because enter.S addresses it
  * @hw: [v] the backend's
+ * @vm: [I] the VM
+ * @run: page 0 of the mapping, shared with the VMM
+ * @pio_data: page 1 of the mapping
+ * @lapic: NULL without one in the kernel
+ * @cpuid: the guest's CPUID (vcpu/cpuid.c)
+ * @msr: MSRs (vcpu/msr.c)
+ * @fpu: XSAVE area, standard format, 64-byte aligned (vcpu/fpu.c)
  * @cr8: [w] the guest's CR8 as the hardware holds it
+ * @last_cr8: what the local APIC knows of
+ * @tpr_threshold: [w] in force
+ * @after_exit: [w] WAFER_AFTER_*
+ * @eoi_vector: goes with @eoi_exit
+ * @sipi_vector: [a] of the last SIPI
+ * @loaded: [w] between load() and put()
+ * @fpu_loaded: [v] guest FPU state is in the registers
+ * @dr_loaded: [v] dr[0..3] are in the registers
+ * @triple_fault: [v] pending triple fault (KVM_CAP_X86_TRIPLE_FAULT_EVENT)
+ * @clock_stopped: KVM_KVMCLOCK_CTRL
+ * @has_pku: the guest's CPUID has PKU: it can see PKRU
+ * @emu_busy: an emulated access waits for the VMM (vcpu/mmio.c)
+ * @has_sigmask: KVM_SET_SIGNAL_MASK was called with @sigmask
+ * @want_irq_window: run->request_interrupt_window as read at KVM_RUN
+ * @step_due: [v] an emulated instruction ended under the VMM's single step
+ * @eoi_exit: [v] KVM_EXIT_IOAPIC_EOI for eoi_vector is due (split chip)
  * @mode: [a] enum wafer_vcpu_mode. Set, full barrier, then hazards are read; raiser: hazard, full barrier, mode
- * @hazards: [a] BIT(enum wafer_hazard)
  * @hw_cpu: [v, preemption off] CPU where the hardware state is bound, -1 none
  * @guest_cpu: [w] CPU in the window; for kicks
+ * @extint: [v] vector given by KVM_INTERRUPT, -1 none
+ * @hazards: [a] BIT(enum wafer_hazard)
+ * @init_sipi: [a] WAFER_GOT_INIT, WAFER_GOT_SIPI, WAFER_GOT_UNHALT
  * @exit: [v] the last exit
  * @reinject: [v] what must be delivered before all else: found in delivery by the last exit, or injected by user space
  * @pending: [v] an exception to be delivered, after @reinject
  * @nmi_pending: [a] NMIs waiting, at most 2
- * @extint: [v] vector given by KVM_INTERRUPT, -1 none
- * @triple_fault: [v] pending triple fault (KVM_CAP_X86_TRIPLE_FAULT_EVENT)
- * @complete: [v] finishes the exit that user space is handling; called at the start of KVM_RUN
- * @id: [I] APIC id as user space gave it; @index: [I] position in vm->vcpus
+ * @windows: [w] WAFER_WINDOW_* in force
+ * @intercepts: [w] WAFER_ICPT_* in force
  * @mp_state: [v] KVM_MP_STATE_*; read by others for statistics only
+ * @id: [I] APIC id as user space gave it
+ * @index: [I] position in vm->vcpus
+ * @tsc_khz: virtual TSC and paravirtual clocks are vcpu/time.c's
+ * @clock_version: of the kvmclock page
+ * @pkru: the guest's; in the CPU only around the entry (pkru.h)
+ * @host_pkru: [w]
+ * @guest_debug: KVM_GUESTDBG_* (vcpu/debug.c)
+ * @apic_base: [v] IA32_APIC_BASE; kept without a local APIC too
+ * @tsc_offset: guest TSC - scaled host TSC
+ * @tsc_ratio: guest TSC / host TSC, with caps.tsc_frac_bits
+ * @steal_last: run_delay that the steal-time record knows of
+ * @guest_debug_dr: the debugger's DR0-DR7
+ * @clock_gpa: MSR value with the enable bit
+ * @steal_gpa: MSR value with the enable bit
+ * @fault: of the memory room
+ * @complete: [v] finishes the exit that user space is handling; called at the start of KVM_RUN
+ * @wait: sleeps here in HLT or before SIPI
+ * @mutex: held by the thread that runs or changes the vCPU
+ * @pid: last runner; for yields
+ * @fetch: [w]
+ * @emu: memory-mapped I/O in progress (vcpu/mmio.c)
+ * @pio: port I/O in progress (vcpu/pio.c)
+ * @sigmask: for the time of KVM_RUN
+ * @refusal: for WAFER_LAST_ERROR
+ * @stat_exits: exits of each kind
+ * @stat_user: returns to user space
+ * @stat_halts: HLTs
+ * @stat_halt_wakeups: ends of HLT
+ * @stat_injected: events injected
  */
 struct wafer_vcpu {
 	struct wafer_arch arch;
 	struct wafer_hw *hw;
 	struct wafer_vm *vm;
 	struct kvm_run *run;
-	u8 cr8;
-	u8 last_cr8;			/* what the local APIC knows of */
-	bool loaded;			/* [w] between load() and put() */
-	bool fpu_loaded;		/* [v] guest FPU state is in the registers */
-	bool dr_loaded;			/* [v] dr[0..3], dr6 are in the registers */
-	int mode;
-	unsigned long hazards;
-	int hw_cpu;
-	int guest_cpu;
-	struct wafer_exit exit;
-	struct wafer_event reinject;
-	struct wafer_event pending;
-	atomic_t nmi_pending;
-	int extint;
-	bool triple_fault;
-	u32 windows;			/* [w] WAFER_WINDOW_* in force */
-	u8 tpr_threshold;		/* [w] in force */
-	u32 intercepts;			/* [w] WAFER_ICPT_* in force */
-	u64 apic_base;			/* [v] IA32_APIC_BASE; kept without a local APIC too */
-	struct wafer_lapic *lapic;	/* NULL without one in the kernel */
-	struct wafer_fault_ctx fault;
-	int (*complete)(struct wafer_vcpu *vcpu);
-	struct rcuwait wait;		/* sleeps here in HLT or before SIPI */
-	u32 mp_state;
-	u32 id;
-	u32 index;
-	struct mutex mutex;
-	struct pid *pid;		/* last runner; for yields */
-	/* virtual TSC and paravirtual clocks (vcpu/time.c) */
-	u64 tsc_offset, tsc_ratio;
-	u32 tsc_khz;
-	gpa_t clock_gpa, steal_gpa;	/* MSR values with the enable bit */
-	u64 steal_last;
-	u32 clock_version;
-	bool clock_stopped;		/* KVM_KVMCLOCK_CTRL */
-	/* CPUID, MSRs, FPU (vcpu/cpuid.c, msr.c, fpu.c) */
+	void *pio_data, *fpu;
+	struct wafer_lapic *lapic;
 	struct wafer_cpuid *cpuid;
 	struct wafer_msr_state *msr;
-	void *fpu;			/* XSAVE area, standard format, 64-byte aligned */
-	u32 pkru;			/* the guest's; in the CPU only around the entry (pkru.h) */
-	u32 host_pkru;			/* [w] */
-	bool has_pku;			/* the guest's CPUID has PKU: it can see PKRU */
-	/* guest debugging (vcpu/debug.c) */
-	u32 guest_debug;
-	u64 guest_debug_dr[8];
-	u64 step_rip;
-	/* port and memory-mapped I/O in progress (vcpu/pio.c, mmio.c) */
-	struct wafer_fetch fetch;	/* [w] */
+	u8 cr8, last_cr8, tpr_threshold, after_exit, eoi_vector, sipi_vector;
+	bool loaded, fpu_loaded, dr_loaded, triple_fault, clock_stopped, has_pku, emu_busy, has_sigmask, want_irq_window,
+	     step_due, eoi_exit;
+	int mode, hw_cpu, guest_cpu, extint;
+	unsigned long hazards, init_sipi;
+	struct wafer_exit exit;
+	struct wafer_event reinject, pending;
+	atomic_t nmi_pending;
+	u32 windows, intercepts, mp_state, id, index, tsc_khz, clock_version, pkru, host_pkru, guest_debug;
+	u64 apic_base, tsc_offset, tsc_ratio, steal_last, guest_debug_dr[8];
+	gpa_t clock_gpa, steal_gpa;
+	struct wafer_fault_ctx fault;
+	int (*complete)(struct wafer_vcpu *vcpu);
+	struct rcuwait wait;
+	struct mutex mutex;
+	struct pid *pid;
+	struct wafer_fetch fetch;
 	struct wafer_emu emu;
-	bool emu_busy;
-	void *pio_data;			/* page 1 of the mapping */
 	struct {
 		u16 port;
 		u8 size, in, string;
@@ -154,18 +184,8 @@ struct wafer_vcpu {
 		u64 rip;		/* at the exit */
 	} pio;
 	sigset_t sigmask;
-	bool has_sigmask;
-	bool want_irq_window;		/* run->request_interrupt_window as read at KVM_RUN */
-	bool step_due;			/* [v] an emulated instruction ended under the VMM's single step */
-	bool recheck;			/* [w] look for events again after the next exit */
-	bool eoi_exit;			/* [v] KVM_EXIT_IOAPIC_EOI for eoi_vector is due (split chip) */
-	u8 eoi_vector;
-	u8 sipi_vector;			/* [a] of the last SIPI */
-	unsigned long init_sipi;	/* [a] WAFER_GOT_INIT, WAFER_GOT_SIPI */
-	struct rcu_head rcu;
 	struct wafer_refusal refusal;
-	u64 stat_exits[WAFER_NR_EXITS];
-	u64 stat_user, stat_halts, stat_halt_wakeups, stat_injected;
+	u64 stat_exits[WAFER_NR_EXITS], stat_user, stat_halts, stat_halt_wakeups, stat_injected;
 };
 
 /* ---- register access: read on demand, written before the next entry (vcpu/regs.c) ---- */
@@ -248,6 +268,12 @@ static inline void wafer_hazard_set(struct wafer_vcpu *vcpu, enum wafer_hazard h
 {
 	set_bit(hazard, &vcpu->hazards);
 }
+
+/* Several: BIT(enum wafer_hazard). */
+static inline void wafer_hazards_set(struct wafer_vcpu *vcpu, unsigned long hazards)
+{
+	set_mask_bits(&vcpu->hazards, 0, hazards);
+}
 void wafer_vcpu_nmi(struct wafer_vcpu *vcpu);
 void wafer_vm_raise(struct wafer_vm *vm, enum wafer_hazard hazard);
 /* Raises @hazard on all vCPUs and waits until none is in the guest without having seen it. Interrupts on. */
@@ -257,15 +283,14 @@ void wafer_vm_raise_wait(struct wafer_vm *vm, enum wafer_hazard hazard);
 int wafer_vcpu_run(struct wafer_vcpu *vcpu);				/* KVM_RUN, mutex held */
 
 /* ---- events (vcpu/event.c) ---- */
-void wafer_queue_exception(struct wafer_vcpu *vcpu, u8 vector);
-void wafer_queue_exception_err(struct wafer_vcpu *vcpu, u8 vector, u32 error);
-void wafer_queue_event(struct wafer_vcpu *vcpu, const struct wafer_event *ev);	/* #DF and triple-fault rules applied */
-void wafer_queue_pf(struct wafer_vcpu *vcpu, gva_t addr, u32 error);
-static inline void wafer_queue_gp(struct wafer_vcpu *vcpu) { wafer_queue_exception_err(vcpu, 13, 0); }
-static inline void wafer_queue_ud(struct wafer_vcpu *vcpu) { wafer_queue_exception(vcpu, 6); }
+/* #DF and triple-fault rules applied. The functions that return something say WAFER_GO_ON. */
+void wafer_queue_event(struct wafer_vcpu *vcpu, const struct wafer_event *ev);
+int wafer_queue_exception(struct wafer_vcpu *vcpu, u8 vector, u32 error);
+void wafer_queue_db(struct wafer_vcpu *vcpu, u64 dr6);
+static inline int wafer_queue_gp(struct wafer_vcpu *vcpu) { return wafer_queue_exception(vcpu, 13, 0); }
+static inline int wafer_queue_ud(struct wafer_vcpu *vcpu) { return wafer_queue_exception(vcpu, 6, 0); }
 void wafer_deliver_payload(struct wafer_vcpu *vcpu, struct wafer_event *ev);
 int wafer_inject_events(struct wafer_vcpu *vcpu);			/* window; at WAFER_H_EVENT */
-bool wafer_can_take_irq(struct wafer_vcpu *vcpu);			/* IF, shadow; nothing to reinject */
 bool wafer_ready_for_extint(struct wafer_vcpu *vcpu);
 
 /* ---- instructions (vcpu/insn.c) ---- */
@@ -273,7 +298,6 @@ bool wafer_ready_for_extint(struct wafer_vcpu *vcpu);
 int wafer_skip(struct wafer_vcpu *vcpu);
 /* What the CPU does at the end of an instruction: the shadow ends, TF traps. */
 void wafer_retired(struct wafer_vcpu *vcpu);
-void wafer_single_step_trap(struct wafer_vcpu *vcpu);	/* vcpu/debug.c */
 /* Decodes the instruction at RIP into @insn. @window: in the window. 0; -EAGAIN (window only); 1: an event was queued; -errno */
 int wafer_fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn, bool window);
 /* Linear to guest-physical. 0; 1: an event was queued (or, with @ev, filled in); -EAGAIN (window); -errno */

@@ -43,7 +43,6 @@ static void decode_npf(const struct svm_vmcb *v, struct wafer_exit *exit)
 	exit->kind = WAFER_EXIT_FAULT;
 	exit->len = 0;
 	exit->fault.gpa = v->info2;
-	exit->fault.has_gva = false;
 	exit->fault.access = access;
 	exit->fault.nr_bytes = 0;
 	if (svm_has(SVM_F_DECODE)) {
@@ -61,16 +60,20 @@ static void decode_cr(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	bool sel = exit->reason > 0x1f, known = svm_has(SVM_F_DECODE) && exit->info & INFO_MOV_CR;
 
 	exit->cr.nr = sel ? 0 : exit->reason & 0xf;
-	exit->cr.gpr = known ? exit->info & INFO_GPR : 0xff;
+	exit->cr.gpr = known ? exit->info & INFO_GPR : WAFER_GPR_UNKNOWN;
 	exit->cr.op = sel || exit->reason & 0x10 ? WAFER_CR_WRITE : WAFER_CR_READ;
 	if (!exit->cr.nr && !known)
 		exit->cr.op = WAFER_CR_DECODE;
+	if (!known)
+		exit->len = 0;
 }
 
 static void decode_dr(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 {
 	exit->dr.nr = exit->reason & 0xf;
-	exit->dr.gpr = svm_has(SVM_F_DECODE) ? exit->info & INFO_GPR : 0xff;
+	exit->dr.gpr = svm_has(SVM_F_DECODE) ? exit->info & INFO_GPR : WAFER_GPR_UNKNOWN;
+	if (!svm_has(SVM_F_DECODE))
+		exit->len = 0;
 	exit->dr.write = exit->reason & 0x10;
 }
 

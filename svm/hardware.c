@@ -188,6 +188,7 @@ static int svm_detect(struct wafer_caps *caps)
 	caps->has_tsc_scaling = svm_has(SVM_F_TSC_RATIO);
 	caps->tsc_frac_bits = 32;
 	caps->pdptr_from_memory = true;
+	caps->shutdown_undefined = true;
 	caps->has_tpr_shadow = true;
 	caps->has_vnmi = svm_has(SVM_F_VNMI);
 	caps->asids = nr_asids;

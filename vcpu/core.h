@@ -11,51 +11,52 @@
 #define WAFER_LEAVE	4	/* work for the outer loop */
 
 /*
- * wafer_handle_exit() - act on vcpu->exit
- * @window: in the window; a handler that must sleep says WAFER_RETRY_SLOW and is called again without
+ * A handler of exits. @window: in the window; where it would have to sleep it changes nothing, says WAFER_RETRY_SLOW and
+ * is called again without. In exit.c, exit_regs.c, hypercall.c, mmio.c, pio.c, task_switch.c, debug.c.
  */
+typedef int wafer_handler(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window);
+wafer_handler wafer_exit_msr, wafer_exit_cr, wafer_exit_dr, wafer_exit_xsetbv, wafer_exit_hypercall, wafer_exit_fault,
+	      wafer_exit_io, wafer_exit_task, wafer_exit_exception, wafer_exit_step;
 int wafer_handle_exit(struct wafer_vcpu *vcpu, bool window);
-
-typedef int (*wafer_handler)(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window);
+int wafer_foreign_hypercall(struct wafer_vcpu *vcpu, bool window);
+int wafer_interrupt_in_delivery(struct wafer_vcpu *vcpu);	/* events_state.c */
 
 /* exit.c: kvm_run for errors that only the VMM can deal with. All return WAFER_TO_USER. */
 int wafer_internal_error(struct wafer_vcpu *vcpu, u32 suberror, const u64 *data, unsigned int n);
 int wafer_emulation_failure(struct wafer_vcpu *vcpu);
 int wafer_fail_entry(struct wafer_vcpu *vcpu, u64 reason, const char *field);
 
+/* The VMM is to see to it: @reason is one of KVM_EXIT_*. */
+static inline int wafer_to_user(struct wafer_vcpu *vcpu, u32 reason)
+{
+	vcpu->run->exit_reason = reason;
+	return WAFER_TO_USER;
+}
+
+/* A check of what user space has set: 0, or the refusal of @value in @field. */
+static inline int wafer_deny(struct wafer_vcpu *vcpu, bool bad, const char *field, u64 value, const char *rule)
+{
+	return bad ? wafer_refuse(&vcpu->refusal, -EINVAL, field, value, rule) : 0;
+}
+
+static inline u64 wafer_cr8(struct wafer_vcpu *vcpu)
+{
+	return vcpu->lapic ? wafer_lapic_get_cr8(vcpu) : vcpu->cr8;
+}
+
 /* Decodes the instruction at RIP into vcpu->emu.insn. WAFER_GO_ON: done; else what the handler is to return. */
 int wafer_decode_exit(struct wafer_vcpu *vcpu, bool window, bool *decoded);
-
-/* exit_regs.c */
-int wafer_exit_rdmsr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window);
-int wafer_exit_wrmsr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window);
-int wafer_exit_cr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window);
-int wafer_exit_dr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window);
-int wafer_exit_xsetbv(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window);
-
-/* hypercall.c */
-int wafer_exit_hypercall(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window);
-int wafer_foreign_hypercall(struct wafer_vcpu *vcpu, bool window);
-
-/* mmio.c, pio.c */
-int wafer_exit_fault(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window);
-int wafer_exit_io(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window);
 void wafer_emu_setup(struct wafer_vcpu *vcpu, bool window);
 
-/* task_switch.c */
-int wafer_exit_task(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window);
-
 /* debug.c */
-int wafer_exit_exception(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window);
-int wafer_exit_step(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window);
 void wafer_debug_load(struct wafer_vcpu *vcpu);
 void wafer_debug_put(struct wafer_vcpu *vcpu);
 u32 wafer_wanted_intercepts(struct wafer_vcpu *vcpu);
 int wafer_debug_exit(struct wafer_vcpu *vcpu, u32 exception, u64 dr6);
 
-/* mp.c: sleeps until there is something to do. WAFER_GO_ON; -EINTR; -EAGAIN (before SIPI) */
+/* mp.c: sleeps until there is something to do. WAFER_GO_ON */
 int wafer_sleep(struct wafer_vcpu *vcpu);
-int wafer_init_sipi(struct wafer_vcpu *vcpu);
+void wafer_init_sipi(struct wafer_vcpu *vcpu);
 bool wafer_runnable(struct wafer_vcpu *vcpu);
 
 /* time.c: outside the window */

@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Writing control registers with the checks that the CPU makes (SDM vol. 2 MOV CR, vol. 3 §2.5; APM vol. 2 §3.1). */
+/*
+ * Writing control registers with the checks that the CPU makes (SDM vol. 2 MOV CR, vol. 3 §2.5; APM vol. 2 §3.1).
+ *
+ * The backends drop the guest's translations when they write what those depend on: only a CR3 that may be the same as
+ * before has to ask for it.
+ */
 #include <asm/processor-flags.h>
 
 #include "core.h"
@@ -82,7 +87,6 @@ int wafer_set_cr0(struct wafer_vcpu *vcpu, u64 val)
 		r = switch_paging(vcpu, val);
 		if (r)
 			return r;
-		wafer_hazard_set(vcpu, WAFER_H_FLUSH);
 	}
 	wafer_put_cr0(vcpu, val);
 	return 0;
@@ -133,10 +137,6 @@ int wafer_set_cr4(struct wafer_vcpu *vcpu, u64 val)
 	}
 	if (val & ~old & X86_CR4_PCIDE && (wafer_cr3(vcpu) & 0xfff || !(efer & WAFER_EFER_LMA)))
 		return 1;
-	/* What the translations depend on (SDM vol. 3 §4.10.4.1). PKE takes effect without a flush. */
-	if ((val ^ old) & (X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_SMEP | X86_CR4_SMAP |
-			   X86_CR4_PCIDE | X86_CR4_LA57))
-		wafer_hazard_set(vcpu, WAFER_H_FLUSH);
 	wafer_put_cr4(vcpu, val);
 	return 0;
 }
@@ -172,8 +172,6 @@ int wafer_set_efer(struct wafer_vcpu *vcpu, u64 val)
 	if ((val ^ old) & WAFER_EFER_LME && wafer_cr0(vcpu) & X86_CR0_PG)
 		return 1;
 	val = (val & ~WAFER_EFER_LMA) | (old & WAFER_EFER_LMA);
-	if ((val ^ old) & WAFER_EFER_NX)
-		wafer_hazard_set(vcpu, WAFER_H_FLUSH);
 	wafer_put_efer(vcpu, val);
 	return 0;
 }

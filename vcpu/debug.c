@@ -22,17 +22,14 @@
 /* KVM_EXIT_DEBUG. */
 int wafer_debug_exit(struct wafer_vcpu *vcpu, u32 exception, u64 dr6)
 {
-	struct kvm_run *run = vcpu->run;
+	u64 pc = wafer_rip(vcpu);
 
-	run->exit_reason = KVM_EXIT_DEBUG;
-	run->debug.arch.exception = exception;
-	run->debug.arch.pad = 0;
-	run->debug.arch.pc = wafer_rip(vcpu);
 	if (wafer_code_mode(vcpu) != WAFER_CODE64)
-		run->debug.arch.pc = (u32)(run->debug.arch.pc + wafer_seg(vcpu, WAFER_CS)->base);
-	run->debug.arch.dr6 = dr6 | DR6_RESERVED;
-	run->debug.arch.dr7 = vcpu->arch.hw_dr7;
-	return WAFER_TO_USER;
+		pc = (u32)(pc + wafer_seg(vcpu, WAFER_CS)->base);
+	vcpu->run->debug.arch = (struct kvm_debug_exit_arch){
+		.exception = exception, .pc = pc, .dr6 = dr6 | DR6_RESERVED, .dr7 = vcpu->arch.hw_dr7,
+	};
+	return wafer_to_user(vcpu, KVM_EXIT_DEBUG);
 }
 
 /*
@@ -56,47 +53,11 @@ int wafer_exit_exception(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool 
 /* One instruction is over (WAFER_ICPT_STEP). */
 int wafer_exit_step(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
-	if (vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP)
-		return wafer_debug_exit(vcpu, X86_TRAP_DB, DR_STEP);
-	return WAFER_GO_ON;
-}
-
-/**
- * wafer_single_step_trap() - an emulated instruction has ended with RFLAGS.TF set
- * @vcpu: vCPU
- */
-void wafer_single_step_trap(struct wafer_vcpu *vcpu)
-{
-	struct wafer_event db = {
-		.kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_DB, .has_payload = true, .payload = DR_STEP,
-	};
-
-	wafer_queue_event(vcpu, &db);
+	return vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP ? wafer_debug_exit(vcpu, X86_TRAP_DB, DR_STEP) : WAFER_GO_ON;
 }
 
 /* The host's breakpoints while the guest's are in DR0-DR3; valid between load and put, on this CPU. */
 static DEFINE_PER_CPU(unsigned long [4], host_dr);
-
-static void write_drs(const u64 *dr)
-{
-	asm volatile("mov %0, %%db0" : : "r" (dr[0]));
-	asm volatile("mov %0, %%db1" : : "r" (dr[1]));
-	asm volatile("mov %0, %%db2" : : "r" (dr[2]));
-	asm volatile("mov %0, %%db3" : : "r" (dr[3]));
-}
-
-static void read_drs(unsigned long *dr)
-{
-	asm volatile("mov %%db0, %0" : "=r" (dr[0]));
-	asm volatile("mov %%db1, %0" : "=r" (dr[1]));
-	asm volatile("mov %%db2, %0" : "=r" (dr[2]));
-	asm volatile("mov %%db3, %0" : "=r" (dr[3]));
-}
-
-static void write_dr7(unsigned long val)
-{
-	asm volatile("mov %0, %%db7" : : "r" (val));
-}
 
 /**
  * wafer_debug_load() - in the window: put the guest's breakpoints into the CPU if any is armed
@@ -107,13 +68,19 @@ static void write_dr7(unsigned long val)
  */
 void wafer_debug_load(struct wafer_vcpu *vcpu)
 {
+	const u64 *dr = vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP ? vcpu->guest_debug_dr : vcpu->arch.dr;
+	bool save = this_cpu_read(cpu_dr7);
+	int i;
+
 	if (likely(!(vcpu->arch.hw_dr7 & DR7_ARMED)))
 		return;
-	if (this_cpu_read(cpu_dr7)) {
-		write_dr7(DR7_OFF);
-		read_drs(*this_cpu_ptr(&host_dr));
+	if (save)
+		native_set_debugreg(7, DR7_OFF);
+	for (i = 0; i < 4; i++) {
+		if (save)
+			this_cpu_write(host_dr[i], native_get_debugreg(i));
+		native_set_debugreg(i, dr[i]);
 	}
-	write_drs(vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP ? vcpu->guest_debug_dr : vcpu->arch.dr);
 	vcpu->dr_loaded = true;
 }
 
@@ -121,44 +88,32 @@ void wafer_debug_load(struct wafer_vcpu *vcpu)
 void wafer_debug_put(struct wafer_vcpu *vcpu)
 {
 	unsigned long host_dr7 = this_cpu_read(cpu_dr7);
+	int i;
 
-	if (unlikely(vcpu->dr_loaded)) {
-		vcpu->dr_loaded = false;
-		if (host_dr7) {
-			unsigned long *h = *this_cpu_ptr(&host_dr);
-			u64 dr[4] = { h[0], h[1], h[2], h[3] };
-
-			write_drs(dr);
-		}
+	if (unlikely(host_dr7)) {
+		for (i = 0; vcpu->dr_loaded && i < 4; i++)
+			native_set_debugreg(i, this_cpu_read(host_dr[i]));
+		native_set_debugreg(7, host_dr7);
 	}
-	if (unlikely(host_dr7))
-		write_dr7(host_dr7);
+	vcpu->dr_loaded = false;
 }
 
 /* After a change of DR7, of the debugger's wishes, or of what the VMM lets through. */
 u32 wafer_wanted_intercepts(struct wafer_vcpu *vcpu)
 {
-	const u32 off = vcpu->vm->exits_disabled;
-	u32 want = WAFER_ICPT_DB | WAFER_ICPT_DR;
+	u32 off = vcpu->vm->exits_disabled, debug = vcpu->guest_debug;
 
 	wafer_need(vcpu, WAFER_G_DR);
-	vcpu->arch.hw_dr7 = vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP ? vcpu->guest_debug_dr[7] : vcpu->arch.dr7;
+	vcpu->arch.hw_dr7 = debug & KVM_GUESTDBG_USE_HW_BP ? vcpu->guest_debug_dr[7] : vcpu->arch.dr7;
 	wafer_touch(vcpu, WAFER_G_DR);
 	wafer_debug_put(vcpu);
 	wafer_debug_load(vcpu);
-	if (!(off & KVM_X86_DISABLE_EXITS_HLT))
-		want |= WAFER_ICPT_HLT;
-	if (!(off & KVM_X86_DISABLE_EXITS_MWAIT))
-		want |= WAFER_ICPT_MWAIT;
-	if (!(off & KVM_X86_DISABLE_EXITS_PAUSE))
-		want |= WAFER_ICPT_PAUSE;
-	if (!vcpu->lapic)
-		want |= WAFER_ICPT_CR8;
-	if (vcpu->guest_debug & KVM_GUESTDBG_USE_SW_BP)
-		want |= WAFER_ICPT_BP;
-	if (vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP)
-		want |= WAFER_ICPT_STEP;
-	return want;
+	return WAFER_ICPT_DB | WAFER_ICPT_DR | (vcpu->lapic ? 0 : WAFER_ICPT_CR8) |
+	       (off & KVM_X86_DISABLE_EXITS_HLT ? 0 : WAFER_ICPT_HLT) |
+	       (off & KVM_X86_DISABLE_EXITS_MWAIT ? 0 : WAFER_ICPT_MWAIT) |
+	       (off & KVM_X86_DISABLE_EXITS_PAUSE ? 0 : WAFER_ICPT_PAUSE) |
+	       (debug & KVM_GUESTDBG_USE_SW_BP ? WAFER_ICPT_BP : 0) |
+	       (debug & KVM_GUESTDBG_SINGLESTEP ? WAFER_ICPT_STEP : 0);
 }
 
 /**
@@ -170,29 +125,20 @@ u32 wafer_wanted_intercepts(struct wafer_vcpu *vcpu)
  */
 int wafer_set_guest_debug(struct wafer_vcpu *vcpu, const struct kvm_guest_debug *d)
 {
-	static const struct {
-		u32 bit;
-		u8 vector;
-	} injected[] = {
-		{ KVM_GUESTDBG_INJECT_DB, X86_TRAP_DB },
-		{ KVM_GUESTDBG_INJECT_BP, X86_TRAP_BP },
-	};
-	unsigned int i;
+	const u32 inject = KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP;
+	int r = wafer_deny(vcpu, d->control & ~(u32)WAFER_GUESTDBG_MASK, "control", d->control, "must be KVM_GUESTDBG_* bits");
 
-	if (d->control & ~(u32)WAFER_GUESTDBG_MASK)
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "control", d->control, "must be KVM_GUESTDBG_* bits");
-	for (i = 0; i < ARRAY_SIZE(injected); i++) {
-		if (!(d->control & injected[i].bit))
-			continue;
+	if (r)
+		return r;
+	if (d->control & inject) {
 		if (vcpu->pending.kind != WAFER_EV_NONE || vcpu->reinject.kind == WAFER_EV_EXCEPTION)
 			return wafer_refuse(&vcpu->refusal, -EBUSY, "control", d->control,
 					    "no exception may be waiting already");
-		wafer_queue_exception(vcpu, injected[i].vector);
+		wafer_queue_exception(vcpu, d->control & KVM_GUESTDBG_INJECT_DB ? X86_TRAP_DB : X86_TRAP_BP, 0);
 	}
 	vcpu->guest_debug = d->control & KVM_GUESTDBG_ENABLE ? d->control : 0;
 	if (vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP)
-		for (i = 0; i < 8; i++)
-			vcpu->guest_debug_dr[i] = d->arch.debugreg[i];
+		memcpy(vcpu->guest_debug_dr, d->arch.debugreg, sizeof(vcpu->guest_debug_dr));
 	wafer_hazard_set(vcpu, WAFER_H_INTERCEPT);
 	wafer_hazard_set(vcpu, WAFER_H_EVENT);
 	return 0;

@@ -22,71 +22,55 @@ static bool is_in(u32 set, u8 vector)
 	return vector < 32 && set & BIT(vector);
 }
 
-static void queue_triple_fault(struct wafer_vcpu *vcpu)
-{
-	vcpu->reinject.kind = WAFER_EV_NONE;
-	vcpu->pending.kind = WAFER_EV_NONE;
-	vcpu->triple_fault = true;
-	wafer_hazard_set(vcpu, WAFER_H_EXIT);
-}
-
 /**
  * wafer_queue_event() - an exception for the guest
  * @vcpu: vCPU, its mutex held
  * @ev: WAFER_EV_EXCEPTION, WAFER_EV_SOFT_EXC or WAFER_EV_PRIV_SOFT
  *
  * If an exception is in delivery or waiting already, the two are combined as the CPU does (SDM vol. 3 §6.15, table 6-5).
+ * If they are to be handled one after the other, the instruction is restarted and raises the first again, so that the
+ * second alone is delivered now.
  */
 void wafer_queue_event(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 {
+	const struct wafer_event df = { .kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_DF, .has_error = true };
 	struct wafer_event *first = vcpu->pending.kind != WAFER_EV_NONE ? &vcpu->pending : &vcpu->reinject;
+	bool was_pf = first->vector == X86_TRAP_PF;
 
 	wafer_hazard_set(vcpu, WAFER_H_EVENT);
 	if (first->kind != WAFER_EV_EXCEPTION) {
 		vcpu->pending = *ev;
 		return;
 	}
+	first->kind = WAFER_EV_NONE;
 	if (first->vector == X86_TRAP_DF) {
-		queue_triple_fault(vcpu);
-		return;
+		vcpu->triple_fault = true;
+		wafer_hazard_set(vcpu, WAFER_H_EXIT);
+	} else if (is_in(CONTRIBUTORY | BIT(X86_TRAP_PF), first->vector) &&
+		   is_in(CONTRIBUTORY | (was_pf ? BIT(X86_TRAP_PF) : 0), ev->vector)) {
+		vcpu->pending = df;
+	} else {
+		vcpu->pending = *ev;
 	}
-	if ((is_in(CONTRIBUTORY, first->vector) && is_in(CONTRIBUTORY, ev->vector)) ||
-	    (first->vector == X86_TRAP_PF &&
-	     (ev->vector == X86_TRAP_PF || is_in(CONTRIBUTORY, ev->vector)))) {
-		vcpu->reinject.kind = WAFER_EV_NONE;
-		vcpu->pending = (struct wafer_event){
-			.kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_DF, .has_error = true,
-		};
-		return;
-	}
-	/*
-	 * Handled one after the other: the instruction is restarted and raises the first again, so the second
-	 * alone is delivered now.
-	 */
-	if (first == &vcpu->reinject)
-		vcpu->reinject.kind = WAFER_EV_NONE;
-	vcpu->pending = *ev;
 }
 
-void wafer_queue_exception(struct wafer_vcpu *vcpu, u8 vector)
+int wafer_queue_exception(struct wafer_vcpu *vcpu, u8 vector, u32 error)
 {
-	wafer_queue_exception_err(vcpu, vector, 0);
-}
-
-void wafer_queue_exception_err(struct wafer_vcpu *vcpu, u8 vector, u32 error)
-{
+	bool soft = vector == X86_TRAP_BP || vector == X86_TRAP_OF;	/* INT3 and INTO have one byte */
 	struct wafer_event ev = {
-		.kind = WAFER_EV_EXCEPTION, .vector = vector, .error = error, .has_error = is_in(HAS_ERROR, vector),
+		.kind = soft ? WAFER_EV_SOFT_EXC : WAFER_EV_EXCEPTION, .vector = vector, .insn_len = soft,
+		.error = error, .has_error = is_in(HAS_ERROR, vector),
 	};
 
 	wafer_queue_event(vcpu, &ev);
+	return WAFER_GO_ON;
 }
 
-void wafer_queue_pf(struct wafer_vcpu *vcpu, gva_t addr, u32 error)
+/* #DB with these bits for DR6. */
+void wafer_queue_db(struct wafer_vcpu *vcpu, u64 dr6)
 {
 	struct wafer_event ev = {
-		.kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_PF, .error = error, .has_error = true,
-		.has_payload = true, .payload = addr,
+		.kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_DB, .has_payload = true, .payload = dr6,
 	};
 
 	wafer_queue_event(vcpu, &ev);
@@ -122,26 +106,16 @@ static bool shadowed(struct wafer_vcpu *vcpu)
 }
 
 /* Can a maskable interrupt be delivered at the next entry? */
-bool wafer_can_take_irq(struct wafer_vcpu *vcpu)
+static bool can_take_irq(struct wafer_vcpu *vcpu)
 {
-	if (vcpu->reinject.kind != WAFER_EV_NONE || vcpu->pending.kind != WAFER_EV_NONE)
-		return false;
-	if (vcpu->guest_debug & KVM_GUESTDBG_BLOCKIRQ)
-		return false;
-	return wafer_rflags(vcpu) & X86_EFLAGS_IF && !shadowed(vcpu);
+	return vcpu->reinject.kind == WAFER_EV_NONE && vcpu->pending.kind == WAFER_EV_NONE &&
+	       !(vcpu->guest_debug & KVM_GUESTDBG_BLOCKIRQ) && wafer_rflags(vcpu) & X86_EFLAGS_IF && !shadowed(vcpu);
 }
 
 /* KVM_RUN's ready_for_interrupt_injection: is there room for a vector from the VMM's PIC? */
 bool wafer_ready_for_extint(struct wafer_vcpu *vcpu)
 {
-	if (!wafer_can_take_irq(vcpu) || vcpu->extint >= 0)
-		return false;
-	return !vcpu->lapic || wafer_irq_accepts_extint(vcpu);
-}
-
-static bool can_take_nmi(struct wafer_vcpu *vcpu)
-{
-	return vcpu->reinject.kind == WAFER_EV_NONE && !(wafer_block(vcpu) & WAFER_BLOCK_NMI) && !shadowed(vcpu);
+	return can_take_irq(vcpu) && vcpu->extint < 0 && (!vcpu->lapic || wafer_irq_accepts_extint(vcpu));
 }
 
 /* Chooses what the next entry delivers, by the CPU's priorities (SDM vol. 3 table 6-2). -EAGAIN: the PIC was busy */
@@ -158,31 +132,25 @@ static int choose(struct wafer_vcpu *vcpu)
 			wafer_put_rflags(vcpu, wafer_rflags(vcpu) | X86_EFLAGS_RF);
 		vcpu->reinject = vcpu->pending;
 		vcpu->pending.kind = WAFER_EV_NONE;
-		return 0;
-	}
-	if (atomic_read(&vcpu->nmi_pending) && can_take_nmi(vcpu)) {
+	} else if (atomic_read(&vcpu->nmi_pending) && !(wafer_block(vcpu) & WAFER_BLOCK_NMI) && !shadowed(vcpu)) {
 		atomic_dec(&vcpu->nmi_pending);
 		vcpu->reinject = (struct wafer_event){ .kind = WAFER_EV_NMI, .vector = X86_TRAP_NMI };
-		return 0;
+	} else if (wafer_irq_pending(vcpu) && can_take_irq(vcpu)) {
+		vector = wafer_irq_ack(vcpu);
+		if (vector == -EAGAIN)
+			return -EAGAIN;
+		if (vector >= 0)
+			vcpu->reinject = (struct wafer_event){ .kind = WAFER_EV_EXTINT, .vector = vector };
 	}
-	if (!wafer_irq_pending(vcpu) || !wafer_can_take_irq(vcpu))
-		return 0;
-	vector = wafer_irq_ack(vcpu);
-	if (vector == -EAGAIN)
-		return -EAGAIN;
-	if (vector >= 0)
-		vcpu->reinject = (struct wafer_event){ .kind = WAFER_EV_EXTINT, .vector = vector };
 	return 0;
 }
 
 /* Which windows must be open so that what still waits is not forgotten. */
 static void open_windows(struct wafer_vcpu *vcpu)
 {
-	u32 which = 0;
+	u32 which = atomic_read(&vcpu->nmi_pending) ? WAFER_WINDOW_NMI : 0;
 	u8 tpr = 0;
 
-	if (atomic_read(&vcpu->nmi_pending))
-		which |= WAFER_WINDOW_NMI;
 	if (vcpu->want_irq_window || wafer_irq_pending(vcpu))
 		which |= WAFER_WINDOW_IRQ;
 	else if (vcpu->lapic)
@@ -208,8 +176,7 @@ int wafer_inject_events(struct wafer_vcpu *vcpu)
 	if (vcpu->want_irq_window && wafer_ready_for_extint(vcpu)) {
 		vcpu->want_irq_window = false;
 		wafer_hazard_set(vcpu, WAFER_H_EVENT);
-		vcpu->run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
-		return WAFER_TO_USER;
+		return wafer_to_user(vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
 	}
 	if (choose(vcpu)) {
 		wafer_hazard_set(vcpu, WAFER_H_EVENT);
@@ -220,7 +187,7 @@ int wafer_inject_events(struct wafer_vcpu *vcpu)
 	open_windows(vcpu);
 	if (vcpu->pending.kind != WAFER_EV_NONE) {
 		/* An exception behind an event in delivery: leave the guest right after that, and look again. */
-		vcpu->recheck = true;
+		vcpu->after_exit |= WAFER_AFTER_EVENT;
 		smp_send_reschedule(smp_processor_id());
 	}
 	return WAFER_GO_ON;

@@ -5,11 +5,6 @@
 
 #include "core.h"
 
-static bool is_soft(const struct wafer_event *ev)
-{
-	return ev->kind == WAFER_EV_SOFT_INT || ev->kind == WAFER_EV_SOFT_EXC || ev->kind == WAFER_EV_PRIV_SOFT;
-}
-
 static void put_exception(struct kvm_vcpu_events *e, const struct wafer_event *ev)
 {
 	e->exception.nr = ev->vector;
@@ -27,7 +22,7 @@ static void get_exception(struct wafer_vcpu *vcpu, struct kvm_vcpu_events *e)
 {
 	bool payload = vcpu->vm->exception_payload;
 
-	if (vcpu->pending.kind != WAFER_EV_NONE && !is_soft(&vcpu->pending)) {
+	if (vcpu->pending.kind == WAFER_EV_EXCEPTION) {
 		/* A VMM that knows nothing of payloads finds DR6 or CR2 as they will be. */
 		if (!payload)
 			wafer_deliver_payload(vcpu, &vcpu->pending);
@@ -40,56 +35,33 @@ static void get_exception(struct wafer_vcpu *vcpu, struct kvm_vcpu_events *e)
 	}
 }
 
-/* KVM has SVM's one shadow bit as both; VMX accepts only one. */
-static u8 get_shadow(struct wafer_vcpu *vcpu)
+/* An interrupt on its way into the guest: injected, or given by KVM_INTERRUPT where there is no local APIC. -1: none */
+int wafer_interrupt_in_delivery(struct wafer_vcpu *vcpu)
 {
-	u32 block = wafer_block(vcpu);
-
-	return (block & WAFER_BLOCK_MOVSS ? KVM_X86_SHADOW_INT_MOV_SS : 0) |
-	       (block & WAFER_BLOCK_STI ? KVM_X86_SHADOW_INT_STI : 0);
+	if (vcpu->reinject.kind == WAFER_EV_EXTINT)
+		return vcpu->reinject.vector;
+	return vcpu->lapic ? -1 : vcpu->extint;
 }
 
 int wafer_get_events(struct wafer_vcpu *vcpu, struct kvm_vcpu_events *e)
 {
+	u32 block = wafer_block(vcpu);
+	int vector = wafer_interrupt_in_delivery(vcpu);
+
+	memset(e, 0, sizeof(*e));
 	get_exception(vcpu, e);
-	if (vcpu->reinject.kind == WAFER_EV_EXTINT) {
-		e->interrupt.injected = 1;
-		e->interrupt.nr = vcpu->reinject.vector;
-	} else if (!vcpu->lapic && vcpu->extint >= 0) {
-		e->interrupt.injected = 1;
-		e->interrupt.nr = vcpu->extint;
-	}
-	e->interrupt.shadow = get_shadow(vcpu);
+	e->interrupt.injected = vector >= 0;
+	e->interrupt.nr = vector >= 0 ? vector : 0;
+	/* KVM has SVM's one shadow bit as both; VMX accepts only one. */
+	e->interrupt.shadow = (block & WAFER_BLOCK_MOVSS ? KVM_X86_SHADOW_INT_MOV_SS : 0) |
+			      (block & WAFER_BLOCK_STI ? KVM_X86_SHADOW_INT_STI : 0);
 	e->nmi.injected = vcpu->reinject.kind == WAFER_EV_NMI;
 	e->nmi.pending = !!atomic_read(&vcpu->nmi_pending);
-	e->nmi.masked = !!(wafer_block(vcpu) & WAFER_BLOCK_NMI);
-	e->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM;
-	if (vcpu->vm->exception_payload)
-		e->flags |= KVM_VCPUEVENT_VALID_PAYLOAD;
-	if (vcpu->vm->triple_fault_event) {
-		e->flags |= KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
-		e->triple_fault.pending = vcpu->triple_fault;
-	}
-	return 0;
-}
-
-static int check_events(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *e)
-{
-	u32 known = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR | KVM_VCPUEVENT_VALID_SHADOW |
-		    KVM_VCPUEVENT_VALID_SMM;
-	bool pending = e->flags & KVM_VCPUEVENT_VALID_PAYLOAD && e->exception.pending;
-
-	if (vcpu->vm->exception_payload)
-		known |= KVM_VCPUEVENT_VALID_PAYLOAD;
-	if (vcpu->vm->triple_fault_event)
-		known |= KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
-	if (e->flags & ~known)
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "flags", e->flags,
-				    "are known ones, PAYLOAD and TRIPLE_FAULT after KVM_ENABLE_CAP");
-	if ((e->exception.injected || pending) && (e->exception.nr > 31 || e->exception.nr == X86_TRAP_NMI))
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "exception.nr", e->exception.nr, "is an exception");
-	if (e->flags & KVM_VCPUEVENT_VALID_SMM && (e->smi.smm || e->smi.pending || e->smi.smm_inside_nmi))
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "smi", e->smi.smm, "is 0: there is no SMM");
+	e->nmi.masked = !!(block & WAFER_BLOCK_NMI);
+	e->triple_fault.pending = vcpu->vm->triple_fault_event && vcpu->triple_fault;
+	e->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM |
+		   (vcpu->vm->exception_payload ? KVM_VCPUEVENT_VALID_PAYLOAD : 0) |
+		   (vcpu->vm->triple_fault_event ? KVM_VCPUEVENT_VALID_TRIPLE_FAULT : 0);
 	return 0;
 }
 
@@ -107,27 +79,24 @@ static struct wafer_event make_exception(const struct kvm_vcpu_events *e)
 }
 
 /* One event is in delivery at most: an NMI before an interrupt before an exception, which would come again by itself. */
-static void set_delivery(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *e)
+static void set_delivery(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *e, bool pending)
 {
-	bool pending = e->flags & KVM_VCPUEVENT_VALID_PAYLOAD && e->exception.pending;
-
-	vcpu->reinject.kind = WAFER_EV_NONE;
-	vcpu->pending.kind = WAFER_EV_NONE;
-	if (e->exception.injected && !pending)
-		vcpu->reinject = make_exception(e);
+	vcpu->reinject.kind = vcpu->pending.kind = WAFER_EV_NONE;
 	if (pending) {
 		vcpu->pending = make_exception(e);
 		vcpu->pending.has_payload = e->exception_has_payload;
 		vcpu->pending.payload = e->exception_payload;
+	} else if (e->exception.injected) {
+		vcpu->reinject = make_exception(e);
 	}
-	if (e->interrupt.injected)
+	if (e->nmi.injected)
+		vcpu->reinject = (struct wafer_event){ .kind = WAFER_EV_NMI, .vector = X86_TRAP_NMI };
+	else if (e->interrupt.injected)
 		vcpu->reinject = (struct wafer_event){
 			.kind = e->interrupt.soft ? WAFER_EV_SOFT_INT : WAFER_EV_EXTINT,
 			.vector = e->interrupt.nr,
 			.insn_len = e->interrupt.soft ? 2 : 0,		/* INT n */
 		};
-	if (e->nmi.injected)
-		vcpu->reinject = (struct wafer_event){ .kind = WAFER_EV_NMI, .vector = X86_TRAP_NMI };
 	if (!vcpu->lapic)
 		vcpu->extint = -1;
 }
@@ -136,16 +105,10 @@ static void set_blocking(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *
 {
 	u32 block = wafer_block(vcpu) & ~WAFER_BLOCK_NMI;
 
-	if (e->nmi.masked)
-		block |= WAFER_BLOCK_NMI;
-	if (e->flags & KVM_VCPUEVENT_VALID_SHADOW) {
-		block &= ~(WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS);
-		if (e->interrupt.shadow & KVM_X86_SHADOW_INT_MOV_SS)
-			block |= WAFER_BLOCK_MOVSS;
-		else if (e->interrupt.shadow & KVM_X86_SHADOW_INT_STI)
-			block |= WAFER_BLOCK_STI;
-	}
-	wafer_put_block(vcpu, block);
+	if (e->flags & KVM_VCPUEVENT_VALID_SHADOW)
+		block = e->interrupt.shadow & KVM_X86_SHADOW_INT_MOV_SS ? WAFER_BLOCK_MOVSS :
+			e->interrupt.shadow & KVM_X86_SHADOW_INT_STI ? WAFER_BLOCK_STI : 0;
+	wafer_put_block(vcpu, block | (e->nmi.masked ? WAFER_BLOCK_NMI : 0));
 }
 
 /**
@@ -157,11 +120,21 @@ static void set_blocking(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *
  */
 int wafer_set_events(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *e)
 {
-	int r = check_events(vcpu, e);
+	u32 known = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR | KVM_VCPUEVENT_VALID_SHADOW |
+		    KVM_VCPUEVENT_VALID_SMM | (vcpu->vm->exception_payload ? KVM_VCPUEVENT_VALID_PAYLOAD : 0) |
+		    (vcpu->vm->triple_fault_event ? KVM_VCPUEVENT_VALID_TRIPLE_FAULT : 0);
+	bool pending = e->flags & KVM_VCPUEVENT_VALID_PAYLOAD && e->exception.pending;
+	bool not_exception = e->exception.nr > 31 || e->exception.nr == X86_TRAP_NMI;
+	bool smm = e->smi.smm || e->smi.pending || e->smi.smm_inside_nmi;
+	int r = wafer_deny(vcpu, e->flags & ~known, "flags", e->flags,
+			   "are known ones, PAYLOAD and TRIPLE_FAULT after KVM_ENABLE_CAP") ?:
+		wafer_deny(vcpu, (e->exception.injected || pending) && not_exception, "exception.nr", e->exception.nr,
+			   "is an exception") ?:
+		wafer_deny(vcpu, e->flags & KVM_VCPUEVENT_VALID_SMM && smm, "smi", e->smi.smm, "is 0: there is no SMM");
 
 	if (r)
 		return r;
-	set_delivery(vcpu, e);
+	set_delivery(vcpu, e, pending);
 	set_blocking(vcpu, e);
 	if (e->flags & KVM_VCPUEVENT_VALID_NMI_PENDING) {
 		atomic_set(&vcpu->nmi_pending, !!e->nmi.pending);
@@ -171,38 +144,31 @@ int wafer_set_events(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *e)
 		WRITE_ONCE(vcpu->sipi_vector, e->sipi_vector);
 	if (e->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT)
 		vcpu->triple_fault = e->triple_fault.pending;
-	if (vcpu->triple_fault)
-		wafer_hazard_set(vcpu, WAFER_H_EXIT);
-	wafer_hazard_set(vcpu, WAFER_H_EVENT);
-	wafer_hazard_set(vcpu, WAFER_H_CHECK);
+	wafer_hazards_set(vcpu, BIT(WAFER_H_EVENT) | BIT(WAFER_H_CHECK) | (vcpu->triple_fault ? BIT(WAFER_H_EXIT) : 0));
 	return 0;
 }
 
 int wafer_get_debugregs(struct wafer_vcpu *vcpu, struct kvm_debugregs *d)
 {
-	const struct wafer_arch *a = &vcpu->arch;
-
-	wafer_need(vcpu, WAFER_G_DR);
-	memcpy(d->db, a->dr, sizeof(d->db));
-	d->dr6 = a->dr6;
-	d->dr7 = a->dr7;
+	memcpy(d->db, vcpu->arch.dr, sizeof(d->db));
+	d->dr6 = vcpu->arch.dr6;
+	d->dr7 = vcpu->arch.dr7;
 	return 0;
 }
 
 int wafer_set_debugregs(struct wafer_vcpu *vcpu, const struct kvm_debugregs *d)
 {
 	struct wafer_arch *a = &vcpu->arch;
+	int r = wafer_deny(vcpu, d->flags, "flags", d->flags, "are 0") ?:
+		wafer_deny(vcpu, (d->dr6 | d->dr7) >> 32, "dr6, dr7", d->dr6 | d->dr7, "have 32 bits (SDM vol. 3 17.2.6)");
 
-	if (d->flags)
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "flags", d->flags, "are 0");
-	if (d->dr6 >> 32 || d->dr7 >> 32)
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "dr6, dr7", d->dr6 | d->dr7, "have 32 bits (SDM vol. 3 17.2.6)");
+	if (r)
+		return r;
 	wafer_need(vcpu, WAFER_G_DR);
 	memcpy(a->dr, d->db, sizeof(a->dr));
 	a->dr6 = d->dr6;
 	a->dr7 = d->dr7;
 	wafer_touch(vcpu, WAFER_G_DR);
-	wafer_hazard_set(vcpu, WAFER_H_INTERCEPT);
-	wafer_hazard_set(vcpu, WAFER_H_CHECK);
+	wafer_hazards_set(vcpu, BIT(WAFER_H_INTERCEPT) | BIT(WAFER_H_CHECK));
 	return 0;
 }

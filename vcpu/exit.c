@@ -16,53 +16,35 @@
 
 int wafer_internal_error(struct wafer_vcpu *vcpu, u32 suberror, const u64 *data, unsigned int n)
 {
-	struct kvm_run *run = vcpu->run;
-	unsigned int i;
-
-	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
-	run->internal.suberror = suberror;
-	run->internal.ndata = n;
-	for (i = 0; i < n; i++)
-		run->internal.data[i] = data[i];
-	return WAFER_TO_USER;
+	vcpu->run->internal.suberror = suberror;
+	vcpu->run->internal.ndata = n;
+	memcpy(vcpu->run->internal.data, data, n * sizeof(*data));
+	return wafer_to_user(vcpu, KVM_EXIT_INTERNAL_ERROR);
 }
 
 /* An instruction that is not ours to know: the VMM gets its bytes. vcpu->emu.insn holds what was decoded. */
 int wafer_emulation_failure(struct wafer_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
-	const struct wafer_insn *insn = &vcpu->emu.insn;
-	u8 n = min_t(u8, insn->len, WAFER_INSN_MAX);
+	u8 n = min_t(u8, vcpu->emu.insn.len, WAFER_INSN_MAX);
 
-	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
 	run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;
 	run->emulation_failure.ndata = 4;
 	run->emulation_failure.flags = KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES;
 	run->emulation_failure.insn_size = n;
 	memset(run->emulation_failure.insn_bytes, 0x90, sizeof(run->emulation_failure.insn_bytes));
-	memcpy(run->emulation_failure.insn_bytes, insn->bytes, n);
+	memcpy(run->emulation_failure.insn_bytes, vcpu->emu.insn.bytes, n);
 	run->internal.data[3] = vcpu->exit.reason;
-	return WAFER_TO_USER;
+	return wafer_to_user(vcpu, KVM_EXIT_INTERNAL_ERROR);
 }
 
 int wafer_fail_entry(struct wafer_vcpu *vcpu, u64 reason, const char *field)
 {
-	vcpu->run->exit_reason = KVM_EXIT_FAIL_ENTRY;
 	vcpu->run->fail_entry.hardware_entry_failure_reason = reason;
 	vcpu->run->fail_entry.cpu = raw_smp_processor_id();
 	wafer_refuse(&vcpu->refusal, -EINVAL, field ?: "guest state", reason,
 		     "must be accepted by the CPU at entry (SDM vol. 3 §27.3, APM vol. 2 §15.5.1)");
-	return WAFER_TO_USER;
-}
-
-static int exit_extint(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
-{
-	return WAFER_REOPEN;
-}
-
-static int exit_again(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
-{
-	return WAFER_GO_ON;
+	return wafer_to_user(vcpu, KVM_EXIT_FAIL_ENTRY);
 }
 
 /* The host's own machine check, taken by leaving the guest: hand it to the host's handler as if it had come now. */
@@ -87,26 +69,18 @@ static int exit_cpuid(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool win
 	return wafer_skip(vcpu);
 }
 
-static int exit_skip(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
-{
-	return wafer_skip(vcpu);
-}
-
 static int exit_hlt(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
 	wafer_skip(vcpu);
-	if (!vcpu->lapic) {
-		vcpu->run->exit_reason = KVM_EXIT_HLT;
-		return WAFER_TO_USER;
-	}
-	vcpu->mp_state = KVM_MP_STATE_HALTED;
+	if (!vcpu->lapic)
+		return wafer_to_user(vcpu, KVM_EXIT_HLT);
 	vcpu->stat_halts++;
-	if (wafer_runnable(vcpu)) {
-		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
-		wafer_hazard_set(vcpu, WAFER_H_EVENT);
-		return WAFER_GO_ON;
-	}
-	return WAFER_LEAVE;
+	vcpu->mp_state = KVM_MP_STATE_HALTED;
+	if (!wafer_runnable(vcpu))
+		return WAFER_LEAVE;
+	vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+	wafer_hazard_set(vcpu, WAFER_H_EVENT);
+	return WAFER_GO_ON;
 }
 
 /* The guest spins: let somebody else have the CPU. */
@@ -114,43 +88,26 @@ static int exit_pause(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool win
 {
 	if (window)
 		return WAFER_RETRY_SLOW;
-	wafer_skip(vcpu);
 	cond_resched();
-	return WAFER_GO_ON;
+	return wafer_skip(vcpu);
 }
 
 static int exit_mwait(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
 	if (vcpu->vm->quirks_disabled & KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS &&
-	    !wafer_guest_has(vcpu, X86_FEATURE_MWAIT)) {
-		wafer_queue_ud(vcpu);
-		return WAFER_GO_ON;
-	}
+	    !wafer_guest_has(vcpu, X86_FEATURE_MWAIT))
+		return wafer_queue_ud(vcpu);
 	return wafer_skip(vcpu);
 }
 
-static int exit_gp(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
-{
-	wafer_queue_gp(vcpu);
-	return WAFER_GO_ON;
-}
-
-static int exit_denied(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
-{
-	wafer_queue_ud(vcpu);
-	return WAFER_GO_ON;
-}
-
-static int exit_window(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
-{
-	wafer_hazard_set(vcpu, WAFER_H_EVENT);
-	return WAFER_GO_ON;
-}
-
+/* Where the CPU leaves nothing defined behind, a VMM that goes on after all finds the vCPU after INIT, as in KVM. */
 static int exit_triple(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
-	vcpu->run->exit_reason = KVM_EXIT_SHUTDOWN;
-	return WAFER_TO_USER;
+	if (wafer_caps.shutdown_undefined && window)
+		return WAFER_RETRY_SLOW;
+	if (wafer_caps.shutdown_undefined)
+		wafer_vcpu_reset(vcpu, true);
+	return wafer_to_user(vcpu, KVM_EXIT_SHUTDOWN);
 }
 
 static int exit_bad_state(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
@@ -165,49 +122,49 @@ static int exit_unknown(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool w
 	return wafer_internal_error(vcpu, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, data, 2);
 }
 
-static int exit_foreign(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
+/* What takes one step and no more. */
+static int exit_simple(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
-	return wafer_foreign_hypercall(vcpu, window);
+	switch (exit->kind) {
+	case WAFER_EXIT_EXTINT:
+		return WAFER_REOPEN;
+	case WAFER_EXIT_FOREIGN_CALL:
+		return wafer_foreign_hypercall(vcpu, window);
+	case WAFER_EXIT_WBINVD:
+	case WAFER_EXIT_INVLPG:
+		return wafer_skip(vcpu);
+	case WAFER_EXIT_RDPMC:
+		return wafer_queue_gp(vcpu);
+	case WAFER_EXIT_RDTSC:
+	case WAFER_EXIT_DENIED:
+		return wafer_queue_ud(vcpu);
+	case WAFER_EXIT_HOST_DONE:
+	case WAFER_EXIT_PML:
+	case WAFER_EXIT_TIMER:
+		return WAFER_GO_ON;
+	default:			/* something can be taken now */
+		wafer_hazard_set(vcpu, WAFER_H_EVENT);
+		return WAFER_GO_ON;
+	}
 }
 
+/* @needs_len: the instruction's length must be known, by decoding where the CPU tells none */
+#define E(kind, ...) \
+	[WAFER_EXIT_##kind] = { __VA_ARGS__ }
+
 static const struct {
-	wafer_handler handle;
-	bool needs_len;		/* the instruction's length must be known, by decoding where the CPU tells none */
+	wafer_handler *handle;
+	bool needs_len;
 } exits[WAFER_NR_EXITS] = {
-	[WAFER_EXIT_EXTINT]	= { exit_extint },
-	[WAFER_EXIT_HOST_DONE]	= { exit_again },
-	[WAFER_EXIT_MCE]	= { exit_mce },
-	[WAFER_EXIT_EXCEPTION]	= { wafer_exit_exception },
-	[WAFER_EXIT_CPUID]	= { exit_cpuid, true },
-	[WAFER_EXIT_HYPERCALL]	= { wafer_exit_hypercall, true },
-	[WAFER_EXIT_FOREIGN_CALL] = { exit_foreign },
-	[WAFER_EXIT_HLT]	= { exit_hlt, true },
-	[WAFER_EXIT_PAUSE]	= { exit_pause, true },
-	[WAFER_EXIT_MONITOR]	= { exit_mwait, true },
-	[WAFER_EXIT_MWAIT]	= { exit_mwait, true },
-	[WAFER_EXIT_RDMSR]	= { wafer_exit_rdmsr, true },
-	[WAFER_EXIT_WRMSR]	= { wafer_exit_wrmsr, true },
-	[WAFER_EXIT_IO]		= { wafer_exit_io, true },
-	[WAFER_EXIT_FAULT]	= { wafer_exit_fault },
-	[WAFER_EXIT_CR]		= { wafer_exit_cr, true },
-	[WAFER_EXIT_DR]		= { wafer_exit_dr, true },
-	[WAFER_EXIT_XSETBV]	= { wafer_exit_xsetbv, true },
-	[WAFER_EXIT_WBINVD]	= { exit_skip, true },
-	[WAFER_EXIT_INVLPG]	= { exit_skip, true },
-	[WAFER_EXIT_RDPMC]	= { exit_gp },
-	[WAFER_EXIT_RDTSC]	= { exit_denied },
-	[WAFER_EXIT_TASK_SWITCH] = { wafer_exit_task },
-	[WAFER_EXIT_IRQ_WINDOW]	= { exit_window },
-	[WAFER_EXIT_NMI_WINDOW]	= { exit_window },
-	[WAFER_EXIT_TPR]	= { exit_window },
-	[WAFER_EXIT_IRET]	= { exit_window },
-	[WAFER_EXIT_STEP]	= { wafer_exit_step },
-	[WAFER_EXIT_PML]	= { exit_again },
-	[WAFER_EXIT_TIMER]	= { exit_again },
-	[WAFER_EXIT_TRIPLE]	= { exit_triple },
-	[WAFER_EXIT_DENIED]	= { exit_denied },
-	[WAFER_EXIT_BAD_STATE]	= { exit_bad_state },
-	[WAFER_EXIT_UNKNOWN]	= { exit_unknown },
+	E(EXTINT, exit_simple), E(HOST_DONE, exit_simple), E(MCE, exit_mce), E(EXCEPTION, wafer_exit_exception),
+	E(CPUID, exit_cpuid, true), E(HYPERCALL, wafer_exit_hypercall, true), E(FOREIGN_CALL, exit_simple),
+	E(HLT, exit_hlt, true), E(PAUSE, exit_pause, true), E(MONITOR, exit_mwait, true), E(MWAIT, exit_mwait, true),
+	E(RDMSR, wafer_exit_msr, true), E(WRMSR, wafer_exit_msr, true), E(IO, wafer_exit_io, true),
+	E(FAULT, wafer_exit_fault), E(CR, wafer_exit_cr, true), E(DR, wafer_exit_dr, true), E(XSETBV, wafer_exit_xsetbv, true),
+	E(WBINVD, exit_simple, true), E(INVLPG, exit_simple, true), E(RDPMC, exit_simple), E(RDTSC, exit_simple),
+	E(TASK_SWITCH, wafer_exit_task), E(IRQ_WINDOW, exit_simple), E(NMI_WINDOW, exit_simple), E(TPR, exit_simple),
+	E(IRET, exit_simple), E(STEP, wafer_exit_step), E(PML, exit_simple), E(TIMER, exit_simple),
+	E(TRIPLE, exit_triple), E(DENIED, exit_simple), E(BAD_STATE, exit_bad_state), E(UNKNOWN, exit_unknown),
 };
 
 /**
@@ -220,11 +177,11 @@ static const struct {
 int wafer_handle_exit(struct wafer_vcpu *vcpu, bool window)
 {
 	struct wafer_exit *exit = &vcpu->exit;
+	bool decoded;
+	int r;
 
 	if (unlikely(!exit->len && exits[exit->kind].needs_len)) {
-		bool decoded;
-		int r = wafer_decode_exit(vcpu, window, &decoded);
-
+		r = wafer_decode_exit(vcpu, window, &decoded);
 		if (!decoded)
 			return r;
 	}

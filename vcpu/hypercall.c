@@ -5,56 +5,36 @@
 
 #include "core.h"
 
-/* Guests that were told of no such feature still may not be refused what old KVM gave them, unless the VMM says so. */
-static bool may_call(struct wafer_vcpu *vcpu, unsigned int feature)
+/*
+ * Guests that were told of no such feature still may not be refused what old KVM gave them, unless the VMM says so.
+ * The ABI of KVM: number in RAX, first argument in RBX, second in RCX.
+ */
+static long call(struct wafer_vcpu *vcpu, u64 nr, u32 apic_id)
 {
-	return !vcpu->vm->enforce_pv || wafer_pv_features(vcpu) & BIT(feature);
-}
+	u32 features = vcpu->vm->enforce_pv ? wafer_pv_features(vcpu) : ~0u;
+	struct wafer_vcpu *target;
 
-/* A CPU that waits in HLT for its lock is to go on (KVM_HC_KICK_CPU: RCX is the APIC id). */
-static void kick_halted(struct wafer_vcpu *vcpu, u32 apic_id)
-{
-	struct wafer_vcpu *target = wafer_vcpu_by_id(vcpu->vm, apic_id);
-
+	if (wafer_cpl(vcpu))
+		return -KVM_EPERM;
+	if (nr == KVM_HC_VAPIC_POLL_IRQ || (nr == KVM_HC_SCHED_YIELD && features & BIT(KVM_FEATURE_PV_SCHED_YIELD)))
+		return 0;
+	if (nr != KVM_HC_KICK_CPU || !(features & BIT(KVM_FEATURE_PV_UNHALT)))
+		return -KVM_ENOSYS;
+	/* A CPU that waits in HLT for its lock is to go on. */
+	target = wafer_vcpu_by_id(vcpu->vm, apic_id);
 	if (target) {
 		set_bit(WAFER_GOT_UNHALT, &target->init_sipi);
 		wafer_vcpu_raise(target, WAFER_H_KICK);
 	}
-}
-
-static long call(struct wafer_vcpu *vcpu, u64 nr, u64 a1)
-{
-	if (wafer_cpl(vcpu))
-		return -KVM_EPERM;
-	switch (nr) {
-	case KVM_HC_VAPIC_POLL_IRQ:
-		return 0;
-	case KVM_HC_KICK_CPU:
-		if (!may_call(vcpu, KVM_FEATURE_PV_UNHALT))
-			break;
-		kick_halted(vcpu, a1);
-		return 0;
-	case KVM_HC_SCHED_YIELD:
-		if (!may_call(vcpu, KVM_FEATURE_PV_SCHED_YIELD))
-			break;
-		return 0;
-	}
-	return -KVM_ENOSYS;
+	return 0;
 }
 
 int wafer_exit_hypercall(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
 	u64 *gpr = vcpu->arch.gpr;
 	bool wide = wafer_code_mode(vcpu) == WAFER_CODE64;
-	u64 nr = gpr[WAFER_RAX], arg = gpr[WAFER_RCX];
-	long r;
+	long r = call(vcpu, wide ? gpr[WAFER_RAX] : (u32)gpr[WAFER_RAX], gpr[WAFER_RCX]);
 
-	/* The ABI of KVM: number in RAX, first argument in RBX, second in RCX. */
-	if (!wide) {
-		nr = (u32)nr;
-		arg = (u32)arg;
-	}
-	r = call(vcpu, nr, arg);
 	gpr[WAFER_RAX] = wide ? r : (u32)r;
 	return wafer_skip(vcpu);
 }
@@ -75,16 +55,13 @@ int wafer_foreign_hypercall(struct wafer_vcpu *vcpu, bool window)
 	gva_t gva;
 	gpa_t gpa;
 	bool decoded;
-	int r;
+	int r = wafer_decode_exit(vcpu, window, &decoded);
 
-	r = wafer_decode_exit(vcpu, window, &decoded);
 	if (!decoded)
 		return r;
 	if (insn->opcode != 0x101 || insn->bytes[insn->len - 1] != foreign ||
-	    vcpu->vm->quirks_disabled & KVM_X86_QUIRK_FIX_HYPERCALL_INSN) {
-		wafer_queue_ud(vcpu);
-		return WAFER_GO_ON;
-	}
+	    vcpu->vm->quirks_disabled & KVM_X86_QUIRK_FIX_HYPERCALL_INSN)
+		return wafer_queue_ud(vcpu);
 	if (window)
 		return WAFER_RETRY_SLOW;
 	gva = wafer_rip(vcpu) + insn->len - 1;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The guest's instruction: translating its addresses, decoding and skipping it. */
 #include <linux/string.h>
+#include <uapi/asm/debugreg.h>
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
 
@@ -166,7 +167,7 @@ void wafer_retired(struct wafer_vcpu *vcpu)
 		if (flags & X86_EFLAGS_RF)
 			wafer_put_rflags(vcpu, flags & ~X86_EFLAGS_RF);
 		if (flags & X86_EFLAGS_TF)
-			wafer_single_step_trap(vcpu);
+			wafer_queue_db(vcpu, DR_STEP);
 	}
 	if (unlikely(vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP)) {
 		vcpu->step_due = true;

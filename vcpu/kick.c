@@ -89,27 +89,15 @@ void wafer_vm_raise_wait(struct wafer_vm *vm, enum wafer_hazard hazard)
 	struct wafer_vcpu *vcpu;
 	struct cpumask *mask;
 	unsigned int i;
-	bool any = false;
-	int me;
 
-	me = get_cpu();
-	mask = per_cpu_ptr(kick_masks, me);
-	wafer_for_each_vcpu(i, vcpu, vm) {
-		int cpu;
-
-		if (!raise_sees_guest(vcpu, hazard))
-			continue;
-		cpu = READ_ONCE(vcpu->guest_cpu);
-		if (cpu == me)
-			continue;
-		if (!any)
-			cpumask_clear(mask);
-		any = true;
-		cpumask_set_cpu(cpu, mask);
-	}
-	if (any)
-		smp_call_function_many(mask, ack, NULL, true);
-	put_cpu();
+	preempt_disable();
+	mask = this_cpu_ptr(kick_masks);
+	cpumask_clear(mask);
+	wafer_for_each_vcpu(i, vcpu, vm)
+		if (raise_sees_guest(vcpu, hazard))
+			cpumask_set_cpu(READ_ONCE(vcpu->guest_cpu), mask);
+	smp_call_function_many(mask, ack, NULL, true);	/* but for this CPU, which is here and in no guest */
+	preempt_enable();
 }
 
 /**

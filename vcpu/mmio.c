@@ -5,6 +5,7 @@
  * An emulation may need the VMM several times (an access of 16 bytes, a read and then a write). It is re-run from
  * its start each time, with what was done before taken from its log, so that no device is read or written twice.
  */
+#include <uapi/asm/debugreg.h>
 #include <asm/processor-flags.h>
 
 #include "core.h"
@@ -225,7 +226,7 @@ static int mmio_run(struct wafer_vcpu *vcpu)
 	case WAFER_EMU_AGAIN:
 		write_back(vcpu);
 		if (vcpu->emu.rflags & X86_EFLAGS_TF)
-			wafer_single_step_trap(vcpu);	/* after each repetition (SDM vol. 3 §17.3.1.4) */
+			wafer_queue_db(vcpu, DR_STEP);	/* after each repetition (SDM vol. 3 §17.3.1.4) */
 		return WAFER_GO_ON;
 	case WAFER_EMU_RETRY:
 		return WAFER_GO_ON;

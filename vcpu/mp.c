@@ -29,10 +29,8 @@ void wafer_vcpu_sipi(struct wafer_vcpu *vcpu, u8 vector)
  *
  * The boot CPU restarts at the reset vector, others wait for SIPI. SIPI is taken by a CPU that waits for it and lost on
  * any other.
- *
- * Return: WAFER_GO_ON.
  */
-int wafer_init_sipi(struct wafer_vcpu *vcpu)
+void wafer_init_sipi(struct wafer_vcpu *vcpu)
 {
 	struct wafer_segment cs;
 
@@ -42,16 +40,13 @@ int wafer_init_sipi(struct wafer_vcpu *vcpu)
 								     KVM_MP_STATE_INIT_RECEIVED;
 	}
 	if (test_and_clear_bit(WAFER_GOT_SIPI, &vcpu->init_sipi) && vcpu->mp_state == KVM_MP_STATE_INIT_RECEIVED) {
-		u8 vector = READ_ONCE(vcpu->sipi_vector);
-
 		cs = *wafer_seg(vcpu, WAFER_CS);
-		cs.selector = vector << 8;
-		cs.base = vector << 12;
+		cs.selector = READ_ONCE(vcpu->sipi_vector) << 8;
+		cs.base = (u32)cs.selector << 4;
 		wafer_put_seg(vcpu, WAFER_CS, &cs);
 		wafer_put_rip(vcpu, 0);
 		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
 	}
-	return WAFER_GO_ON;
 }
 
 /* Is there something that ends HLT (SDM vol. 2, HLT)? */
@@ -59,23 +54,17 @@ bool wafer_runnable(struct wafer_vcpu *vcpu)
 {
 	if (test_and_clear_bit(WAFER_H_TIMER, &vcpu->hazards))
 		wafer_lapic_timer_due(vcpu);
-	if (vcpu->reinject.kind != WAFER_EV_NONE || vcpu->pending.kind != WAFER_EV_NONE)
-		return true;
-	if (atomic_read(&vcpu->nmi_pending) && !(wafer_block(vcpu) & WAFER_BLOCK_NMI))
-		return true;
-	if (test_and_clear_bit(WAFER_GOT_UNHALT, &vcpu->init_sipi))
-		return true;
-	return wafer_rflags(vcpu) & X86_EFLAGS_IF && wafer_irq_pending(vcpu);
+	return vcpu->reinject.kind != WAFER_EV_NONE || vcpu->pending.kind != WAFER_EV_NONE ||
+	       (atomic_read(&vcpu->nmi_pending) && !(wafer_block(vcpu) & WAFER_BLOCK_NMI)) ||
+	       test_and_clear_bit(WAFER_GOT_UNHALT, &vcpu->init_sipi) ||
+	       (wafer_rflags(vcpu) & X86_EFLAGS_IF && wafer_irq_pending(vcpu));
 }
 
 /* Has a sleeping vCPU anything to do: wake up, start, tell the VMM something? */
 static bool must_wake(struct wafer_vcpu *vcpu)
 {
-	const unsigned long always = BIT(WAFER_H_INIT_SIPI) | BIT(WAFER_H_EXIT);
-
-	if (READ_ONCE(vcpu->hazards) & always)
-		return true;
-	return vcpu->mp_state == KVM_MP_STATE_HALTED && wafer_runnable(vcpu);
+	return READ_ONCE(vcpu->hazards) & (BIT(WAFER_H_INIT_SIPI) | BIT(WAFER_H_EXIT)) ||
+	       (vcpu->mp_state == KVM_MP_STATE_HALTED && wafer_runnable(vcpu));
 }
 
 /**

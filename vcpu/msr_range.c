@@ -200,6 +200,6 @@ int wafer_set_mce(struct wafer_vcpu *vcpu, const struct kvm_x86_mce *mce)
 	}
 	log_error(bank, mce);
 	s->mcg_status = mce->mcg_status;
-	wafer_queue_exception(vcpu, X86_TRAP_MC);
+	wafer_queue_exception(vcpu, X86_TRAP_MC, 0);
 	return 0;
 }

@@ -32,9 +32,8 @@ static bool thread_work_pending(void)
 /* Before the entry, in the window, when hazards or thread work were seen. WAFER_GO_ON: look again. */
 static int before_entry(struct wafer_vcpu *vcpu)
 {
-	if (READ_ONCE(vcpu->hazards) & SLOW_HAZARDS || thread_work_pending())
-		return WAFER_LEAVE;
-	if (test_and_clear_bit(WAFER_H_KICK, &vcpu->hazards))
+	if (READ_ONCE(vcpu->hazards) & SLOW_HAZARDS || thread_work_pending() ||
+	    test_and_clear_bit(WAFER_H_KICK, &vcpu->hazards))
 		return WAFER_LEAVE;
 	if (test_and_clear_bit(WAFER_H_FLUSH, &vcpu->hazards))
 		wafer_backend->flush_tlb(vcpu);
@@ -53,13 +52,14 @@ static int before_entry(struct wafer_vcpu *vcpu)
 	return WAFER_GO_ON;
 }
 
-/*
- * The exit has to be finished outside the window, or by user space: what everybody there asks for is fetched
- * while it is cheap.
- */
-static void fetch_for_outside(struct wafer_vcpu *vcpu)
+/* The rare cases in which every exit, or the next one, is followed by a look at something. */
+static void after_exit(struct wafer_vcpu *vcpu)
 {
-	wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_BLOCK);
+	if (vcpu->after_exit & WAFER_AFTER_EVENT)
+		wafer_hazard_set(vcpu, WAFER_H_EVENT);
+	if (vcpu->fault.ring && wafer_ring_soft_full(&vcpu->fault))
+		wafer_hazard_set(vcpu, WAFER_H_EXIT);
+	vcpu->after_exit &= ~WAFER_AFTER_EVENT;
 }
 
 /* The guest runs, in one window after the other, until something needs the outer loop or user space. */
@@ -89,18 +89,16 @@ static int run_guest(struct wafer_vcpu *vcpu)
 			wafer_pkru_leave(vcpu);
 			WRITE_ONCE(vcpu->mode, WAFER_OUTSIDE);
 			vcpu->stat_exits[exit->kind]++;
-			if (unlikely(vcpu->recheck)) {
-				vcpu->recheck = false;
-				wafer_hazard_set(vcpu, WAFER_H_EVENT);
-			}
+			if (unlikely(vcpu->after_exit))
+				after_exit(vcpu);
 			if (unlikely(vcpu->lapic && vcpu->cr8 != vcpu->last_cr8)) {
 				vcpu->last_cr8 = vcpu->cr8;
 				wafer_lapic_set_cr8(vcpu, vcpu->cr8);
 			}
 			r = wafer_handle_exit(vcpu, true);
 		} while (r == WAFER_GO_ON);
-		if (r != WAFER_REOPEN)
-			fetch_for_outside(vcpu);
+		if (r != WAFER_REOPEN)	/* what everybody outside, or the VMM, asks for: fetched while it is cheap */
+			wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_BLOCK);
 		wafer_debug_put(vcpu);
 		wafer_window_close(vcpu);
 	} while (r == WAFER_REOPEN && !thread_work_pending());
@@ -114,14 +112,10 @@ static int run_guest(struct wafer_vcpu *vcpu)
 /* Reasons for an exit that other threads or the chips have left behind. */
 static int requested_exit(struct wafer_vcpu *vcpu)
 {
-	struct kvm_run *run = vcpu->run;
-
-	clear_bit(WAFER_H_EXIT, &vcpu->hazards);
 	if (vcpu->eoi_exit) {
 		vcpu->eoi_exit = false;
-		run->exit_reason = KVM_EXIT_IOAPIC_EOI;
-		run->eoi.vector = vcpu->eoi_vector;
-		return WAFER_TO_USER;
+		vcpu->run->eoi.vector = vcpu->eoi_vector;
+		return wafer_to_user(vcpu, KVM_EXIT_IOAPIC_EOI);
 	}
 	if (vcpu->step_due) {
 		vcpu->step_due = false;
@@ -129,14 +123,10 @@ static int requested_exit(struct wafer_vcpu *vcpu)
 	}
 	if (vcpu->triple_fault) {
 		vcpu->triple_fault = false;
-		run->exit_reason = KVM_EXIT_SHUTDOWN;
-		return WAFER_TO_USER;
+		return wafer_to_user(vcpu, KVM_EXIT_SHUTDOWN);
 	}
-	if (vcpu->fault.ring && wafer_ring_soft_full(&vcpu->fault)) {
-		run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
-		wafer_hazard_set(vcpu, WAFER_H_EXIT);	/* until it has been emptied */
-		return WAFER_TO_USER;
-	}
+	if (vcpu->fault.ring && wafer_ring_soft_full(&vcpu->fault))
+		return wafer_to_user(vcpu, KVM_EXIT_DIRTY_RING_FULL);
 	return WAFER_GO_ON;
 }
 
@@ -146,45 +136,41 @@ static int slow_hazards(struct wafer_vcpu *vcpu)
 	int r = WAFER_GO_ON;
 
 	if (test_and_clear_bit(WAFER_H_INIT_SIPI, &vcpu->hazards))
-		r = wafer_init_sipi(vcpu);
+		wafer_init_sipi(vcpu);
 	if (test_and_clear_bit(WAFER_H_CLOCK, &vcpu->hazards))
 		wafer_update_clock(vcpu);
 	if (test_and_clear_bit(WAFER_H_STEAL, &vcpu->hazards))
 		wafer_update_steal(vcpu);
-	if (r == WAFER_GO_ON && test_and_clear_bit(WAFER_H_CHECK, &vcpu->hazards)) {
+	if (test_and_clear_bit(WAFER_H_CHECK, &vcpu->hazards)) {
 		field = wafer_check_state(vcpu);
 		if (field) {
 			wafer_hazard_set(vcpu, WAFER_H_CHECK);	/* it stays wrong until it is set anew */
 			return wafer_fail_entry(vcpu, 0x80000021, field);
 		}
 	}
-	if (r == WAFER_GO_ON && test_bit(WAFER_H_EXIT, &vcpu->hazards))
+	if (test_and_clear_bit(WAFER_H_EXIT, &vcpu->hazards)) {
 		r = requested_exit(vcpu);
+		if (r != WAFER_GO_ON)
+			wafer_hazard_set(vcpu, WAFER_H_EXIT);	/* there may be another */
+	}
 	return r;
 }
 
 static int run_loop(struct wafer_vcpu *vcpu)
 {
-	int r;
+	int r = WAFER_GO_ON;
 
-	for (;;) {
+	while (r > 0) {
 		if (vcpu->steal_gpa & 1 && current->sched_info.run_delay != vcpu->steal_last)
 			wafer_hazard_set(vcpu, WAFER_H_STEAL);
-		r = WAFER_GO_ON;
 		if (READ_ONCE(vcpu->hazards) & SLOW_HAZARDS)
 			r = slow_hazards(vcpu);
 		if (r > 0)
 			r = likely(vcpu->mp_state == KVM_MP_STATE_RUNNABLE) ? run_guest(vcpu) : wafer_sleep(vcpu);
-		if (r <= 0)
-			return r;
-		if (__xfer_to_guest_mode_work_pending()) {
-			r = wafer_handle_guest_work();
-			if (r) {
-				vcpu->run->exit_reason = KVM_EXIT_INTR;
-				return r;
-			}
-		}
+		if (r > 0 && __xfer_to_guest_mode_work_pending())
+			r = wafer_handle_guest_work() ?: WAFER_GO_ON;
 	}
+	return r;
 }
 
 /* What must be done before the guest goes on: take in what the VMM has set, finish its last exit. */
@@ -192,9 +178,8 @@ static int prepare(struct wafer_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 	int (*complete)(struct wafer_vcpu *vcpu) = vcpu->complete;
-	int r;
+	int r = wafer_sync_regs_in(vcpu);
 
-	r = wafer_sync_regs_in(vcpu);
 	if (r)
 		return r;
 	if (!vcpu->lapic && wafer_set_cr8(vcpu, READ_ONCE(run->cr8)))
@@ -204,11 +189,12 @@ static int prepare(struct wafer_vcpu *vcpu)
 		r = complete(vcpu);
 		if (r <= 0)
 			return r;
-		if (r != WAFER_GO_ON)
-			r = WAFER_GO_ON;
 	}
 	if (wafer_immediate_exit(run))
 		return -EINTR;
+	/* As in KVM: under the VMM's single step STI and MOV SS hold nothing off. */
+	if (unlikely(vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP))
+		wafer_put_block(vcpu, wafer_block(vcpu) & WAFER_BLOCK_NMI);
 	vcpu->want_irq_window = READ_ONCE(run->request_interrupt_window) &&
 				vcpu->vm->irq.mode != WAFER_CHIP_FULL;
 	if (vcpu->want_irq_window)
@@ -222,7 +208,7 @@ static void report(struct wafer_vcpu *vcpu)
 	struct kvm_run *run = vcpu->run;
 
 	run->if_flag = !!(wafer_rflags(vcpu) & X86_EFLAGS_IF);
-	run->cr8 = vcpu->lapic ? wafer_lapic_get_cr8(vcpu) : vcpu->cr8;
+	run->cr8 = wafer_cr8(vcpu);
 	run->apic_base = wafer_apic_base_get(vcpu);
 	run->ready_for_interrupt_injection = vcpu->vm->irq.mode == WAFER_CHIP_FULL || wafer_ready_for_extint(vcpu);
 	if (unlikely(run->kvm_valid_regs))

@@ -5,25 +5,20 @@
 
 #include "core.h"
 
-/* struct kvm_regs has its general registers in an order of its own. */
-static const struct { u16 offset; u8 gpr; } reg_place[] = {
-	{ offsetof(struct kvm_regs, rax), WAFER_RAX },	{ offsetof(struct kvm_regs, rbx), WAFER_RBX },
-	{ offsetof(struct kvm_regs, rcx), WAFER_RCX },	{ offsetof(struct kvm_regs, rdx), WAFER_RDX },
-	{ offsetof(struct kvm_regs, rsi), WAFER_RSI },	{ offsetof(struct kvm_regs, rdi), WAFER_RDI },
-	{ offsetof(struct kvm_regs, rsp), WAFER_RSP },	{ offsetof(struct kvm_regs, rbp), WAFER_RBP },
-	{ offsetof(struct kvm_regs, r8), WAFER_R8 },	{ offsetof(struct kvm_regs, r9), WAFER_R9 },
-	{ offsetof(struct kvm_regs, r10), WAFER_R10 },	{ offsetof(struct kvm_regs, r11), WAFER_R11 },
-	{ offsetof(struct kvm_regs, r12), WAFER_R12 },	{ offsetof(struct kvm_regs, r13), WAFER_R13 },
-	{ offsetof(struct kvm_regs, r14), WAFER_R14 },	{ offsetof(struct kvm_regs, r15), WAFER_R15 },
+/* struct kvm_regs is RAX, RBX, RCX, RDX, RSI, RDI, RSP, RBP, R8-R15, RIP, RFLAGS. */
+static const u8 gpr_order[] = {
+	WAFER_RAX, WAFER_RBX, WAFER_RCX, WAFER_RDX, WAFER_RSI, WAFER_RDI, WAFER_RSP, WAFER_RBP,
+	WAFER_R8, WAFER_R9, WAFER_R10, WAFER_R11, WAFER_R12, WAFER_R13, WAFER_R14, WAFER_R15,
 };
+static_assert(offsetof(struct kvm_regs, rax) == 0 && offsetof(struct kvm_regs, rip) == sizeof(u64) * ARRAY_SIZE(gpr_order));
 
 int wafer_get_regs(struct wafer_vcpu *vcpu, struct kvm_regs *r)
 {
 	int i;
 
 	wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RSP | WAFER_G_RFLAGS);
-	for (i = 0; i < ARRAY_SIZE(reg_place); i++)
-		*(u64 *)((void *)r + reg_place[i].offset) = vcpu->arch.gpr[reg_place[i].gpr];
+	for (i = 0; i < ARRAY_SIZE(gpr_order); i++)
+		((u64 *)r)[i] = vcpu->arch.gpr[gpr_order[i]];
 	r->rip = vcpu->arch.rip;
 	r->rflags = vcpu->arch.rflags;
 	return 0;
@@ -34,14 +29,13 @@ int wafer_set_regs(struct wafer_vcpu *vcpu, const struct kvm_regs *r)
 {
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(reg_place); i++)
-		vcpu->arch.gpr[reg_place[i].gpr] = *(const u64 *)((const void *)r + reg_place[i].offset);
+	for (i = 0; i < ARRAY_SIZE(gpr_order); i++)
+		vcpu->arch.gpr[gpr_order[i]] = ((const u64 *)r)[i];
 	vcpu->arch.rip = r->rip;
 	vcpu->arch.rflags = r->rflags | X86_EFLAGS_FIXED;
 	wafer_touch(vcpu, WAFER_G_RIP | WAFER_G_RSP | WAFER_G_RFLAGS);
 	vcpu->pending.kind = WAFER_EV_NONE;
-	wafer_hazard_set(vcpu, WAFER_H_EVENT);
-	wafer_hazard_set(vcpu, WAFER_H_CHECK);
+	wafer_hazards_set(vcpu, BIT(WAFER_H_EVENT) | BIT(WAFER_H_CHECK));
 	return 0;
 }
 
@@ -57,12 +51,12 @@ int wafer_get_mp_state(struct wafer_vcpu *vcpu, struct kvm_mp_state *m)
 int wafer_set_mp_state(struct wafer_vcpu *vcpu, const struct kvm_mp_state *m)
 {
 	u32 state = m->mp_state;
+	int r = wafer_deny(vcpu, state > KVM_MP_STATE_SIPI_RECEIVED, "mp_state", state, "is one of x86's") ?:
+		wafer_deny(vcpu, !vcpu->lapic && state != KVM_MP_STATE_RUNNABLE, "mp_state", state,
+			   "is RUNNABLE, without a local APIC in the kernel");
 
-	if (state > KVM_MP_STATE_SIPI_RECEIVED)
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "mp_state", state, "is one of x86's");
-	if (!vcpu->lapic && state != KVM_MP_STATE_RUNNABLE)
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "mp_state", state,
-				    "is RUNNABLE, without a local APIC in the kernel");
+	if (r)
+		return r;
 	if (state == KVM_MP_STATE_SIPI_RECEIVED) {
 		state = KVM_MP_STATE_INIT_RECEIVED;
 		set_bit(WAFER_GOT_SIPI, &vcpu->init_sipi);
@@ -101,13 +95,10 @@ int wafer_translate_ioctl(struct wafer_vcpu *vcpu, struct kvm_translation *t)
 	const u32 look = WAFER_FAULT_READ | WAFER_WALK_NO_AD;
 	struct wafer_event fault;
 	gpa_t gpa = 0;
-	int r;
 
-	r = wafer_translate(vcpu, t->linear_address, look | WAFER_WALK_IMPLICIT, &gpa, false, &fault);
-	if (r)
-		r = wafer_translate(vcpu, t->linear_address, look | WAFER_WALK_USER, &gpa, false, &fault);
-	t->physical_address = r ? ~0ull : gpa;
-	t->valid = !r;
+	t->valid = !wafer_translate(vcpu, t->linear_address, look | WAFER_WALK_IMPLICIT, &gpa, false, &fault) ||
+		   !wafer_translate(vcpu, t->linear_address, look | WAFER_WALK_USER, &gpa, false, &fault);
+	t->physical_address = t->valid ? gpa : ~0ull;
 	t->writeable = 1;
 	t->usermode = 0;
 	return 0;
@@ -117,22 +108,15 @@ int wafer_translate_ioctl(struct wafer_vcpu *vcpu, struct kvm_translation *t)
 void wafer_sync_regs_out(struct wafer_vcpu *vcpu)
 {
 	u64 valid = READ_ONCE(vcpu->run->kvm_valid_regs);
-	struct kvm_sync_regs *out = &vcpu->run->s.regs;
-	struct kvm_vcpu_events events;
-	struct kvm_sregs sregs;
+	struct kvm_sync_regs regs = vcpu->run->s.regs;
 
 	if (valid & KVM_SYNC_X86_REGS)
-		wafer_get_regs(vcpu, &out->regs);
-	if (valid & KVM_SYNC_X86_SREGS) {
-		memset(&sregs, 0, sizeof(sregs));
-		wafer_get_sregs(vcpu, &sregs);
-		out->sregs = sregs;
-	}
-	if (valid & KVM_SYNC_X86_EVENTS) {
-		memset(&events, 0, sizeof(events));
-		wafer_get_events(vcpu, &events);
-		out->events = events;
-	}
+		wafer_get_regs(vcpu, &regs.regs);
+	if (valid & KVM_SYNC_X86_SREGS)
+		wafer_get_sregs(vcpu, &regs.sregs);
+	if (valid & KVM_SYNC_X86_EVENTS)
+		wafer_get_events(vcpu, &regs.events);
+	vcpu->run->s.regs = regs;
 }
 
 /**
@@ -144,32 +128,18 @@ void wafer_sync_regs_out(struct wafer_vcpu *vcpu)
 int wafer_sync_regs_in(struct wafer_vcpu *vcpu)
 {
 	const u64 known = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS;
-	struct kvm_run *run = vcpu->run;
-	u64 dirty = READ_ONCE(run->kvm_dirty_regs);
-	u64 valid = READ_ONCE(run->kvm_valid_regs);
-	int r = 0;
+	u64 dirty = READ_ONCE(vcpu->run->kvm_dirty_regs), bits = dirty | READ_ONCE(vcpu->run->kvm_valid_regs);
+	struct kvm_sync_regs regs;
+	int r;
 
-	if (likely(!(dirty | valid)))
+	if (likely(!bits))
 		return 0;
-	if ((dirty | valid) & ~known)
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "kvm_valid_regs, kvm_dirty_regs", dirty | valid,
-				    "have known bits only");
-	if (dirty & KVM_SYNC_X86_REGS) {
-		struct kvm_regs regs = run->s.regs.regs;
-
-		r = wafer_set_regs(vcpu, &regs);
-	}
-	if (!r && dirty & KVM_SYNC_X86_SREGS) {
-		struct kvm_sregs sregs = run->s.regs.sregs;
-
-		r = wafer_set_sregs(vcpu, &sregs);
-	}
-	if (!r && dirty & KVM_SYNC_X86_EVENTS) {
-		struct kvm_vcpu_events events = run->s.regs.events;
-
-		r = wafer_set_events(vcpu, &events);
-	}
+	regs = vcpu->run->s.regs;
+	r = wafer_deny(vcpu, bits & ~known, "kvm_valid_regs, kvm_dirty_regs", bits, "have known bits only") ?:
+	    (dirty & KVM_SYNC_X86_REGS ? wafer_set_regs(vcpu, &regs.regs) : 0) ?:
+	    (dirty & KVM_SYNC_X86_SREGS ? wafer_set_sregs(vcpu, &regs.sregs) : 0) ?:
+	    (dirty & KVM_SYNC_X86_EVENTS ? wafer_set_events(vcpu, &regs.events) : 0);
 	if (!r)
-		WRITE_ONCE(run->kvm_dirty_regs, 0);
+		WRITE_ONCE(vcpu->run->kvm_dirty_regs, 0);
 	return r;
 }

@@ -129,7 +129,6 @@ static void exit_ept_violation(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	if (qual & EPT_VIOLATION_GVA_IS_VALID && !(qual & EPT_VIOLATION_GVA_TRANSLATED))
 		access |= WAFER_FAULT_GUEST_PT;
 	exit->fault.access = access;
-	exit->fault.has_gva = false;	/* nobody asks for it */
 	exit->fault.nr_bytes = 0;
 	exit->fault.gpa = vmread(GUEST_PHYSICAL_ADDRESS);
 	if (vcpu->reinject.kind == WAFER_EV_NONE)
@@ -139,7 +138,6 @@ static void exit_ept_violation(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 static void exit_ept_misconfig(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 {
 	exit->fault.gpa = vmread(GUEST_PHYSICAL_ADDRESS);
-	exit->fault.has_gva = false;
 	exit->fault.access = WAFER_FAULT_READ | WAFER_FAULT_PRESENT | WAFER_FAULT_RESERVED;
 	exit->fault.nr_bytes = 0;
 }
