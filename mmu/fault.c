@@ -21,6 +21,7 @@ struct fault {
 	gfn_t gfn;
 	hva_t hva;
 	u32 access;
+	unsigned int open;	/* the largest level that may be mapped now */
 	struct wafer_host_page host;
 };
 
@@ -84,9 +85,6 @@ static void fault_around(const struct fault *f, u64 *ep)
 	u64 keep = PTE_PFN_MASK;
 	u64 *end = ep + after;
 
-	if (wafer_range_closed(f->mmu, f->hva - (before << PAGE_SHIFT),
-			       f->hva + ((after + 1) << PAGE_SHIFT)))
-		return;
 	if (!(slot->flags & (KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES)) &&
 	    (f->host.above & _PAGE_RW))
 		keep |= WAFER_PT_WRITE;
@@ -112,10 +110,9 @@ static int install(struct fault *f)
 		.gfn = f->gfn, .pfn = f->host.pfn, .level = map_level(f),
 		.bits = leaf_bits(pt, &f->host, write),
 	};
-	hva_t size = wafer_pt_span(leaf.level) << PAGE_SHIFT;
 	u64 *ep;
 
-	if (wafer_range_closed(mmu, f->hva & ~(size - 1), (f->hva | (size - 1)) + 1))
+	if (leaf.level > f->open)
 		return WAFER_FAULT_SLOW;
 	leaf.need = pt->f->read | (written ? pt->f->write : 0) |
 		    (f->access & WAFER_FAULT_FETCH ? pt->f->exec : 0);
@@ -130,7 +127,8 @@ static int install(struct fault *f)
 	}
 	if (written && wafer_slot_logged(f->slot) && wafer_ring_by_fault(mmu))
 		wafer_ring_push(mmu, f->ctx, f->slot, f->gfn);
-	if (ep)
+	/* What is around is of the same table of the host's, hence of the same 2 MiB. */
+	if (ep && f->open > 1)
 		fault_around(f, ep);
 	return WAFER_FAULT_FIXED;
 }
@@ -147,7 +145,8 @@ static int fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access, bool any_ke
 	if (!f.slot || (write && (f.slot->flags & KVM_MEM_READONLY)))
 		return WAFER_FAULT_MMIO;
 	f.hva = wafer_slot_hva(f.slot, f.gfn);
-	if (!wafer_host_walk(f.mmu->pt, f.mmu->mm, f.hva, any_key, &f.host) ||
+	f.open = wafer_open_level(f.mmu, f.hva);
+	if (!f.open || !wafer_host_walk(f.mmu->pt, f.mmu->mm, f.hva, any_key, &f.host) ||
 	    (write && !f.host.writable))
 		return WAFER_FAULT_SLOW;
 	return install(&f);

@@ -6,7 +6,8 @@
  *	in_fault odd				publish: range, or slot table
  *	full barrier		(A)		full barrier		(B)
  *	read ranges and slots: closed? leave	every in_fault: wait until even or changed
- *	read the host's entry			zap, flush
+ *	read barrier		(C)		zap, flush
+ *	read the host's entry			the host changes its entry
  *	compare and exchange			withdraw the range
  *	in_fault even (release)
  *
@@ -15,6 +16,11 @@
  * so the wait for it is short. What must not be done is to compare a sequence number before the
  * exchange and none after: range closed, zapped, opened again, all between the comparison and the
  * exchange, would leave a freed page in the table.
+ *
+ * The order within the section is as important. If it reads the host's entry first and looks for
+ * closed ranges then, nobody waits for it in case (B), and all that is left to happen may happen
+ * between the two: the host's entry goes, its page is freed, the range is withdrawn. Looking first,
+ * a section that finds the range withdrawn reads an entry that the host has already changed (C).
  *
  * The ranges are a few slots, each written by one holder of zap_lock and read without a lock. A
  * torn read can only happen while the range is being published or withdrawn, and there either
@@ -58,18 +64,34 @@ static inline void wafer_section_wait(struct wafer_mmu *mmu)
 	}
 }
 
-/* In a section: may [start, end) be mapped now? */
 static inline bool wafer_range_closed(const struct wafer_mmu *mmu, hva_t start, hva_t end)
 {
 	unsigned int i;
 
-	if (likely(!READ_ONCE(mmu->nr_invalid)))
-		return false;
 	for (i = 0; i < WAFER_NR_INVALIDATIONS; i++)
 		if (start < READ_ONCE(mmu->invalid[i].end) &&
 		    READ_ONCE(mmu->invalid[i].start) < end)
 			return true;
 	return false;
+}
+
+/*
+ * In a section, before the host's entry is read: how large may a mapping be that contains @hva?
+ * 0: there may be none now.
+ */
+static inline unsigned int wafer_open_level(const struct wafer_mmu *mmu, hva_t hva)
+{
+	unsigned int level = 3;
+	hva_t size;
+
+	if (unlikely(READ_ONCE(mmu->nr_invalid)))
+		for (; level; level--) {
+			size = PAGE_SIZE << (9 * (level - 1));
+			if (!wafer_range_closed(mmu, hva & ~(size - 1), (hva | (size - 1)) + 1))
+				break;
+		}
+	smp_rmb();	/* (C), pairs with the host's locks between its change and the withdrawal */
+	return level;
 }
 
 void wafer_range_init(struct wafer_mmu *mmu);

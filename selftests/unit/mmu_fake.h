@@ -14,6 +14,7 @@
 
 struct wafer_caps wafer_caps = { .has_ad = true };
 struct shim_task *current = &(struct shim_task){ 0 };
+void (*shim_before_walk)(void);
 
 static long fake_pages;			/* table pages alive */
 static long fake_fail_after = -1;	/* allocations until one fails; -1: never */

@@ -486,6 +486,28 @@ TEST(closed_ranges)
 	end();
 }
 
+static void open_page_5(void)
+{
+	shim_before_walk = NULL;
+	notify_end(5, 1);
+}
+
+/* A CPU that is slow inside a section: the range is opened, and was closed when it began. */
+TEST(opened_during_a_section)
+{
+	begin(&wafer_npt_format, true);
+	CHECK_EQ(set_slot(1, G, 0, 600, 0), 0);
+	host_map(5, true);
+	notify_start(5, 1, MMU_NOTIFY_CLEAR);
+	shim_before_walk = open_page_5;
+	CHECK_EQ(wafer_mmu_fault_fast(&vcpus[0].ctx, (G + 5) << 12, 1), WAFER_FAULT_SLOW);
+	CHECK(!nested(G + 5, NULL));
+	if (shim_before_walk)		/* the section did not go that far */
+		open_page_5();
+	CHECK_EQ(wafer_mmu_fault_fast(&vcpus[0].ctx, (G + 5) << 12, 1), WAFER_FAULT_FIXED);
+	end();
+}
+
 TEST(host_entries)
 {
 	struct wafer_host_page h;

@@ -24,7 +24,8 @@ struct page;
 #define _PAGE_PAT		BIT_ULL(7)
 #define _PAGE_PAT_LARGE		BIT_ULL(12)
 #define _PAGE_SPECIAL		BIT_ULL(9)
-#define pgtable_l5_enabled()	0
+extern void (*shim_before_walk)(void);	/* the host's tables are about to be read */
+#define pgtable_l5_enabled()	({ if (shim_before_walk) shim_before_walk(); 0; })
 struct mm_struct { void *pgd; };
 
 struct shim_task { struct mm_struct *mm; };
