@@ -23,7 +23,6 @@
 
 struct wafer_vm;
 struct wafer_hw;		/* the backend's own part */
-struct wafer_msr_state;
 struct wafer_cpuid;
 
 /**
@@ -78,6 +77,21 @@ struct wafer_fetch {
 #define WAFER_AFTER_EVENT	BIT(0)
 #define WAFER_AFTER_RING	BIT(1)
 
+#define WAFER_MCE_BANKS	32
+
+/**
+ * struct wafer_msr_state - MSRs that live nowhere else; [v]
+ * @mce: four registers for each bank: CTL, STATUS, ADDR, MISC
+ * @mtrr_fixed: in the order of their numbers
+ * @mtrr_var: base, mask, base, ...
+ */
+struct wafer_msr_state {
+	u64 misc_enable, tsc_adjust, wall_clock, ucode_rev, arch_capabilities, platform_info, misc_features;
+	u64 power_ctl, smi_count, hwcr, de_cfg, osvw_length, osvw_status, mcg_status, mcg_ctl;
+	u64 mce[WAFER_MCE_BANKS * 4];
+	u64 mtrr_def, mtrr_fixed[11], mtrr_var[16];
+};
+
 /**
  * struct wafer_vcpu - a virtual CPU
  * @arch: [v] architectural state; first, because enter.S addresses it
@@ -87,7 +101,6 @@ struct wafer_fetch {
  * @pio_data: page 1 of the mapping
  * @lapic: NULL without one in the kernel
  * @cpuid: the guest's CPUID (vcpu/cpuid.c)
- * @msr: MSRs (vcpu/msr.c)
  * @fpu: XSAVE area, standard format, 64-byte aligned (vcpu/fpu.c)
  * @cr8: [w] the guest's CR8 as the hardware holds it
  * @last_cr8: what the local APIC knows of
@@ -101,6 +114,7 @@ struct wafer_fetch {
  * @triple_fault: [v] pending triple fault (KVM_CAP_X86_TRIPLE_FAULT_EVENT)
  * @clock_stopped: KVM_KVMCLOCK_CTRL
  * @has_pku: the guest's CPUID has PKU: it can see PKRU
+ * @has_cpuid: KVM_SET_CPUID2 was called
  * @emu_busy: an emulated access waits for the VMM (vcpu/mmio.c)
  * @has_sigmask: KVM_SET_SIGNAL_MASK was called with @sigmask
  * @want_irq_window: run->request_interrupt_window as read at KVM_RUN
@@ -123,16 +137,20 @@ struct wafer_fetch {
  * @index: [I] position in vm->vcpus
  * @tsc_khz: virtual TSC and paravirtual clocks are vcpu/time.c's
  * @clock_version: of the kvmclock page
- * @pkru: the guest's; in the CPU only around the entry (pkru.h)
+ * @pkru: the guest's; in the CPU only around the entry (fpu.h)
  * @host_pkru: [w]
+ * @pv_features: CPUID 0x40000001 EAX of the guest
  * @guest_debug: KVM_GUESTDBG_* (vcpu/debug.c)
  * @apic_base: [v] IA32_APIC_BASE; kept without a local APIC too
  * @tsc_offset: guest TSC - scaled host TSC
  * @tsc_ratio: guest TSC / host TSC, with caps.tsc_frac_bits
  * @steal_last: run_delay that the steal-time record knows of
  * @guest_debug_dr: the debugger's DR0-DR7
+ * @mcg_cap: IA32_MCG_CAP, as KVM_X86_SETUP_MCE left it
+ * @guest_xcr0: components that the guest's CPUID has
  * @clock_gpa: MSR value with the enable bit
  * @steal_gpa: MSR value with the enable bit
+ * @msr: MSRs that live nowhere else (vcpu/msr.c)
  * @fault: of the memory room
  * @complete: [v] finishes the exit that user space is handling; called at the start of KVM_RUN
  * @wait: sleeps here in HLT or before SIPI
@@ -157,18 +175,18 @@ struct wafer_vcpu {
 	void *pio_data, *fpu;
 	struct wafer_lapic *lapic;
 	struct wafer_cpuid *cpuid;
-	struct wafer_msr_state *msr;
 	u8 cr8, last_cr8, tpr_threshold, after_exit, eoi_vector, sipi_vector;
-	bool loaded, fpu_loaded, dr_loaded, triple_fault, clock_stopped, has_pku, emu_busy, has_sigmask, want_irq_window,
-	     step_due, eoi_exit;
+	bool loaded, fpu_loaded, dr_loaded, triple_fault, clock_stopped, has_pku, has_cpuid, emu_busy, has_sigmask,
+	     want_irq_window, step_due, eoi_exit;
 	int mode, hw_cpu, guest_cpu, extint;
 	unsigned long hazards, init_sipi;
 	struct wafer_exit exit;
 	struct wafer_event reinject, pending;
 	atomic_t nmi_pending;
-	u32 windows, intercepts, mp_state, id, index, tsc_khz, clock_version, pkru, host_pkru, guest_debug;
-	u64 apic_base, tsc_offset, tsc_ratio, steal_last, guest_debug_dr[8];
+	u32 windows, intercepts, mp_state, id, index, tsc_khz, clock_version, pkru, host_pkru, pv_features, guest_debug;
+	u64 apic_base, mcg_cap, guest_xcr0, tsc_offset, tsc_ratio, steal_last, guest_debug_dr[8];
 	gpa_t clock_gpa, steal_gpa;
+	struct wafer_msr_state msr;
 	struct wafer_fault_ctx fault;
 	int (*complete)(struct wafer_vcpu *vcpu);
 	struct rcuwait wait;
@@ -311,9 +329,10 @@ int wafer_set_cr0(struct wafer_vcpu *vcpu, u64 val);
 int wafer_set_cr3(struct wafer_vcpu *vcpu, u64 val);
 int wafer_set_cr4(struct wafer_vcpu *vcpu, u64 val);
 int wafer_set_cr8(struct wafer_vcpu *vcpu, u64 val);
-int wafer_set_efer(struct wafer_vcpu *vcpu, u64 val);
 int wafer_set_xcr0(struct wafer_vcpu *vcpu, u64 val);
 bool wafer_cr0_valid(u64 cr0);
+bool wafer_pae_paging(u64 cr0, u64 cr4, u64 efer);			/* PAE without long mode */
+bool wafer_pdptrs_valid(struct wafer_vcpu *vcpu, const u64 *pdptr);
 bool wafer_cr4_valid(struct wafer_vcpu *vcpu, u64 cr4);		/* by host and, once set, the guest's CPUID */
 u64 wafer_cr4_allowed(void);						/* what the module supports at all */
 u64 wafer_efer_allowed(void);
@@ -321,39 +340,31 @@ u64 wafer_efer_allowed(void);
 /* ---- CPUID (vcpu/cpuid.c) ---- */
 void wafer_cpuid_setup(void);					/* once, after wafer_fpu_setup() */
 int wafer_supported_cpuid(struct kvm_cpuid_entry2 *e, unsigned int max);	/* number, or -E2BIG */
-int wafer_emulated_cpuid(struct kvm_cpuid_entry2 *e, unsigned int max);
 int wafer_set_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, unsigned int nr);
 /* The number of entries; as many as @max are copied. */
 int wafer_get_cpuid(struct wafer_vcpu *vcpu, struct kvm_cpuid_entry2 *e, unsigned int max);
 void wafer_cpuid(struct wafer_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);	/* the instruction; any */
 int wafer_cpuid_create(struct wafer_vcpu *vcpu);	/* an empty table */
-void wafer_cpuid_free(struct wafer_vcpu *vcpu);
 /* A feature bit of <asm/cpufeatures.h>, word * 32 + bit: can guests have it; has this one got it? */
 bool wafer_offered(unsigned int feature);
-bool wafer_has_cpuid(struct wafer_vcpu *vcpu);			/* KVM_SET_CPUID2 was called */
 bool wafer_guest_has(struct wafer_vcpu *vcpu, unsigned int feature);
 void wafer_cpuid_update(struct wafer_vcpu *vcpu);		/* MISC_ENABLE has changed */
 u8 wafer_guest_phys_bits(struct wafer_vcpu *vcpu);
-u64 wafer_guest_xcr0(struct wafer_vcpu *vcpu);			/* components the guest may enable */
-u32 wafer_pv_features(struct wafer_vcpu *vcpu);			/* CPUID 0x40000001 EAX of the guest */
 
-/* ---- MSRs (vcpu/msr.c) ---- */
+/* ---- MSRs (vcpu/msr.c, mce.c, msr_filter.c) ---- */
 void wafer_msr_setup(void);						/* once, at module load */
-u64 wafer_misc_enable(struct wafer_vcpu *vcpu);
 #define WAFER_MSR_OK	0
 #define WAFER_MSR_GP	1	/* #GP, or the host's ioctl stops here */
 #define WAFER_MSR_SLOW	2	/* not in the window: guest memory or a lock is needed */
 #define WAFER_MSR_USER_UNKNOWN	3	/* goes to user space if it asked for unknown ones, else #GP */
 #define WAFER_MSR_USER_FILTER	4	/* denied by the filter: user space if it asked, else #GP */
-int wafer_msr_read(struct wafer_vcpu *vcpu, u32 index, u64 *val, bool window);	/* by the guest */
-int wafer_msr_write(struct wafer_vcpu *vcpu, u32 index, u64 val, bool window);
-int wafer_msr_get(struct wafer_vcpu *vcpu, u32 index, u64 *val);			/* by the host; 0 or 1 */
-int wafer_msr_set(struct wafer_vcpu *vcpu, u32 index, u64 val);
-int wafer_msr_list(u32 *index, unsigned int max);				/* KVM_GET_MSR_INDEX_LIST; count */
-int wafer_feature_msr_list(u32 *index, unsigned int max);
+/* How an access is made. */
+#define WAFER_MSR_WRITE		BIT(0)
+#define WAFER_MSR_HOST		BIT(1)	/* by the VMM: no read-only registers, no CPUID, no filter */
+#define WAFER_MSR_WINDOW	BIT(2)	/* in the window */
+int wafer_msr_access(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how);
+int wafer_msr_list(u32 *index, unsigned int max, bool feature);		/* KVM_GET_MSR_(FEATURE_)INDEX_LIST; count */
 int wafer_feature_msr(u32 index, u64 *val);					/* 0 or 1 */
-int wafer_msr_create(struct wafer_vcpu *vcpu);
-void wafer_msr_free(struct wafer_vcpu *vcpu);
 void wafer_msr_reset(struct wafer_vcpu *vcpu, bool init);
 void wafer_msr_intercepts(struct wafer_vcpu *vcpu);				/* at WAFER_H_INTERCEPT, window */
 void wafer_msr_filter_free(struct wafer_vm *vm);
@@ -365,21 +376,19 @@ u64 wafer_mce_cap(void);
 /* ---- FPU (vcpu/fpu.c) ---- */
 void wafer_fpu_setup(void);						/* once, after the hardware is found */
 int wafer_fpu_create(struct wafer_vcpu *vcpu);
-void wafer_fpu_free(struct wafer_vcpu *vcpu);
 void wafer_fpu_reset(struct wafer_vcpu *vcpu, bool init);
 void wafer_fpu_load(struct wafer_vcpu *vcpu);		/* preemption is off from here ... */
 void wafer_fpu_put(struct wafer_vcpu *vcpu);		/* ... to here */
 u64 wafer_host_xcr0(void);				/* components offered to guests */
 u32 wafer_xsave_size(u64 xcr0, bool compacted);
 unsigned int wafer_xsave_bytes(void);			/* KVM_CAP_XSAVE2 */
-int wafer_get_xsave(struct wafer_vcpu *vcpu, void *buf, unsigned int size);
+void wafer_get_xsave(struct wafer_vcpu *vcpu, void *buf);	/* wafer_xsave_bytes() bytes, zeroed */
 int wafer_set_xsave(struct wafer_vcpu *vcpu, const void *buf);
 int wafer_get_xcrs(struct wafer_vcpu *vcpu, struct kvm_xcrs *x);
 int wafer_set_xcrs(struct wafer_vcpu *vcpu, const struct kvm_xcrs *x);
 int wafer_get_fpu(struct wafer_vcpu *vcpu, struct kvm_fpu *f);
 int wafer_set_fpu(struct wafer_vcpu *vcpu, const struct kvm_fpu *f);
-void wafer_fpu_get_vec(struct wafer_vcpu *vcpu, unsigned int nr, void *data, unsigned int bytes);
-void wafer_fpu_set_vec(struct wafer_vcpu *vcpu, unsigned int nr, const void *data, unsigned int bytes, bool zero_upper);
+void wafer_fpu_vec(struct wafer_vcpu *vcpu, unsigned int nr, void *data, unsigned int bytes, bool write, bool zero_upper);
 
 /* ---- state ioctls (vcpu/state.c); mutex held, vCPU not running ---- */
 int wafer_get_regs(struct wafer_vcpu *vcpu, struct kvm_regs *r);
@@ -413,16 +422,13 @@ void wafer_vcpu_sipi(struct wafer_vcpu *vcpu, u8 vector);
 
 /* ---- time (vcpu/time.c) ---- */
 void wafer_vcpu_time_init(struct wafer_vcpu *vcpu);
-bool wafer_tsc_unstable(void);
 u64 wafer_guest_tsc(struct wafer_vcpu *vcpu, u64 host_tsc);
 u64 wafer_guest_tsc_now(struct wafer_vcpu *vcpu);
 void wafer_write_tsc(struct wafer_vcpu *vcpu, u64 val, bool host);
 int wafer_set_tsc_khz(struct wafer_vcpu *vcpu, u32 khz);
 int wafer_set_tsc_offset(struct wafer_vcpu *vcpu, u64 offset);
 int wafer_kvmclock_ctrl(struct wafer_vcpu *vcpu);
-int wafer_set_clock_msr(struct wafer_vcpu *vcpu, u64 val, bool old_msr);
-int wafer_set_wall_clock(struct wafer_vcpu *vcpu, gpa_t gpa);
-int wafer_set_steal_msr(struct wafer_vcpu *vcpu, u64 val);
+void wafer_write_wall_clock(struct wafer_vcpu *vcpu, gpa_t gpa);
 void wafer_get_clock(struct wafer_vm *vm, struct kvm_clock_data *c);
 int wafer_set_clock(struct wafer_vm *vm, const struct kvm_clock_data *c);
 /* Host nanoseconds until the guest's TSC reaches @deadline (at least 0). */

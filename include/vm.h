@@ -39,12 +39,11 @@ struct wafer_msr_filter;
  * @enforce_pv: KVM_CAP_ENFORCE_PV_FEATURE_CPUID
  * @exit_on_emulation_failure: KVM_CAP_EXIT_ON_EMULATION_FAILURE
  * @platform_info_read: KVM_CAP_MSR_PLATFORM_INFO
- * @tsc_written: somebody has, see @tsc_last_write
  * @vcpus: the first @nr_vcpus
  * @msr_filter: RCU
  * @time_lock: for what follows (vcpu/time.c)
  * @default_tsc_khz: [m] KVM_SET_TSC_KHZ on the VM, for vCPUs to come; 0: the host's
- * @tsc_khz: of the last write of a TSC
+ * @tsc_khz: of the last write of a TSC, 0: none yet
  * @halt_poll_ns: KVM_CAP_HALT_POLL
  * @clock_ns: kvmclock is this at host TSC @clock_tsc
  * @clock_tsc: see @clock_ns
@@ -64,7 +63,7 @@ struct wafer_vm {
 	struct wafer_bus bus[WAFER_NR_BUSES];
 	u32 nr_vcpus, max_vcpu_id, boot_cpu_id, exits_disabled, msr_exits, tss_addr;
 	u64 quirks_disabled, identity_map_addr;
-	bool exception_payload, triple_fault_event, enforce_pv, exit_on_emulation_failure, platform_info_read, tsc_written;
+	bool exception_payload, triple_fault_event, enforce_pv, exit_on_emulation_failure, platform_info_read;
 	struct wafer_vcpu *vcpus[WAFER_MAX_VCPUS];
 	struct wafer_msr_filter __rcu *msr_filter;
 	raw_spinlock_t time_lock;

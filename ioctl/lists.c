@@ -36,7 +36,7 @@ long wafer_door_supported_cpuid(void __user *arg, bool emulated)
 	e = kvcalloc(nent, sizeof(*e), GFP_KERNEL_ACCOUNT);
 	if (!e)
 		return -ENOMEM;
-	r = emulated ? wafer_emulated_cpuid(e, nent) : wafer_supported_cpuid(e, nent);
+	r = emulated ? 0 : wafer_supported_cpuid(e, nent);	/* no instruction that the CPU lacks is emulated */
 	if (r >= 0)
 		r = put_cpuid(user, e, r);
 	kvfree(e);
@@ -89,8 +89,7 @@ long wafer_door_msr_list(void __user *arg, bool feature)
 {
 	struct kvm_msr_list __user *user = arg;
 	u32 index[MAX_MSRS / 2], nmsrs;
-	unsigned int n = feature ? wafer_feature_msr_list(index, ARRAY_SIZE(index)) :
-				   wafer_msr_list(index, ARRAY_SIZE(index));
+	unsigned int n = wafer_msr_list(index, ARRAY_SIZE(index), feature);
 
 	if (get_user(nmsrs, &user->nmsrs) || put_user(n, &user->nmsrs))
 		return -EFAULT;
@@ -122,7 +121,7 @@ long wafer_door_get_msrs(struct wafer_vcpu *vcpu, void __user *arg)
 	for (i = 0; i < nmsrs; i++) {
 		u64 val = 0;
 
-		if (vcpu ? wafer_msr_get(vcpu, e[i].index, &val) : wafer_feature_msr(e[i].index, &val))
+		if (vcpu ? wafer_msr_access(vcpu, e[i].index, &val, WAFER_MSR_HOST) : wafer_feature_msr(e[i].index, &val))
 			break;
 		e[i].data = val;
 	}
@@ -141,7 +140,7 @@ long wafer_door_set_msrs(struct wafer_vcpu *vcpu, void __user *arg)
 	if (IS_ERR(e))
 		return PTR_ERR(e);
 	for (i = 0; i < nmsrs; i++) {
-		if (wafer_msr_set(vcpu, e[i].index, e[i].data)) {
+		if (wafer_msr_access(vcpu, e[i].index, &e[i].data, WAFER_MSR_HOST | WAFER_MSR_WRITE)) {
 			wafer_refuse(&vcpu->refusal, -EINVAL, "MSR index", e[i].index, "exists and takes the value");
 			break;
 		}
@@ -193,9 +192,8 @@ long wafer_door_xsave(struct wafer_vcpu *vcpu, void __user *arg, bool set, bool 
 		buf = kvzalloc(size, GFP_KERNEL_ACCOUNT);
 		if (!buf)
 			return -ENOMEM;
-		r = wafer_get_xsave(vcpu, buf, size);
-		if (!r && copy_to_user(arg, buf, size))
-			r = -EFAULT;
+		wafer_get_xsave(vcpu, buf);
+		r = copy_to_user(arg, buf, size) ? -EFAULT : 0;
 	}
 	kvfree(buf);
 	return r;

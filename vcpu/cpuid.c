@@ -1,113 +1,321 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The CPUID table of a guest, and the CPUID instruction, which runs in the window: no allocation, no search. */
+/*
+ * CPUID: what KVM_GET_SUPPORTED_CPUID offers; the table of one guest; the instruction, which runs in the window: no
+ * allocation, no long search.
+ *
+ * A bit or register that no table below names is 0 for the guest: what a new CPU brings stays hidden until somebody
+ * has looked at it. No nesting, no SMM, no performance counters.
+ */
 #include <linux/kvm_para.h>
 #include <linux/mm.h>
-#include <linux/nospec.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <asm/cpufeature.h>
+#include <asm/fpu/types.h>
 #include <asm/processor-flags.h>
+#include <asm/processor.h>
 
-#include "cpuid.h"
-#include "fpu.h"
+#include "backend.h"
+#include "compat.h"
 #include "vcpu.h"
 #include "vm.h"
 
-#define BASIC_LEAVES	0x40
-#define EXT_LEAVES	0x40
-#define PV_LEAVES	0x10
+#define PV_LEAF		0x40000000
+#define SIGNATURE_EBX	0x4b4d564b	/* "KVMKVMKVM\0\0\0", little-endian */
+#define SIGNATURE_ECX	0x564b4d56
+#define SIGNATURE_EDX	0x0000004d
 
-/* What is not stored but computed when the guest asks. */
-enum { STATIC, LEAF_1, LEAF_7, LEAF_D0, LEAF_D1 };
+#define F(name) X86_FEATURE_##name
+#define B(name) BIT(F(name) & 31)
+
+enum { EAX, EBX, ECX, EDX };
+
+static u32 *reg_of(struct kvm_cpuid_entry2 *e, unsigned int reg)
+{
+	u32 *regs[] = { &e->eax, &e->ebx, &e->ecx, &e->edx };
+
+	return regs[reg];
+}
+
+/* ---- what is offered ---- */
+
+/* Registers full of feature bits, and the word of <asm/cpufeatures.h> that has the layout of each. */
+static const struct feature_word {
+	u32 leaf;
+	u8 index, reg, word;
+} feature_words[] = {
+	{ 1, 0, EDX, F(FPU) / 32 }, { 1, 0, ECX, F(XMM3) / 32 }, { 6, 0, EAX, F(ARAT) / 32 },
+	{ 7, 0, EBX, F(FSGSBASE) / 32 }, { 7, 0, ECX, F(AVX512VBMI) / 32 }, { 7, 0, EDX, F(SPEC_CTRL) / 32 },
+	{ 7, 1, EAX, F(AVX_VNNI) / 32 }, { 0xd, 1, EAX, F(XSAVEOPT) / 32 }, { 0x80000001, 0, EDX, F(SYSCALL) / 32 },
+	{ 0x80000001, 0, ECX, F(LAHF_LM) / 32 }, { 0x80000008, 0, EBX, F(CLZERO) / 32 },
+};
+
+/* Unnamed in some kernels. */
+#define F_7_1(bit) (F(AVX_VNNI) / 32 * 32 + (bit))	/* 10 FZRM, 11 FSRS, 12 FSRC, 23 AVX-IFMA */
+#define F_8000_0008(bit) (F(CLZERO) / 32 * 32 + (bit))	/* 28 PSFD, 30 IBPB_RET */
+
+/* Offered where the CPU has it, the host's kernel uses it and the state that it needs, in XCR0, is offered. */
+static const struct {
+	u32 state;
+	u16 features[88];
+} offers[] __initconst = {
+	{ 0, {
+		F(FPU), F(VME), F(DE), F(PSE), F(TSC), F(MSR), F(PAE), F(CX8), F(SEP), F(PGE), F(CMOV), F(PSE36),
+		F(CLFLUSH), F(MMX), F(FXSR), F(XMM), F(XMM2), F(SELFSNOOP),
+		F(XMM3), F(PCLMULQDQ), F(SSSE3), F(CX16), F(PCID), F(XMM4_1), F(XMM4_2), F(MOVBE), F(POPCNT), F(AES),
+		F(RDRAND),
+		F(FSGSBASE), F(BMI1), F(HLE), F(FDP_EXCPTN_ONLY), F(SMEP), F(BMI2), F(ERMS), F(INVPCID), F(RTM),
+		F(ZERO_FCS_FDS), F(RDSEED), F(ADX), F(SMAP), F(CLFLUSHOPT), F(CLWB), F(SHA_NI),
+		F(UMIP), F(GFNI), F(LA57), F(RDPID), F(CLDEMOTE), F(MOVDIRI), F(MOVDIR64B),
+		F(FSRM), F(MD_CLEAR), F(SERIALIZE), F(TSXLDTRK), F(SPEC_CTRL), F(INTEL_STIBP), F(FLUSH_L1D),
+		F(ARCH_CAPABILITIES), F(SPEC_CTRL_SSBD), F_7_1(10), F_7_1(11), F_7_1(12),
+		F(SYSCALL), F(NX), F(MMXEXT), F(FXSR_OPT), F(GBPAGES), F(RDTSCP), F(LM) } },
+	{ 0, {
+		F(LAHF_LM), F(CMP_LEGACY), F(CR8_LEGACY), F(ABM), F(SSE4A), F(MISALIGNSSE), F(3DNOWPREFETCH), F(OSVW),
+		F(TBM), F(TOPOEXT),
+		F(CLZERO), F(XSAVEERPTR), F(WBNOINVD), F(AMD_IBPB), F(AMD_IBRS), F(AMD_STIBP), F(AMD_STIBP_ALWAYS_ON),
+		F(AMD_SSBD), F(AMD_SSB_NO), F_8000_0008(28), F(BTC_NO), F_8000_0008(30) } },
+	{ XFEATURE_MASK_FP, { F(XSAVE), F(XSAVEOPT), F(XSAVEC), F(XGETBV1) } },
+	{ XFEATURE_MASK_YMM, {
+		F(AVX), F(FMA), F(F16C), F(AVX2), F(VAES), F(VPCLMULQDQ), F(AVX_VNNI), F_7_1(23), F(XOP), F(FMA4) } },
+	{ XFEATURE_MASK_AVX512, {
+		F(AVX512F), F(AVX512DQ), F(AVX512IFMA), F(AVX512PF), F(AVX512ER), F(AVX512CD), F(AVX512BW), F(AVX512VL),
+		F(AVX512VBMI), F(AVX512_VBMI2), F(AVX512_VNNI), F(AVX512_BITALG), F(AVX512_VPOPCNTDQ),
+		F(AVX512_4VNNIW), F(AVX512_4FMAPS), F(AVX512_VP2INTERSECT), F(AVX512_FP16), F(AVX512_BF16) } },
+	{ XFEATURE_MASK_PKRU, { F(PKU) } },
+};
+
+/* The bits of 0x80000001 EDX that repeat those of leaf 1 on AMD. */
+#define AMD_COPIES 0x0183f3ff
+
+/* Offered always: the module provides it by itself. */
+static const u16 provided[] __initconst = {
+	F(APIC), F(MTRR), F(MCE), F(MCA), F(PAT), F(X2APIC), F(TSC_DEADLINE_TIMER), F(HYPERVISOR), F(ARAT), F(TSC_ADJUST),
+};
+
+/* Registers that go through by mask: mostly descriptions of the CPU and its caches. */
+#define ALL { ~0u, ~0u, ~0u, ~0u }
+static const struct {
+	u32 first, last, mask[4];
+} passed[] __initconst = {
+	{ 1, 1, { ~0u, 0xff00, 0, 0 } },				/* signature; CLFLUSH size */
+	{ 2, 2, ALL }, { 4, 4, ALL }, { 0xd, 0xd, { ~0u, ~0u, 2, 0 } },
+	{ 0x80000001, 0x80000001, { ~0u, 0xf000ffff, 0, 0 } },		/* signature; brand, package */
+	{ 0x80000002, 0x80000006, ALL }, { 0x80000007, 0x80000007, { 0, 0, 0, BIT(8) } },	/* invariant TSC */
+	{ 0x80000019, 0x80000019, { ~0u, ~0u, 0, 0 } }, { 0x8000001a, 0x8000001a, { 7, 0, 0, 0 } },
+	{ 0x8000001d, 0x8000001d, ALL },
+	/* No nested data breakpoints, LFENCE serialises, null selectors clear bases, no SMM_CTL; SRSO. */
+	{ 0x80000021, 0x80000021, { BIT(0) | BIT(2) | BIT(6) | BIT(9) | BIT(28) | BIT(29) | BIT(30), 0, 0, 0 } },
+};
+
+static struct kvm_cpuid_entry2 supported[128];		/* written once at module load; at most 92 can come together */
+static unsigned int nr_supported;
+static u32 offered[NCAPINTS];
+
+static void __init find_offered(void)
+{
+	const struct feature_word *w;
+	struct kvm_cpuid_entry2 host;
+	u32 may[NCAPINTS] = { [F(SYSCALL) / 32] = AMD_COPIES };
+	unsigned int i, n;
+
+	for (i = 0; i < ARRAY_SIZE(offers); i++)
+		for (n = 0; n < ARRAY_SIZE(offers[i].features); n++)
+			if (!(offers[i].state & ~wafer_host_xcr0()))
+				may[offers[i].features[n] / 32] |= BIT(offers[i].features[n] % 32);
+	for (w = feature_words; w < feature_words + ARRAY_SIZE(feature_words); w++) {
+		cpuid_count(w->leaf, w->index, &host.eax, &host.ebx, &host.ecx, &host.edx);
+		offered[w->word] = *reg_of(&host, w->reg) & boot_cpu_data.x86_capability[w->word] & may[w->word];
+	}
+	for (i = 0; i < ARRAY_SIZE(provided); i++)
+		offered[provided[i] / 32] |= BIT(provided[i] % 32);
+}
+
+/* What @e is but for the tables: @max is the range's last leaf, @host what the CPU says. */
+static void __init fix_up(struct kvm_cpuid_entry2 *e, u32 max, const struct kvm_cpuid_entry2 *host)
+{
+	u64 xcr0 = wafer_host_xcr0();
+
+	switch (e->function) {
+	case 0:
+	case 0x80000000:
+		*e = *host;
+		e->eax = max;
+		break;
+	case 7:
+		e->eax = e->index ? e->eax : min(host->eax, 1u);
+		break;
+	case 0xd:			/* sizes follow from XCR0 when the guest asks */
+		if (e->index > 1)
+			break;
+		e->ebx = xcr0 && (!e->index || e->eax & B(XSAVEC)) ? wafer_xsave_size(xcr0, e->index) : 0;
+		e->eax = e->index ? e->eax : xcr0;
+		e->ecx = e->index ? 0 : e->ebx;
+		break;
+	case PV_LEAF:
+		e->eax = PV_LEAF + 1;
+		e->ebx = SIGNATURE_EBX;
+		e->ecx = SIGNATURE_ECX;
+		e->edx = SIGNATURE_EDX;
+		break;
+	case PV_LEAF + 1:
+		e->eax = BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) | BIT(KVM_FEATURE_CLOCKSOURCE2) |
+			 BIT(KVM_FEATURE_STEAL_TIME) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT);
+		break;
+	case 0x80000008:		/* linear widths are the CPU's; physical ones also what the nested table translates */
+		e->eax = min(host->eax & 0xff, wafer_caps.levels == 5 ? 52u : 48u) | (host->eax & 0xff00);
+		break;
+	}
+}
+
+/* Is there a sub-leaf @index? Those of caches end with type 0 (SDM vol. 2 CPUID leaf 4; APM vol. 3 appendix E.4.15). */
+static bool __init has_subleaf(u32 leaf, u32 index, const struct kvm_cpuid_entry2 *previous)
+{
+	switch (leaf) {
+	case 4:
+	case 0x8000001d:
+		return index < 8 && previous->eax & 0x1f;
+	case 7:
+		return index == 1 && previous->eax;
+	case 0xd:
+		return index == 1 ? wafer_host_xcr0() : wafer_host_xcr0() >> index & 1;
+	}
+	return false;
+}
+
+static void __init add_leaf(u32 leaf, u32 max)
+{
+	bool indexed = leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd || leaf == 0x1f || leaf == 0x8000001d;
+	struct kvm_cpuid_entry2 host = {}, *e;
+	const struct feature_word *w;
+	u32 index, i;
+
+	for (index = 0; index < 64; index++) {
+		if (index && !has_subleaf(leaf, index, &host))
+			continue;
+		host.function = leaf;
+		cpuid_count(leaf, index, &host.eax, &host.ebx, &host.ecx, &host.edx);
+		e = &supported[nr_supported++];
+		e->function = leaf;
+		e->index = index;
+		e->flags = indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0;
+		for (i = 0; i < ARRAY_SIZE(passed) * 4; i++)
+			if (leaf >= passed[i / 4].first && leaf <= passed[i / 4].last)
+				*reg_of(e, i % 4) = *reg_of(&host, i % 4) & passed[i / 4].mask[i % 4];
+		for (w = feature_words; w < feature_words + ARRAY_SIZE(feature_words); w++)
+			if (w->leaf == leaf && w->index == index)
+				*reg_of(e, w->reg) = offered[w->word];
+		fix_up(e, max, &host);
+	}
+}
+
+/* Every leaf of the three ranges up to what the host has, so that no VMM misses one; most are 0. */
+void __init wafer_cpuid_setup(void)
+{
+	u32 leaf, max = min_t(u32, cpuid_eax(0), 0x1f);
+
+	find_offered();
+	for (leaf = 0; leaf <= max; leaf++)
+		add_leaf(leaf, max);
+	add_leaf(PV_LEAF, 0);
+	add_leaf(PV_LEAF + 1, 0);
+	max = min(cpuid_eax(0x80000000), 0x80000021u);
+	for (leaf = 0x80000000; leaf <= max; leaf++)
+		add_leaf(leaf, max);
+}
+
+/* A feature bit of <asm/cpufeatures.h>: can guests have it at all? */
+bool wafer_offered(unsigned int feature)
+{
+	return offered[feature / 32 % NCAPINTS] & BIT(feature % 32);
+}
+
+/**
+ * wafer_supported_cpuid() - what guests can be given
+ * @e: result
+ * @max: room
+ *
+ * Return: number of entries, or -E2BIG.
+ */
+int wafer_supported_cpuid(struct kvm_cpuid_entry2 *e, unsigned int max)
+{
+	if (max < nr_supported)
+		return -E2BIG;
+	memcpy(e, supported, nr_supported * sizeof(*e));
+	return nr_supported;
+}
+
+/* ---- what one guest has ---- */
 
 /**
  * struct wafer_cpuid - the guest's CPUID; replaced as a whole
  * @words: feature words as in <asm/cpufeatures.h>
- * @xcr0: components that the guest may enable
  * @phys_bits: guest-physical address width
  * @amd: the vendor is AMD or Hygon: leaves out of range are 0
- * @pv: feature bits of the KVM leaf
- * @basic: slot + 1 of the leaves from 0; 0: none
- * @ext: the same for those from 0x80000000
- * @pv_leaf: the same for those from 0x40000000
+ * @first: slot + 1 of the first leaf with this hash; 0: none
  * @nr: slots
- * @slot: an entry as given, without the dynamic bits; the next slot + 1 of the same leaf; what is dynamic
+ * @slot: an entry as given, without what follows the vCPU's state; the next slot + 1 of the same hash
  */
 struct wafer_cpuid {
 	u32 words[NCAPINTS];
-	u64 xcr0;
-	u32 pv;
 	u8 phys_bits;
 	bool amd;
-	u16 basic[BASIC_LEAVES], ext[EXT_LEAVES], pv_leaf[PV_LEAVES];
+	u16 first[128];
 	u32 nr;
 	struct wafer_cpuid_slot {
 		struct kvm_cpuid_entry2 entry;
 		u16 next;
-		u8 dynamic;
+		bool dynamic;
 	} slot[];
 };
 
-/* Where the first entry of @leaf is noted; NULL for leaves outside the direct ranges. */
-static u16 *first_of(struct wafer_cpuid *c, u32 leaf)
+/* Keeps the low leaves of the basic, the KVM and the extended range apart. */
+static u16 *bucket(struct wafer_cpuid *c, u32 leaf)
 {
-	if (leaf < BASIC_LEAVES)
-		return &c->basic[array_index_nospec(leaf, BASIC_LEAVES)];
-	if (leaf - 0x80000000 < EXT_LEAVES)
-		return &c->ext[array_index_nospec(leaf - 0x80000000, EXT_LEAVES)];
-	if (leaf - WAFER_PV_LEAF < PV_LEAVES)
-		return &c->pv_leaf[array_index_nospec(leaf - WAFER_PV_LEAF, PV_LEAVES)];
-	return NULL;
-}
-
-static bool matches(const struct wafer_cpuid_slot *s, u32 leaf, u32 index)
-{
-	return s->entry.function == leaf &&
-	       (s->entry.index == index || !(s->entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX));
+	return &c->first[(leaf ^ leaf >> 25) % ARRAY_SIZE(c->first)];
 }
 
 /* The first match wins, as in KVM. */
 static struct wafer_cpuid_slot *lookup(struct wafer_cpuid *c, u32 leaf, u32 index)
 {
-	u16 *first = first_of(c, leaf);
+	struct wafer_cpuid_slot *s;
 	u32 i;
 
-	if (likely(first)) {
-		for (i = *first; i; i = c->slot[i - 1].next)
-			if (matches(&c->slot[i - 1], leaf, index))
-				return &c->slot[i - 1];
-		return NULL;
+	for (i = *bucket(c, leaf); i; i = s->next) {
+		s = &c->slot[i - 1];
+		if (s->entry.function == leaf &&
+		    (s->entry.index == index || !(s->entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX)))
+			return s;
 	}
-	for (i = 0; i < c->nr; i++)
-		if (matches(&c->slot[i], leaf, index))
-			return &c->slot[i];
 	return NULL;
 }
 
-/* Bits that follow the state of the vCPU: CR4, APIC_BASE, XCR0 (SDM vol. 2 CPUID). */
-static void compute(struct wafer_vcpu *vcpu, struct kvm_cpuid_entry2 *e, u8 dynamic)
+static void put_bit(u32 *reg, u32 bit, bool on)
 {
-	switch (dynamic) {
-	case LEAF_1:
-		if (wafer_cr4(vcpu) & X86_CR4_OSXSAVE)
-			e->ecx |= BIT(X86_FEATURE_OSXSAVE & 31);
-		if (wafer_apic_base_get(vcpu) & MSR_IA32_APICBASE_ENABLE)
-			e->edx |= BIT(X86_FEATURE_APIC & 31);
-		e->ecx &= ~BIT(X86_FEATURE_MWAIT & 31);
-		if (wafer_guest_has(vcpu, X86_FEATURE_MWAIT))
-			e->ecx |= BIT(X86_FEATURE_MWAIT & 31);
-		break;
-	case LEAF_7:
-		if (wafer_cr4(vcpu) & X86_CR4_PKE)
-			e->ecx |= BIT(X86_FEATURE_OSPKE & 31);
-		break;
-	case LEAF_D0:
-		e->ebx = wafer_xsave_size(vcpu->arch.xcr0, false);
-		break;
-	case LEAF_D1:
-		e->ebx = wafer_xsave_size(vcpu->arch.xcr0, true);
-		break;
+	*reg = (*reg & ~bit) | (on ? bit : 0);
+}
+
+/*
+ * Bits that follow the state of the vCPU: CR4, APIC_BASE, XCR0 (SDM vol. 2 CPUID). @vcpu NULL: they are left out, so
+ * that tables can be compared. True if there are any.
+ */
+static bool follow_state(struct kvm_cpuid_entry2 *e, struct wafer_vcpu *vcpu)
+{
+	u64 cr4 = vcpu ? wafer_cr4(vcpu) : 0;
+
+	if (e->function == 1) {
+		put_bit(&e->ecx, B(OSXSAVE), cr4 & X86_CR4_OSXSAVE);
+		put_bit(&e->edx, B(APIC), vcpu && wafer_apic_base_get(vcpu) & MSR_IA32_APICBASE_ENABLE);
+		if (vcpu)
+			put_bit(&e->ecx, B(MWAIT), wafer_guest_has(vcpu, F(MWAIT)));
+	} else if (e->function == 7 && !e->index) {
+		put_bit(&e->ecx, B(OSPKE), cr4 & X86_CR4_PKE);
+	} else if (e->function == 0xd && (e->index ? e->index == 1 && e->eax & B(XSAVEC) : e->ecx)) {
+		e->ebx = vcpu ? wafer_xsave_size(vcpu->arch.xcr0, e->index) : 0;
+	} else {
+		return false;
 	}
+	return true;
 }
 
 /* A leaf above its range's highest: Intel answers with the highest basic leaf, AMD with zeros. */
@@ -118,20 +326,7 @@ static struct wafer_cpuid_slot *out_of_range(struct wafer_cpuid *c, u32 leaf, u3
 	if (!basic || c->amd)
 		return NULL;
 	range = lookup(c, leaf >> 28 == 4 ? leaf & 0xffffff00 : leaf & 0x80000000, 0);
-	if (range && leaf <= range->entry.eax)
-		return NULL;
-	return lookup(c, basic->entry.eax, index);
-}
-
-/* Sub-leaves past the last of a topology leaf still tell the x2APIC id (SDM vol. 2 CPUID leaf 0BH). */
-static void topology_past_end(struct wafer_cpuid *c, u32 leaf, u32 index, u32 *ecx, u32 *edx)
-{
-	struct wafer_cpuid_slot *s = leaf == 0xb || leaf == 0x1f ? lookup(c, leaf, 1) : NULL;
-
-	if (s) {
-		*ecx = index & 0xff;
-		*edx = s->entry.edx;
-	}
+	return range && leaf <= range->entry.eax ? NULL : lookup(c, basic->entry.eax, index);
 }
 
 /**
@@ -149,22 +344,23 @@ void wafer_cpuid(struct wafer_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx
 	struct wafer_cpuid *c = vcpu->cpuid;
 	u32 leaf = *eax, index = *ecx;
 	struct wafer_cpuid_slot *s = lookup(c, leaf, index);
-	const struct kvm_cpuid_entry2 *e;
-	struct kvm_cpuid_entry2 computed;
+	struct kvm_cpuid_entry2 copy, *e = &copy;
 
-	if (unlikely(!s)) {
-		*eax = *ebx = *ecx = *edx = 0;
+	if (unlikely(!s))
 		s = out_of_range(c, leaf, index);
-		if (!s) {
-			topology_past_end(c, leaf, index, ecx, edx);
-			return;
+	if (unlikely(!s)) {
+		memset(e, 0, sizeof(*e));
+		/* Sub-leaves past the last of a topology leaf still tell the x2APIC id (SDM vol. 2 CPUID leaf 0BH). */
+		s = leaf == 0xb || leaf == 0x1f ? lookup(c, leaf, 1) : NULL;
+		if (s) {
+			e->ecx = index & 0xff;
+			e->edx = s->entry.edx;
 		}
-	}
-	e = &s->entry;
-	if (unlikely(s->dynamic)) {
-		computed = *e;
-		compute(vcpu, &computed, s->dynamic);
-		e = &computed;
+	} else if (unlikely(s->dynamic)) {
+		copy = s->entry;
+		follow_state(e, vcpu);
+	} else {
+		e = &s->entry;
 	}
 	*eax = e->eax;
 	*ebx = e->ebx;
@@ -172,56 +368,14 @@ void wafer_cpuid(struct wafer_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx
 	*edx = e->edx;
 }
 
-static u8 dynamic_kind(const struct kvm_cpuid_entry2 *e)
-{
-	if (e->function == 1)
-		return LEAF_1;
-	if (e->function == 7 && !e->index)
-		return LEAF_7;
-	if (e->function == 0xd && !e->index && e->ecx)
-		return LEAF_D0;
-	if (e->function == 0xd && e->index == 1 && e->eax & BIT(X86_FEATURE_XSAVEC & 31))
-		return LEAF_D1;
-	return STATIC;
-}
-
-/* What compute() fills in is not kept, so that a table read at run time can be set again. */
-static void strip_dynamic(struct kvm_cpuid_entry2 *e, u8 dynamic)
-{
-	if (dynamic == LEAF_1) {
-		e->ecx &= ~BIT(X86_FEATURE_OSXSAVE & 31);
-		e->edx &= ~BIT(X86_FEATURE_APIC & 31);
-	} else if (dynamic == LEAF_7) {
-		e->ecx &= ~BIT(X86_FEATURE_OSPKE & 31);
-	} else if (dynamic == LEAF_D0 || dynamic == LEAF_D1) {
-		e->ebx = 0;
-	}
-}
-
-static void index_entries(struct wafer_cpuid *c)
-{
-	u16 *link;
-	u32 i;
-
-	for (i = 0; i < c->nr; i++) {
-		link = first_of(c, c->slot[i].entry.function);
-		if (!link)
-			continue;
-		while (*link)
-			link = &c->slot[*link - 1].next;
-		*link = i + 1;
-	}
-}
-
 static u32 find_pv_features(struct wafer_cpuid *c)
 {
 	struct wafer_cpuid_slot *s;
 	u32 base;
 
-	for (base = WAFER_PV_LEAF; base < WAFER_PV_LEAF + 0x10000; base += 0x100) {
+	for (base = PV_LEAF; base < PV_LEAF + 0x10000; base += 0x100) {
 		s = lookup(c, base, 0);
-		if (s && s->entry.ebx == WAFER_PV_SIGNATURE_EBX && s->entry.ecx == WAFER_PV_SIGNATURE_ECX &&
-		    s->entry.edx == WAFER_PV_SIGNATURE_EDX) {
+		if (s && s->entry.ebx == SIGNATURE_EBX && s->entry.ecx == SIGNATURE_ECX && s->entry.edx == SIGNATURE_EDX) {
 			s = lookup(c, base + 1, 0);
 			return s ? s->entry.eax : 0;
 		}
@@ -230,67 +384,54 @@ static u32 find_pv_features(struct wafer_cpuid *c)
 }
 
 /* What the module itself asks of a guest's CPUID, found once. */
-static void digest(struct wafer_cpuid *c)
+static void digest(struct wafer_vcpu *vcpu)
 {
-	const struct wafer_cpuid_word *w;
+	struct wafer_cpuid *c = vcpu->cpuid;
+	const struct feature_word *w;
 	struct wafer_cpuid_slot *s;
 
-	for (w = wafer_cpuid_words; w < wafer_cpuid_words + wafer_nr_cpuid_words; w++) {
+	for (w = feature_words; w < feature_words + ARRAY_SIZE(feature_words); w++) {
 		s = lookup(c, w->leaf, w->index);
-		if (s && w->word != WAFER_NO_WORD)
-			c->words[w->word] = *wafer_cpuid_reg(&s->entry, w->reg);
+		if (s)
+			c->words[w->word] = *reg_of(&s->entry, w->reg);
 	}
 	s = lookup(c, 0, 0);
 	c->amd = s && (s->entry.ebx == 0x68747541 || s->entry.ebx == 0x6f677948);	/* Auth..., Hygo... */
 	s = lookup(c, 0x80000008, 0);
 	c->phys_bits = s ? clamp_t(u32, s->entry.eax & 0xff, 32, 52) : 36;
 	s = lookup(c, 0xd, 0);
-	c->xcr0 = s ? (s->entry.eax | (u64)s->entry.edx << 32) & wafer_host_xcr0() : 0;
-	c->xcr0 |= WAFER_X_FP;
-	c->pv = find_pv_features(c);
+	vcpu->guest_xcr0 = (s ? s->entry.eax & wafer_host_xcr0() : 0) | XFEATURE_MASK_FP;
+	vcpu->has_cpuid = c->nr;
+	vcpu->has_pku = wafer_host_xcr0() & XFEATURE_MASK_PKRU && wafer_guest_has(vcpu, F(PKU));
+	vcpu->pv_features = find_pv_features(c);
+	wafer_cpuid_update(vcpu);
 }
 
 static struct wafer_cpuid *build(const struct kvm_cpuid_entry2 *e, unsigned int nr)
 {
 	struct wafer_cpuid *c = kvzalloc(struct_size(c, slot, nr), GFP_KERNEL_ACCOUNT);
-	unsigned int i;
+	u16 *link;
 
-	if (!c)
-		return NULL;
-	c->nr = nr;
-	for (i = 0; i < nr; i++) {
-		c->slot[i].entry = e[i];
-		c->slot[i].dynamic = dynamic_kind(&e[i]);
-		strip_dynamic(&c->slot[i].entry, c->slot[i].dynamic);
-		memset(c->slot[i].entry.padding, 0, sizeof(e->padding));
+	for (; c && c->nr < nr; c->nr++) {
+		struct wafer_cpuid_slot *s = &c->slot[c->nr];
+
+		s->entry = e[c->nr];
+		memset(s->entry.padding, 0, sizeof(s->entry.padding));
+		s->dynamic = follow_state(&s->entry, NULL);
+		for (link = bucket(c, s->entry.function); *link; link = &c->slot[*link - 1].next)
+			;
+		*link = c->nr + 1;
 	}
-	index_entries(c);
-	digest(c);
 	return c;
 }
 
-static bool same(const struct wafer_cpuid *a, const struct wafer_cpuid *b)
+/* A guest that has seen its CPUID keeps it; setting the same again is how VMMs plug CPUs. */
+static bool may_replace(struct wafer_vcpu *vcpu, const struct wafer_cpuid *new)
 {
-	unsigned int i;
+	const struct wafer_cpuid *old = vcpu->cpuid;
 
-	for (i = 0; i < a->nr && i < b->nr; i++)
-		if (memcmp(&a->slot[i].entry, &b->slot[i].entry, sizeof(a->slot[i].entry)))
-			return false;
-	return a->nr == b->nr;
-}
-
-static int check(struct wafer_vcpu *vcpu, struct wafer_cpuid *c)
-{
-	struct wafer_cpuid_slot *s = lookup(c, 0x80000008, 0);
-	u32 bits = s ? (s->entry.eax >> 8) & 0xff : 0;
-
-	if (bits && bits != 48 && bits != 57)
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "CPUID 0x80000008 EAX", s->entry.eax,
-				    "has 0, 48 or 57 bits of linear address");
-	/* A guest that has seen its CPUID keeps it; setting the same again is how VMMs plug CPUs. */
-	if (memchr_inv(vcpu->stat_exits, 0, sizeof(vcpu->stat_exits)) && !same(vcpu->cpuid, c))
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "CPUID", c->nr, "stays what it is once the vCPU has run");
-	return 0;
+	return !memchr_inv(vcpu->stat_exits, 0, sizeof(vcpu->stat_exits)) ||
+	       (old->nr == new->nr && !memcmp(old->slot, new->slot, array_size(new->nr, sizeof(new->slot[0]))));
 }
 
 /**
@@ -304,19 +445,25 @@ static int check(struct wafer_vcpu *vcpu, struct wafer_cpuid *c)
 int wafer_set_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, unsigned int nr)
 {
 	struct wafer_cpuid *c = build(e, nr);
-	int r;
+	struct wafer_cpuid_slot *s;
+	u32 bits;
+	int r = 0;
 
 	if (!c)
 		return -ENOMEM;
-	r = check(vcpu, c);
-	if (r) {
-		kvfree(c);
+	s = lookup(c, 0x80000008, 0);
+	bits = s ? s->entry.eax >> 8 & 0xff : 0;
+	if (bits && bits != 48 && bits != 57)
+		r = wafer_refuse(&vcpu->refusal, -EINVAL, "CPUID 0x80000008 EAX", s->entry.eax,
+				 "has 0, 48 or 57 bits of linear address");
+	else if (!may_replace(vcpu, c))
+		r = wafer_refuse(&vcpu->refusal, -EINVAL, "CPUID", nr, "stays what it is once the vCPU has run");
+	if (!r)
+		swap(vcpu->cpuid, c);
+	kvfree(c);
+	if (r)
 		return r;
-	}
-	kvfree(vcpu->cpuid);
-	vcpu->cpuid = c;
-	wafer_cpuid_update(vcpu);
-	vcpu->has_pku = wafer_host_xcr0() & WAFER_X_PKRU && wafer_guest_has(vcpu, X86_FEATURE_PKU);
+	digest(vcpu);
 	wafer_hazard_set(vcpu, WAFER_H_INTERCEPT);
 	wafer_hazard_set(vcpu, WAFER_H_CHECK);
 	return 0;
@@ -329,7 +476,7 @@ int wafer_get_cpuid(struct wafer_vcpu *vcpu, struct kvm_cpuid_entry2 *e, unsigne
 
 	for (i = 0; i < min(c->nr, max); i++) {
 		e[i] = c->slot[i].entry;
-		compute(vcpu, &e[i], c->slot[i].dynamic);
+		follow_state(&e[i], vcpu);
 	}
 	return c->nr;
 }
@@ -337,29 +484,18 @@ int wafer_get_cpuid(struct wafer_vcpu *vcpu, struct kvm_cpuid_entry2 *e, unsigne
 int wafer_cpuid_create(struct wafer_vcpu *vcpu)
 {
 	vcpu->cpuid = build(NULL, 0);
-	return vcpu->cpuid ? 0 : -ENOMEM;
-}
-
-void wafer_cpuid_free(struct wafer_vcpu *vcpu)
-{
-	kvfree(vcpu->cpuid);
+	if (!vcpu->cpuid)
+		return -ENOMEM;
+	digest(vcpu);
+	return 0;
 }
 
 /* MISC_ENABLE has changed: it switches MWAIT (SDM vol. 4 table 2-2), unless KVM's quirk says that CPUID stays as it is. */
 void wafer_cpuid_update(struct wafer_vcpu *vcpu)
 {
-	u32 *word = &vcpu->cpuid->words[X86_FEATURE_MWAIT / 32], bit = BIT(X86_FEATURE_MWAIT % 32);
-
-	if (!(vcpu->vm->quirks_disabled & KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT))
-		return;
-	*word &= ~bit;
-	if (wafer_misc_enable(vcpu) & MSR_IA32_MISC_ENABLE_MWAIT)
-		*word |= bit;
-}
-
-bool wafer_has_cpuid(struct wafer_vcpu *vcpu)
-{
-	return vcpu->cpuid->nr;
+	if (vcpu->vm->quirks_disabled & KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT)
+		put_bit(&vcpu->cpuid->words[F(MWAIT) / 32], B(MWAIT),
+			vcpu->msr.misc_enable & MSR_IA32_MISC_ENABLE_MWAIT);
 }
 
 bool wafer_guest_has(struct wafer_vcpu *vcpu, unsigned int feature)
@@ -370,14 +506,4 @@ bool wafer_guest_has(struct wafer_vcpu *vcpu, unsigned int feature)
 u8 wafer_guest_phys_bits(struct wafer_vcpu *vcpu)
 {
 	return vcpu->cpuid->phys_bits;
-}
-
-u64 wafer_guest_xcr0(struct wafer_vcpu *vcpu)
-{
-	return vcpu->cpuid->xcr0;
-}
-
-u32 wafer_pv_features(struct wafer_vcpu *vcpu)
-{
-	return vcpu->cpuid->pv;
 }

@@ -5,6 +5,7 @@
  * The backends drop the guest's translations when they write what those depend on: only a CR3 that may be the same as
  * before has to ask for it.
  */
+#include <asm/cpufeatures.h>
 #include <asm/processor-flags.h>
 
 #include "core.h"
@@ -12,60 +13,106 @@
 #define CR0_BITS (X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | \
 		  X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG)
 
+/*
+ * Which bits of CR4 guests can have: those whose feature is offered. What the table does not name is reserved.
+ * @gated: a guest whose CPUID lacks the feature cannot set the bit; for the others KVM looks at the host alone.
+ */
+#define ROW(bits, name, gated) { bits, X86_FEATURE_##name, gated }
+static const struct {
+	u32 bits;
+	u16 feature;
+	bool gated;
+} cr4_bits[] = {
+	ROW(X86_CR4_VME | X86_CR4_PVI, VME, false), ROW(X86_CR4_TSD | X86_CR4_PCE, TSC, false),
+	ROW(X86_CR4_DE, DE, false), ROW(X86_CR4_PSE, PSE, false), ROW(X86_CR4_PAE, PAE, false),
+	ROW(X86_CR4_MCE, MCE, false), ROW(X86_CR4_PGE, PGE, false), ROW(X86_CR4_OSFXSR, FXSR, false),
+	ROW(X86_CR4_OSXMMEXCPT, XMM, false), ROW(X86_CR4_UMIP, UMIP, true), ROW(X86_CR4_LA57, LA57, true),
+	ROW(X86_CR4_FSGSBASE, FSGSBASE, true), ROW(X86_CR4_PCIDE, PCID, true), ROW(X86_CR4_OSXSAVE, XSAVE, true),
+	ROW(X86_CR4_SMEP, SMEP, true), ROW(X86_CR4_SMAP, SMAP, true), ROW(X86_CR4_PKE, PKU, true),
+};
+
+u64 wafer_cr4_allowed(void)
+{
+	u64 allowed = 0;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(cr4_bits); i++)
+		if (wafer_offered(cr4_bits[i].feature))
+			allowed |= cr4_bits[i].bits;
+	return allowed & wafer_caps.cr4_fixed1;
+}
+
+bool wafer_cr4_valid(struct wafer_vcpu *vcpu, u64 cr4)
+{
+	u64 allowed = wafer_cr4_allowed();
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(cr4_bits) && vcpu->has_cpuid; i++)
+		if (cr4_bits[i].gated && !wafer_guest_has(vcpu, cr4_bits[i].feature))
+			allowed &= ~(u64)cr4_bits[i].bits;
+	return !(cr4 & ~allowed);
+}
+
+u64 wafer_efer_allowed(void)
+{
+	return WAFER_EFER_SCE | WAFER_EFER_LME | WAFER_EFER_LMA |
+	       (wafer_offered(X86_FEATURE_NX) ? WAFER_EFER_NX : 0) |
+	       (wafer_offered(X86_FEATURE_FXSR_OPT) ? BIT(14) : 0);		/* FFXSR, APM vol. 2 §3.1.7 */
+}
+
 bool wafer_cr0_valid(u64 cr0)
 {
-	if (cr0 >> 32)
-		return false;
-	if (cr0 & X86_CR0_PG && !(cr0 & X86_CR0_PE))
-		return false;
-	return !(cr0 & X86_CR0_NW && !(cr0 & X86_CR0_CD));
+	return !(cr0 >> 32 || (cr0 & X86_CR0_PG && !(cr0 & X86_CR0_PE)) || (cr0 & X86_CR0_NW && !(cr0 & X86_CR0_CD)));
+}
+
+bool wafer_pae_paging(u64 cr0, u64 cr4, u64 efer)
+{
+	return cr0 & X86_CR0_PG && cr4 & X86_CR4_PAE && !(efer & WAFER_EFER_LMA);
+}
+
+bool wafer_pdptrs_valid(struct wafer_vcpu *vcpu, const u64 *pdptr)
+{
+	u64 reserved = ~(BIT_ULL(wafer_guest_phys_bits(vcpu)) - 1) | 0x1e6;
+	int i;
+
+	for (i = 0; i < 4; i++)
+		if (pdptr[i] & 1 && pdptr[i] & reserved)
+			return false;
+	return true;
 }
 
 /* PAE paging without long mode: the four PDPTEs are loaded, and checked, by the move (SDM vol. 3 §4.4.1). */
 static int load_pdptrs(struct wafer_vcpu *vcpu, u64 cr3)
 {
-	u64 reserved = ~(BIT_ULL(wafer_guest_phys_bits(vcpu)) - 1) | 0x1e6;
-	u64 pdpte[4];
-	int i, r;
+	gpa_t gpa = cr3 & 0xffffffe0;
+	u64 pdptr[4];
+	int r;
 
-	if (vcpu->loaded)
-		r = wafer_guest_read_fast(&vcpu->fault, cr3 & 0xffffffe0, pdpte, sizeof(pdpte));
-	else
-		r = wafer_guest_read(&vcpu->vm->mmu, cr3 & 0xffffffe0, pdpte, sizeof(pdpte));
+	r = vcpu->loaded ? wafer_guest_read_fast(&vcpu->fault, gpa, pdptr, sizeof(pdptr)) :
+			   wafer_guest_read(&vcpu->vm->mmu, gpa, pdptr, sizeof(pdptr));
 	if (r)
 		return r == -EAGAIN ? -EAGAIN : 1;
-	for (i = 0; i < 4; i++)
-		if (pdpte[i] & 1 && pdpte[i] & reserved)
-			return 1;
-	memcpy(vcpu->arch.pdptr, pdpte, sizeof(pdpte));
+	if (!wafer_pdptrs_valid(vcpu, pdptr))
+		return 1;
+	memcpy(vcpu->arch.pdptr, pdptr, sizeof(pdptr));
 	wafer_touch(vcpu, WAFER_G_PDPTR);
 	return 0;
 }
 
-static bool pae_paging(u64 cr0, u64 cr4, u64 efer)
-{
-	return cr0 & X86_CR0_PG && cr4 & X86_CR4_PAE && !(efer & WAFER_EFER_LMA);
-}
-
 /* Paging goes on or off: EFER.LMA follows LME, and long mode has conditions of its own. 0 or 1 (#GP) or -EAGAIN */
-static int switch_paging(struct wafer_vcpu *vcpu, u64 cr0)
+static int switch_paging(struct wafer_vcpu *vcpu, bool on)
 {
 	u64 efer = wafer_efer(vcpu), cr4 = wafer_cr4(vcpu);
+	bool lme = efer & WAFER_EFER_LME, pae = cr4 & X86_CR4_PAE;
 
-	if (!(cr0 & X86_CR0_PG)) {
-		if (cr4 & X86_CR4_PCIDE || wafer_code_mode(vcpu) == WAFER_CODE64)
-			return 1;
-		if (efer & WAFER_EFER_LMA)
-			wafer_put_efer(vcpu, efer & ~WAFER_EFER_LMA);
-		return 0;
-	}
-	if (efer & WAFER_EFER_LME) {
-		if (!(cr4 & X86_CR4_PAE) || wafer_seg(vcpu, WAFER_CS)->attr & WAFER_SEG_L)
-			return 1;
-		wafer_put_efer(vcpu, efer | WAFER_EFER_LMA);
-		return 0;
-	}
-	return cr4 & X86_CR4_PAE ? load_pdptrs(vcpu, wafer_cr3(vcpu)) : 0;
+	if (on && !lme)
+		return pae ? load_pdptrs(vcpu, wafer_cr3(vcpu)) : 0;
+	if (on ? !pae || wafer_seg(vcpu, WAFER_CS)->attr & WAFER_SEG_L :
+		 cr4 & X86_CR4_PCIDE || wafer_code_mode(vcpu) == WAFER_CODE64)
+		return 1;
+	if (lme)
+		wafer_put_efer(vcpu, on ? efer | WAFER_EFER_LMA : efer & ~WAFER_EFER_LMA);
+	return 0;
 }
 
 /**
@@ -77,36 +124,33 @@ static int switch_paging(struct wafer_vcpu *vcpu, u64 cr0)
  */
 int wafer_set_cr0(struct wafer_vcpu *vcpu, u64 val)
 {
-	u64 old = wafer_cr0(vcpu);
 	int r;
 
 	if (!wafer_cr0_valid(val))
 		return 1;
-	val = (val & CR0_BITS) | X86_CR0_ET;
-	if ((val ^ old) & X86_CR0_PG) {
-		r = switch_paging(vcpu, val);
+	if ((val ^ wafer_cr0(vcpu)) & X86_CR0_PG) {
+		r = switch_paging(vcpu, val & X86_CR0_PG);
 		if (r)
 			return r;
 	}
-	wafer_put_cr0(vcpu, val);
+	wafer_put_cr0(vcpu, (val & CR0_BITS) | X86_CR0_ET);
 	return 0;
 }
 
 int wafer_set_cr3(struct wafer_vcpu *vcpu, u64 val)
 {
 	u64 efer = wafer_efer(vcpu), cr4 = wafer_cr4(vcpu);
-	int r;
+	int r = 0;
 
 	if (efer & WAFER_EFER_LMA) {
 		if (cr4 & X86_CR4_PCIDE)
 			val &= ~BIT_ULL(63);
-		if (val >> wafer_guest_phys_bits(vcpu))
-			return 1;
-	} else if (pae_paging(wafer_cr0(vcpu), cr4, efer)) {
+		r = !!(val >> wafer_guest_phys_bits(vcpu));
+	} else if (wafer_pae_paging(wafer_cr0(vcpu), cr4, efer)) {
 		r = load_pdptrs(vcpu, val);
-		if (r)
-			return r;
 	}
+	if (r)
+		return r;
 	wafer_put_cr3(vcpu, val);
 	wafer_hazard_set(vcpu, WAFER_H_FLUSH);
 	return 0;
@@ -122,21 +166,18 @@ int wafer_set_cr3(struct wafer_vcpu *vcpu, u64 val)
 int wafer_set_cr4(struct wafer_vcpu *vcpu, u64 val)
 {
 	const u64 pdptr_bits = X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_SMEP;
-	u64 old = wafer_cr4(vcpu), cr0 = wafer_cr0(vcpu), efer = wafer_efer(vcpu);
+	u64 efer = wafer_efer(vcpu), old = wafer_cr4(vcpu), changed = val ^ old;
+	bool lm = efer & WAFER_EFER_LMA;
 	int r;
 
-	if (!wafer_cr4_valid(vcpu, val))
+	if (!wafer_cr4_valid(vcpu, val) || (lm && (!(val & X86_CR4_PAE) || changed & X86_CR4_LA57)) ||
+	    (val & ~old & X86_CR4_PCIDE && (wafer_cr3(vcpu) & 0xfff || !lm)))
 		return 1;
-	if (efer & WAFER_EFER_LMA) {
-		if (!(val & X86_CR4_PAE) || (val ^ old) & X86_CR4_LA57)
-			return 1;
-	} else if (pae_paging(cr0, val, efer) && (val ^ old) & pdptr_bits) {
+	if (wafer_pae_paging(wafer_cr0(vcpu), val, efer) && changed & pdptr_bits) {
 		r = load_pdptrs(vcpu, wafer_cr3(vcpu));
 		if (r)
 			return r;
 	}
-	if (val & ~old & X86_CR4_PCIDE && (wafer_cr3(vcpu) & 0xfff || !(efer & WAFER_EFER_LMA)))
-		return 1;
 	wafer_put_cr4(vcpu, val);
 	return 0;
 }
@@ -155,28 +196,6 @@ int wafer_set_cr8(struct wafer_vcpu *vcpu, u64 val)
 }
 
 /**
- * wafer_set_efer() - a guest's write of EFER
- * @vcpu: vCPU
- * @val: value
- *
- * LMA is not the guest's to write: it is kept. LME cannot change while paging is on (SDM vol. 3 §10.8.5).
- *
- * Return: 0; 1: #GP.
- */
-int wafer_set_efer(struct wafer_vcpu *vcpu, u64 val)
-{
-	u64 old = wafer_efer(vcpu);
-
-	if (val & ~wafer_efer_allowed())
-		return 1;
-	if ((val ^ old) & WAFER_EFER_LME && wafer_cr0(vcpu) & X86_CR0_PG)
-		return 1;
-	val = (val & ~WAFER_EFER_LMA) | (old & WAFER_EFER_LMA);
-	wafer_put_efer(vcpu, val);
-	return 0;
-}
-
-/**
  * wafer_set_xcr0() - a write of XCR0 (SDM vol. 1 §13.3)
  * @vcpu: vCPU, FPU state not loaded
  * @val: x87 always; YMM with SSE; the AVX-512 components together and with YMM
@@ -187,11 +206,8 @@ int wafer_set_xcr0(struct wafer_vcpu *vcpu, u64 val)
 {
 	const u64 sse = BIT(1), ymm = BIT(2), avx512 = BIT(5) | BIT(6) | BIT(7);
 
-	if (!(val & 1) || val & ~wafer_guest_xcr0(vcpu))
-		return 1;
-	if (val & ymm && !(val & sse))
-		return 1;
-	if (val & avx512 && ((val & avx512) != avx512 || !(val & ymm)))
+	if (!(val & 1) || val & ~vcpu->guest_xcr0 || (val & ymm && !(val & sse)) ||
+	    (val & avx512 && ((val & avx512) != avx512 || !(val & ymm))))
 		return 1;
 	vcpu->arch.xcr0 = val;
 	return 0;

@@ -47,22 +47,20 @@ static int msr_failed(struct wafer_vcpu *vcpu, int why, u64 data)
 	return wafer_to_user(vcpu, vcpu->exit.kind == WAFER_EXIT_RDMSR ? KVM_EXIT_X86_RDMSR : KVM_EXIT_X86_WRMSR);
 }
 
-/* RDMSR and WRMSR. The CPU looks at the CPL before it exits (SDM vol. 3 §26.1.1, APM vol. 2 §15.9). */
+/*
+ * RDMSR and WRMSR. The CPU looks at the CPL before it exits: faults of privilege have priority over VM exits
+ * (SDM vol. 3 §26.1.1), and the intercept of MSRs comes behind the checks for exceptions (APM vol. 2 §15.9).
+ */
 int wafer_exit_msr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
-	u32 index = vcpu->arch.gpr[WAFER_RCX];
-	u64 val = 0;
-	int r;
+	bool write = exit->kind == WAFER_EXIT_WRMSR;
+	u64 val = write ? edx_eax(vcpu) : 0;
+	int r = wafer_msr_access(vcpu, vcpu->arch.gpr[WAFER_RCX], &val,
+				 (write ? WAFER_MSR_WRITE : 0) | (window ? WAFER_MSR_WINDOW : 0));
 
-	if (exit->kind == WAFER_EXIT_RDMSR) {
-		r = wafer_msr_read(vcpu, index, &val, window);
-	} else {
-		val = edx_eax(vcpu);
-		r = wafer_msr_write(vcpu, index, val, window);
-	}
 	if (likely(!r))
 		return msr_done(vcpu, val);
-	return r == WAFER_MSR_SLOW ? WAFER_RETRY_SLOW : msr_failed(vcpu, r, exit->kind == WAFER_EXIT_RDMSR ? 0 : val);
+	return r == WAFER_MSR_SLOW ? WAFER_RETRY_SLOW : msr_failed(vcpu, r, write ? edx_eax(vcpu) : 0);
 }
 
 /* XSETBV checks CPL and ECX before anything else (SDM vol. 2, XSETBV). FPU state must be out of the registers. */

@@ -5,78 +5,77 @@
  * It is in the registers between wafer_fpu_load() and wafer_fpu_put(), inside a section of kernel_fpu_begin(), which
  * has saved the VMM's. Otherwise it is in vcpu->fpu, an XSAVE area of standard format (SDM vol. 1 §13.4). Whatever
  * XCR0 the guest has, all components that guests can have are moved, under the host's XCR0: what a guest switches
- * off in XCR0 keeps its contents. PKRU is kept apart (pkru.h), supervisor components are not offered.
+ * off in XCR0 keeps its contents. PKRU is kept apart (fpu.h), supervisor components are not offered.
+ *
+ * In the area a component whose bit in XSTATE_BV is clear is in its initial state and its bytes mean nothing; only
+ * MXCSR always counts.
  */
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <asm/asm.h>
 #include <asm/cpufeature.h>
 #include <asm/fpu/api.h>
-#include <asm/processor.h>
+#include <asm/fpu/types.h>
+#include <asm/fpu/xcr.h>
+#include <asm/msr.h>
 
 #include "compat.h"
-#include "fpu.h"
-#include "msr_asm.h"
 #include "vcpu.h"
 #include "vm.h"
 
-struct wafer_xstate wafer_xstate;	/* written once at module load */
+#define XCR0_KNOWN (XFEATURE_MASK_FPSSE | XFEATURE_MASK_YMM | XFEATURE_MASK_AVX512 | XFEATURE_MASK_PKRU)
+#define NR_PARTS (XFEATURE_PKRU + 1)
+#define FCW_DEFAULT 0x37f
 
-static u64 read_xcr0(void)
-{
-	u32 eax, edx;
+/*
+ * What this host's CPU has; written once at module load
+ * @host_xcr0, @host_xss: the host kernel's
+ * @xcr0: components offered to guests; 0: the CPU has no XSAVE
+ * @moved: those that XSAVE and XRSTOR move, PKRU not
+ * @size: of a standard-format area with all of @xcr0
+ * @mxcsr_mask: valid bits of MXCSR
+ * @part: components from SSE on: place in the standard format, size, alignment in the compacted one
+ */
+static struct {
+	u64 host_xcr0, xcr0;
+	u32 host_xss[2], moved, size, mxcsr_mask;
+	struct { u32 offset, size; bool align; } part[NR_PARTS];
+} x = {
+	.size = sizeof(struct xregs_state),
+	.part[XFEATURE_SSE] = { offsetof(struct xregs_state, i387.xmm_space), 256 },
+};
 
-	asm volatile("xgetbv" : "=a" (eax), "=d" (edx) : "c" (0));
-	return eax | (u64)edx << 32;
-}
-
-static void write_xcr0(u64 val)
-{
-	asm volatile("xsetbv" : : "a" ((u32)val), "d" ((u32)(val >> 32)), "c" (0) : "memory");
-}
-
-/* 0, or -EINVAL where the CPU refuses the image: it has been checked when it came in, this is the second line. */
-static int xrstor(const struct wafer_xarea *area, u64 mask)
-{
-	int err = 0;
-
-	asm volatile("1: xrstor64 %[area]\n"
-		     "2:\n"
-		     _ASM_EXTABLE_TYPE_REG(1b, 2b, EX_TYPE_EFAULT_REG, %[err])
-		     : [err] "+r" (err)
-		     : [area] "m" (*area), "a" ((u32)mask), "d" ((u32)(mask >> 32))
-		     : "memory");
-	return err;
-}
-
-static int fxrstor(const struct wafer_xarea *area)
+/* 0, or -EFAULT where the CPU refuses the image: it has been checked when it came in, this is the second line. */
+#define RESTORE(insn) asm volatile("1: " insn " %[area]\n2:\n" _ASM_EXTABLE_TYPE_REG(1b, 2b, EX_TYPE_EFAULT_REG, %[err]) \
+				   : [err] "+r" (err) : [area] "m" (*area), "a" (x.moved), "d" (0) : "memory")
+static int restore(const struct xregs_state *area)
 {
 	int err = 0;
 
-	asm volatile("1: fxrstor64 %[area]\n"
-		     "2:\n"
-		     _ASM_EXTABLE_TYPE_REG(1b, 2b, EX_TYPE_EFAULT_REG, %[err])
-		     : [err] "+r" (err)
-		     : [area] "m" (*area)
-		     : "memory");
-	return err;
-}
-
-static void xsave(struct wafer_xarea *area, u64 mask)
-{
-	if (static_cpu_has(X86_FEATURE_XSAVEOPT))
-		asm volatile("xsaveopt64 %0" : "+m" (*area) : "a" ((u32)mask), "d" ((u32)(mask >> 32)) : "memory");
+	if (x.xcr0)
+		RESTORE("xrstor64");
 	else
-		asm volatile("xsave64 %0" : "+m" (*area) : "a" ((u32)mask), "d" ((u32)(mask >> 32)) : "memory");
+		RESTORE("fxrstor64");
+	return err;
 }
 
-/* Some AMD CPUs leave the x87 pointers alone where no exception is pending: the VMM's would show in the guest. */
-static void clear_x87_pointers(void)
+#define SAVE(insn) asm volatile(insn " %0" : "+m" (*area) : "a" (x.moved), "d" (0) : "memory")
+static void save(struct xregs_state *area)
 {
-	static const u32 zero;
+	if (!x.xcr0)
+		SAVE("fxsave64");
+	else if (static_cpu_has(X86_FEATURE_XSAVEOPT))
+		SAVE("xsaveopt64");
+	else
+		SAVE("xsave64");
+}
 
-	if (static_cpu_has_bug(X86_BUG_FXSAVE_LEAK))
-		asm volatile("fnclex; emms; fildl %0" : : "m" (zero));
+/* The state that FNINIT and a zero XSTATE_BV stand for; MXCSR is loaded whatever XSTATE_BV says. */
+static void init_area(struct xregs_state *area)
+{
+	memset(area, 0, x.size);
+	area->i387.cwd = FCW_DEFAULT;
+	area->i387.mxcsr = MXCSR_DEFAULT;
 }
 
 /**
@@ -87,65 +86,39 @@ static void clear_x87_pointers(void)
  */
 void wafer_fpu_load(struct wafer_vcpu *vcpu)
 {
-	const struct wafer_xstate *x = &wafer_xstate;
-	struct wafer_xarea *area = vcpu->fpu;
+	static const u32 zero;
 
 	kernel_fpu_begin_mask(0);
-	clear_x87_pointers();
-	if (!x->xcr0) {
-		if (unlikely(fxrstor(area))) {
-			wafer_xarea_init(area);
-			fxrstor(area);
-		}
-	} else {
-		if (unlikely(xrstor(area, x->moved))) {
-			wafer_xarea_init(area);
-			xrstor(area, x->moved);
-		}
-		if (x->host_xss)
-			wafer_wrmsr(MSR_IA32_XSS, 0);
-		if (vcpu->arch.xcr0 != x->host_xcr0)
-			write_xcr0(vcpu->arch.xcr0);
+	/* Some AMD CPUs leave the x87 pointers alone where no exception is pending: the VMM's would show in the guest. */
+	if (static_cpu_has_bug(X86_BUG_FXSAVE_LEAK))
+		asm volatile("fnclex; emms; fildl %0" : : "m" (zero));
+	if (unlikely(restore(vcpu->fpu))) {
+		init_area(vcpu->fpu);
+		restore(vcpu->fpu);
 	}
+	if (x.host_xss[0] || x.host_xss[1])
+		wrmsr_safe(MSR_IA32_XSS, 0, 0);
+	if (x.xcr0 && vcpu->arch.xcr0 != x.host_xcr0)
+		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->arch.xcr0);
 	vcpu->fpu_loaded = true;
 }
 
 void wafer_fpu_put(struct wafer_vcpu *vcpu)
 {
-	const struct wafer_xstate *x = &wafer_xstate;
-	struct wafer_xarea *area = vcpu->fpu;
-
 	vcpu->fpu_loaded = false;
-	if (!x->xcr0) {
-		asm volatile("fxsave64 %0" : "=m" (*area));
-	} else {
-		if (vcpu->arch.xcr0 != x->host_xcr0)
-			write_xcr0(x->host_xcr0);
-		if (x->host_xss)
-			wafer_wrmsr(MSR_IA32_XSS, x->host_xss);
-		xsave(area, x->moved);
-	}
+	if (x.xcr0 && vcpu->arch.xcr0 != x.host_xcr0)
+		xsetbv(XCR_XFEATURE_ENABLED_MASK, x.host_xcr0);
+	if (x.host_xss[0] || x.host_xss[1])
+		wrmsr_safe(MSR_IA32_XSS, x.host_xss[0], x.host_xss[1]);
+	save(vcpu->fpu);
 	kernel_fpu_end();
-}
-
-/* The state that FNINIT and a zero XSTATE_BV stand for; MXCSR is loaded whatever XSTATE_BV says. */
-void wafer_xarea_init(struct wafer_xarea *area)
-{
-	memset(area, 0, wafer_xstate.size);
-	area->fcw = 0x37f;
-	area->mxcsr = WAFER_MXCSR_DEFAULT;
 }
 
 int wafer_fpu_create(struct wafer_vcpu *vcpu)
 {
 	/* A power of two is aligned to its size, and XSAVE wants 64 bytes. */
-	vcpu->fpu = kzalloc(roundup_pow_of_two(wafer_xstate.size), GFP_KERNEL_ACCOUNT);
+	vcpu->fpu = kzalloc(roundup_pow_of_two(x.size), GFP_KERNEL_ACCOUNT);
 	return vcpu->fpu ? 0 : -ENOMEM;
-}
-
-void wafer_fpu_free(struct wafer_vcpu *vcpu)
-{
-	kfree(vcpu->fpu);
 }
 
 /* INIT leaves the FPU alone (SDM vol. 3 table 10-1). */
@@ -153,31 +126,8 @@ void wafer_fpu_reset(struct wafer_vcpu *vcpu, bool init)
 {
 	if (init)
 		return;
-	wafer_xarea_init(vcpu->fpu);
+	init_area(vcpu->fpu);
 	vcpu->pkru = 0;
-}
-
-static void __init find_component(struct wafer_xstate *x, unsigned int i)
-{
-	u32 eax, ebx, ecx, edx;
-
-	cpuid_count(0xd, i, &eax, &ebx, &ecx, &edx);
-	x->part[i].size = eax;
-	x->part[i].offset = ebx;
-	x->part[i].align = ecx & BIT(1);
-	x->size = max(x->size, eax + ebx);
-}
-
-static void __init find_mxcsr_mask(struct wafer_xstate *x)
-{
-	struct { u8 bytes[512]; } area __aligned(16) = {};
-	u32 mask;
-
-	kernel_fpu_begin();
-	asm volatile("fxsave64 %0" : "+m" (area));
-	kernel_fpu_end();
-	memcpy(&mask, area.bytes + 28, sizeof(mask));
-	x->mxcsr_mask = mask ?: 0xffbf;		/* SDM vol. 1 §11.6.6 */
 }
 
 /**
@@ -188,28 +138,34 @@ static void __init find_mxcsr_mask(struct wafer_xstate *x)
  */
 void __init wafer_fpu_setup(void)
 {
-	struct wafer_xstate *x = &wafer_xstate;
-	unsigned int i;
+	struct fxregs_state area = {};
+	u32 i, ecx, edx;
 
-	x->size = sizeof(struct wafer_xarea);
-	find_mxcsr_mask(x);
+	kernel_fpu_begin();
+	asm volatile("fxsave64 %0" : "+m" (area));
+	kernel_fpu_end();
+	x.mxcsr_mask = area.mxcsr_mask ?: 0xffbf;		/* SDM vol. 1 §11.6.6 */
 	if (!boot_cpu_has(X86_FEATURE_XSAVE))
 		return;
-	x->host_xcr0 = read_xcr0();
-	x->xcr0 = x->host_xcr0 & WAFER_XCR0_KNOWN;
+	x.host_xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+	x.xcr0 = x.host_xcr0 & XCR0_KNOWN;
 	if (!boot_cpu_has(X86_FEATURE_OSPKE))
-		x->xcr0 &= ~WAFER_X_PKRU;
-	x->moved = x->xcr0 & ~WAFER_X_PKRU;
-	for (i = 2; i < WAFER_X_PARTS; i++)
-		if (x->xcr0 & BIT_ULL(i))
-			find_component(x, i);
+		x.xcr0 &= ~XFEATURE_MASK_PKRU;
+	x.moved = x.xcr0 & ~XFEATURE_MASK_PKRU;
+	for (i = XFEATURE_YMM; i < NR_PARTS; i++) {
+		if (!(x.xcr0 & BIT_ULL(i)))
+			continue;
+		cpuid_count(0xd, i, &x.part[i].size, &x.part[i].offset, &ecx, &edx);
+		x.part[i].align = ecx & BIT(1);
+		x.size = max(x.size, x.part[i].offset + x.part[i].size);
+	}
 	if (boot_cpu_has(X86_FEATURE_XSAVES))
-		wafer_rdmsr_safe(MSR_IA32_XSS, &x->host_xss);
+		rdmsr_safe(MSR_IA32_XSS, &x.host_xss[0], &x.host_xss[1]);
 }
 
 u64 wafer_host_xcr0(void)
 {
-	return wafer_xstate.xcr0;
+	return x.xcr0;
 }
 
 /**
@@ -221,21 +177,187 @@ u64 wafer_host_xcr0(void)
  */
 u32 wafer_xsave_size(u64 xcr0, bool compacted)
 {
-	const struct wafer_xstate *x = &wafer_xstate;
-	u32 i, size = sizeof(struct wafer_xarea);
+	u32 i, size = sizeof(struct xregs_state);
 
-	for (i = 2; i < WAFER_X_PARTS; i++) {
-		if (!(xcr0 & x->xcr0 & BIT_ULL(i)))
+	for (i = XFEATURE_YMM; i < NR_PARTS; i++)
+		if (!(xcr0 & x.xcr0 & BIT_ULL(i)))
 			continue;
-		if (!compacted)
-			size = max(size, x->part[i].offset + x->part[i].size);
+		else if (!compacted)
+			size = max(size, x.part[i].offset + x.part[i].size);
 		else
-			size = (x->part[i].align ? ALIGN(size, 64) : size) + x->part[i].size;
-	}
+			size = (x.part[i].align ? ALIGN(size, 64) : size) + x.part[i].size;
 	return size;
 }
 
 unsigned int wafer_xsave_bytes(void)
 {
-	return max_t(unsigned int, wafer_xstate.size, sizeof(((struct kvm_xsave *)0)->region));
+	return max_t(unsigned int, x.size, sizeof(((struct kvm_xsave *)0)->region));
+}
+
+/* ---- to and from the VMM and the emulator; the guest's state is in vcpu->fpu, never in the registers ---- */
+
+/* Makes the bytes of components mean something: those in their initial state get it written out. */
+static struct xregs_state *materialise(struct wafer_vcpu *vcpu, u64 parts)
+{
+	struct xregs_state *area = vcpu->fpu;
+	unsigned int i;
+
+	parts &= ~area->header.xfeatures & x.moved;
+	area->header.xfeatures |= parts;
+	if (parts & XFEATURE_MASK_FP) {
+		memset(&area->i387, 0, offsetof(struct fxregs_state, mxcsr));
+		memset(area->i387.st_space, 0, sizeof(area->i387.st_space));
+		area->i387.cwd = FCW_DEFAULT;
+	}
+	for (i = XFEATURE_SSE; i < NR_PARTS; i++)
+		if (parts & BIT_ULL(i))
+			memset(vcpu->fpu + x.part[i].offset, 0, x.part[i].size);
+	return area;
+}
+
+/* What does not come from the guest: MXCSR_MASK, and the bytes that the CPU ignores. */
+static void set_unused(struct xregs_state *area, u32 mxcsr_mask)
+{
+	area->i387.mxcsr_mask = mxcsr_mask;
+	memset(area->i387.padding, 0, sizeof(area->i387.padding));
+	memset(area->i387.padding1, 0, sizeof(area->i387.padding1));
+}
+
+/**
+ * wafer_get_xsave() - KVM_GET_XSAVE, KVM_GET_XSAVE2
+ * @vcpu: vCPU
+ * @buf: zeroed, wafer_xsave_bytes() bytes; gets the standard format whatever the CPU uses
+ */
+void wafer_get_xsave(struct wafer_vcpu *vcpu, void *buf)
+{
+	struct xregs_state *out = buf;
+
+	memcpy(buf, materialise(vcpu, ~0ull), x.size);
+	set_unused(out, x.mxcsr_mask);
+	if (!x.xcr0)
+		out->header.xfeatures = XFEATURE_MASK_FPSSE;
+	if (x.xcr0 & XFEATURE_MASK_PKRU) {
+		out->header.xfeatures |= XFEATURE_MASK_PKRU;
+		memcpy(buf + x.part[XFEATURE_PKRU].offset, &vcpu->pkru, sizeof(vcpu->pkru));
+	}
+}
+
+/**
+ * wafer_set_xsave() - KVM_SET_XSAVE
+ * @vcpu: vCPU
+ * @buf: wafer_xsave_bytes() bytes in the standard format, private to the caller
+ *
+ * It is checked as XRSTOR would check it (SDM vol. 1 §13.8.1), so that XRSTOR never faults. PKRU keeps its value where
+ * its bit is clear.
+ *
+ * Return: 0 or -EINVAL with nothing changed.
+ */
+int wafer_set_xsave(struct wafer_vcpu *vcpu, const void *buf)
+{
+	const struct xregs_state *in = buf;
+	struct xregs_state *area = vcpu->fpu;
+	u64 parts = in->header.xfeatures;
+
+	if (parts & ~(x.xcr0 ?: XFEATURE_MASK_FPSSE))
+		return wafer_refuse(&vcpu->refusal, -EINVAL, "XSTATE_BV", parts,
+				    "has components of the supported XCR0 only");
+	if (in->header.xcomp_bv || memchr_inv(in->header.reserved, 0, sizeof(in->header.reserved)))
+		return wafer_refuse(&vcpu->refusal, -EINVAL, "XCOMP_BV", in->header.xcomp_bv,
+				    "is 0, as all the header's reserved bytes (SDM vol. 1 13.4.2)");
+	if (parts && in->i387.mxcsr & ~x.mxcsr_mask)
+		return wafer_refuse(&vcpu->refusal, -EINVAL, "MXCSR", in->i387.mxcsr, "has no reserved bits set");
+	memcpy(area, buf, x.size);
+	set_unused(area, 0);
+	area->header.xfeatures &= x.moved;
+	if (!(parts & (XFEATURE_MASK_SSE | XFEATURE_MASK_YMM)))
+		area->i387.mxcsr = MXCSR_DEFAULT;
+	if (parts & XFEATURE_MASK_PKRU)
+		memcpy(&vcpu->pkru, buf + x.part[XFEATURE_PKRU].offset, sizeof(vcpu->pkru));
+	return 0;
+}
+
+int wafer_get_xcrs(struct wafer_vcpu *vcpu, struct kvm_xcrs *xcrs)
+{
+	xcrs->nr_xcrs = 1;
+	xcrs->xcrs[0].value = vcpu->arch.xcr0;
+	return x.xcr0 ? 0 : -EINVAL;
+}
+
+int wafer_set_xcrs(struct wafer_vcpu *vcpu, const struct kvm_xcrs *xcrs)
+{
+	u32 i;
+
+	if (!x.xcr0 || xcrs->nr_xcrs > KVM_MAX_XCRS || xcrs->flags)
+		return wafer_refuse(&vcpu->refusal, -EINVAL, "nr_xcrs", xcrs->nr_xcrs, "is at most 16, with flags 0");
+	for (i = 0; i < xcrs->nr_xcrs && xcrs->xcrs[i].xcr; i++)
+		;
+	if (i < xcrs->nr_xcrs && wafer_set_xcr0(vcpu, xcrs->xcrs[i].value))
+		return wafer_refuse(&vcpu->refusal, -EINVAL, "XCR0", xcrs->xcrs[i].value,
+				    "is a combination that the guest's CPUID offers (SDM vol. 1 13.3)");
+	return 0;
+}
+
+/* struct kvm_fpu is FXSAVE's image in another order. */
+#define FPU_HEAD offsetof(struct fxregs_state, mxcsr)
+static_assert(offsetof(struct kvm_fpu, xmm) - offsetof(struct kvm_fpu, fcw) == FPU_HEAD);
+
+int wafer_get_fpu(struct wafer_vcpu *vcpu, struct kvm_fpu *f)
+{
+	const struct fxregs_state *fx = &materialise(vcpu, XFEATURE_MASK_FPSSE)->i387;
+
+	memcpy(f->fpr, fx->st_space, sizeof(f->fpr));
+	memcpy((void *)f + offsetof(struct kvm_fpu, fcw), fx, FPU_HEAD);
+	memcpy(f->xmm, fx->xmm_space, sizeof(f->xmm));
+	f->mxcsr = fx->mxcsr;
+	return 0;
+}
+
+/* As in KVM, MXCSR is not taken: VMMs leave rubbish in the field. */
+int wafer_set_fpu(struct wafer_vcpu *vcpu, const struct kvm_fpu *f)
+{
+	struct fxregs_state *fx = &materialise(vcpu, XFEATURE_MASK_FPSSE)->i387;
+
+	memcpy(fx->st_space, f->fpr, sizeof(f->fpr));
+	memcpy(fx, (void *)f + offsetof(struct kvm_fpu, fcw), FPU_HEAD);
+	memcpy(fx->xmm_space, f->xmm, sizeof(f->xmm));
+	fx->twd = f->ftwx;
+	return 0;
+}
+
+/**
+ * wafer_fpu_vec() - read or write a vector register
+ * @vcpu: vCPU, FPU state not loaded
+ * @nr: 0-31
+ * @data: gets or holds the value
+ * @bytes: 16, 32 or 64
+ * @write: write it
+ * @zero_upper: writing, what is above @bytes becomes 0 (VEX and EVEX forms)
+ *
+ * It lies in pieces: bytes 0-15, 16-31 and 32-63 of registers 0-15 in a component each, 16-31 whole in one.
+ */
+void wafer_fpu_vec(struct wafer_vcpu *vcpu, unsigned int nr, void *data, unsigned int bytes, bool write, bool zero_upper)
+{
+	static const struct { u8 part, at, len; } pieces[] = {
+		{ XFEATURE_SSE, 0, 16 }, { XFEATURE_YMM, 16, 16 }, { XFEATURE_ZMM_Hi256, 32, 32 },
+	}, *p;
+	unsigned int part, len;
+	void *reg;
+
+	for (p = pieces; p < pieces + ARRAY_SIZE(pieces) && (p->at < bytes || zero_upper); p++) {
+		part = nr < 16 ? p->part : XFEATURE_Hi16_ZMM;
+		len = p->at < bytes ? p->len : 0;
+		if (part != XFEATURE_SSE && !(x.moved & BIT(part))) {
+			if (!write)			/* this CPU has no such piece */
+				memset(data + p->at, 0, len);
+			continue;
+		}
+		reg = (void *)materialise(vcpu, BIT_ULL(part)) + x.part[part].offset +
+		      (nr < 16 ? nr * p->len : (nr & 15) * 64 + p->at);
+		if (!write)
+			memcpy(data + p->at, reg, len);
+		else if (len)
+			memcpy(reg, data + p->at, len);
+		else
+			memset(reg, 0, p->len);
+	}
 }

@@ -11,7 +11,7 @@
  */
 static long call(struct wafer_vcpu *vcpu, u64 nr, u32 apic_id)
 {
-	u32 features = vcpu->vm->enforce_pv ? wafer_pv_features(vcpu) : ~0u;
+	u32 features = vcpu->vm->enforce_pv ? vcpu->pv_features : ~0u;
 	struct wafer_vcpu *target;
 
 	if (wafer_cpl(vcpu))

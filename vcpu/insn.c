@@ -6,7 +6,6 @@
 #include <asm/trapnr.h>
 
 #include "core.h"
-#include "pkru.h"
 
 /* Callbacks of the walker: guest page-table entries, in the window or where sleeping is allowed. */
 static int read_entry_window(void *ctx, gpa_t gpa, unsigned int size, u64 *val)
@@ -85,7 +84,7 @@ int wafer_translate_walk(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *
 		w->pdptr_from_memory = wafer_caps.pdptr_from_memory;
 	}
 	w->rflags_ac = w->cr4 & X86_CR4_SMAP && wafer_rflags(vcpu) & X86_EFLAGS_AC;
-	w->pkru = w->cr4 & X86_CR4_PKE ? wafer_guest_pkru(vcpu) : 0;
+	w->pkru = w->cr4 & X86_CR4_PKE ? vcpu->pkru : 0;
 	w->phys_bits = wafer_guest_phys_bits(vcpu);
 	w->has_1g = true;
 	w->ctx = vcpu;

@@ -120,12 +120,12 @@ static int emu_cmpxchg(struct wafer_emu *emu, gpa_t gpa, void *old, const void *
 
 static void emu_get_vec(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes)
 {
-	wafer_fpu_get_vec(emu_vcpu(emu), nr, data, bytes);
+	wafer_fpu_vec(emu_vcpu(emu), nr, data, bytes, false, false);
 }
 
 static void emu_set_vec(struct wafer_emu *emu, unsigned int nr, const void *data, unsigned int bytes, bool zero_upper)
 {
-	wafer_fpu_set_vec(emu_vcpu(emu), nr, data, bytes, zero_upper);
+	wafer_fpu_vec(emu_vcpu(emu), nr, (void *)data, bytes, true, zero_upper);
 }
 
 /* In the window the vector registers are in the CPU, not in the area: such instructions are left for outside. */

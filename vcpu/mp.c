@@ -3,6 +3,7 @@
 #include <linux/rcuwait.h>
 #include <linux/sched/signal.h>
 #include <asm/processor-flags.h>
+#include <asm/tsc.h>
 
 #include "compat.h"
 #include "core.h"
@@ -90,7 +91,7 @@ int wafer_sleep(struct wafer_vcpu *vcpu)
 		vcpu->stat_halt_wakeups++;
 		wafer_hazard_set(vcpu, WAFER_H_EVENT);
 	}
-	if (wafer_tsc_unstable())
+	if (check_tsc_unstable())
 		wafer_hazard_set(vcpu, WAFER_H_CLOCK);
 	return WAFER_GO_ON;
 }

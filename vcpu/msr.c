@@ -1,149 +1,492 @@
 // SPDX-License-Identifier: GPL-2.0
-/* RDMSR and WRMSR by the guest, KVM_GET_MSRS and KVM_SET_MSRS by the VMM: one way for both, through the table. */
-#include <linux/slab.h>
+/*
+ * Every MSR that a guest can see, but for the x2APIC's: one table. RDMSR and WRMSR by the guest,
+ * KVM_GET_MSRS and KVM_SET_MSRS by the VMM go the same way through it; what KVM lists, how a vCPU is
+ * reset, what the guest reaches without an exit and what a snapshot holds follow from it.
+ */
+#include <linux/kvm_para.h>
+#include <linux/nospec.h>
+#include <linux/sched.h>
+#include <linux/stddef.h>
 #include <asm/cpufeature.h>
+#include <asm/mce.h>
+#include <asm/msr.h>
 #include <asm/processor-flags.h>
 
 #include "msr.h"
 
-static bool is_x2apic(u32 index)
+/* struct wafer_msr.flags */
+#define M_SAVED		BIT(0)	/* in KVM_GET_MSR_INDEX_LIST */
+#define M_FEATURE	BIT(1)	/* in KVM_GET_MSR_FEATURE_INDEX_LIST */
+#define M_READONLY	BIT(2)	/* a guest's write is #GP */
+#define M_WRITEONLY	BIT(3)	/* a guest's read is #GP */
+#define M_IGNORE	BIT(4)	/* a guest's write has no effect */
+#define M_CANONICAL	BIT(5)	/* holds a linear address */
+#define M_SLOW		BIT(6)	/* a write needs guest memory or a mutex: not in the window */
+#define M_DIRECT	BIT(7)	/* a backend may let it through, if its CPU switches it */
+
+/**
+ * struct wafer_msr - one MSR, or several that follow each other
+ * @index: its number
+ * @name: as in the SDM or APM
+ * @flags: M_*
+ * @more: as many follow it and are alike
+ * @offset: where in struct wafer_vcpu the value is; 0: it is @value for good, writes have no effect
+ * @group: WAFER_G_* that the place belongs to
+ * @value: after RESET, where the place is in struct wafer_msr_state
+ * @reserved: bits that nobody can set
+ * @allowed: if not NULL, where it says which bits can be set on this host
+ * @host: X86_FEATURE_* that this host needs for it to exist; 0 always
+ * @guest: X86_FEATURE_* of which the guest needs one to see it; none always
+ * @pv: bits of the KVM leaf of which the guest needs one, where KVM_CAP_ENFORCE_PV_FEATURE_CPUID is
+ *	on; 0 always
+ * @get: fills in or refuses what is read
+ * @set: checks what is written, and does what else writing it means
+ */
+struct wafer_msr {
+	u32 index;
+	const char *name;
+	u8 flags, more;
+	u16 offset, host, guest[6];
+	u32 group, pv;
+	u64 value, reserved;
+	const u64 *allowed;
+	wafer_msr_fn get, set;
+};
+
+/* ---- MSRs with rules of their own ---- */
+
+#define MSR_GET(name) static int get_##name(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how)
+#define MSR_SET(name) static int set_##name(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how)
+
+/* Written once at module load. */
+struct wafer_msr_state wafer_msr_initial;
+static u64 spec_ctrl_bits;
+
+bool wafer_is_canonical(struct wafer_vcpu *vcpu, u64 addr)
 {
-	return index - 0x800 < 0x100;
+	return __is_canonical_address(addr, wafer_cr4(vcpu) & X86_CR4_LA57 ? 57 : 48);
 }
 
-static u64 *place_of(struct wafer_vcpu *vcpu, const struct wafer_msr *m)
+MSR_GET(tsc)
 {
-	void *base = m->place == MSR_VCPU ? (void *)vcpu : (void *)vcpu->msr;
-
-	return base + m->offset;
+	*val = wafer_guest_tsc_now(vcpu);
+	return WAFER_MSR_OK;
 }
+
+/* A guest's write shows in TSC_ADJUST (SDM vol. 3 §18.17.3), the host's does not. */
+MSR_SET(tsc)
+{
+	if (!(how & WAFER_MSR_HOST))
+		vcpu->msr.tsc_adjust += *val - wafer_guest_tsc_now(vcpu);
+	wafer_write_tsc(vcpu, *val, how & WAFER_MSR_HOST);
+	return WAFER_MSR_OK;
+}
+
+MSR_SET(tsc_adjust)
+{
+	if (!(how & WAFER_MSR_HOST))
+		wafer_set_tsc_offset(vcpu, vcpu->tsc_offset + *val - vcpu->msr.tsc_adjust);
+	return WAFER_MSR_OK;
+}
+
+MSR_GET(tsc_deadline)
+{
+	*val = vcpu->lapic ? wafer_tsc_deadline_get(vcpu) : 0;
+	return WAFER_MSR_OK;
+}
+
+MSR_SET(tsc_deadline)
+{
+	if (vcpu->lapic)
+		wafer_tsc_deadline_set(vcpu, *val);
+	return WAFER_MSR_OK;
+}
+
+/* An address without memory is the guest's loss, as in KVM. */
+MSR_SET(wall_clock)
+{
+	wafer_write_wall_clock(vcpu, *val);
+	return WAFER_MSR_OK;
+}
+
+MSR_SET(clock)
+{
+	wafer_hazard_set(vcpu, WAFER_H_CLOCK);
+	return WAFER_MSR_OK;
+}
+
+/* A 64-byte aligned address; bit 0 enables. */
+MSR_SET(steal_time)
+{
+	vcpu->steal_last = current->sched_info.run_delay;
+	wafer_hazard_set(vcpu, WAFER_H_STEAL);
+	return WAFER_MSR_OK;
+}
+
+MSR_SET(apic_base)
+{
+	return wafer_apic_base_set(vcpu, *val, how & WAFER_MSR_HOST) ? WAFER_MSR_GP : WAFER_MSR_OK;
+}
+
+/* LMA is nobody's to write. A guest cannot change LME while paging is on (SDM vol. 3 §10.8.5). */
+MSR_SET(efer)
+{
+	u64 old = wafer_efer(vcpu);
+
+	if (*val & ~wafer_efer_allowed() ||
+	    (!(how & WAFER_MSR_HOST) && (*val ^ old) & WAFER_EFER_LME && wafer_cr0(vcpu) & X86_CR0_PG))
+		return WAFER_MSR_GP;
+	*val = (*val & ~WAFER_EFER_LMA) | (old & WAFER_EFER_LMA);
+	return WAFER_MSR_OK;
+}
+
+/*
+ * Each byte a memory type: UC WC WT WP WB UC- (SDM vol. 3 §12.12.2): 0, 1, 4 to 7. That is, bit 1 comes
+ * together with bit 2 only.
+ */
+bool wafer_pat_valid(u64 pat)
+{
+	return !(pat & 0xf8f8f8f8f8f8f8f8ull) && !(pat & 0x0202020202020202ull & ~(pat >> 1));
+}
+
+MSR_SET(pat)
+{
+	return wafer_pat_valid(*val) ? WAFER_MSR_OK : WAFER_MSR_GP;
+}
+
+/*
+ * MTRRs are kept and checked and without effect: guest memory is the host's and has the host's type
+ * (SDM vol. 3 §12.11). There is no UC- for them, which has bits 0 and 1.
+ */
+MSR_SET(mtrr)
+{
+	bool variable = index < 0x250, mask = variable && index & 1;
+	u64 reserved = variable ? ~(BIT_ULL(wafer_guest_phys_bits(vcpu)) - 1) | (mask ? 0x7ff : 0xf00) : 0;
+	u64 types = mask ? 0 : variable || index == 0x2ff ? (u8)*val : *val;
+
+	return *val & reserved || !wafer_pat_valid(types) || types & types >> 1 & 0x0101010101010101ull;
+}
+
+/* PRED_CMD and FLUSH_CMD are done on the CPU that the guest runs on. */
+MSR_SET(command)
+{
+	if (how & WAFER_MSR_HOST || !*val)
+		return WAFER_MSR_OK;
+	return *val != 1 || wrmsr_safe(index, 1, 0) ? WAFER_MSR_GP : WAFER_MSR_OK;
+}
+
+/* Whether LFENCE serialises is the host's choice, which a guest cannot even write as less. */
+MSR_SET(de_cfg)
+{
+	bool host = how & WAFER_MSR_HOST;
+
+	return host || *val == wafer_msr_initial.de_cfg ? WAFER_MSR_OK : WAFER_MSR_GP;
+}
+
+/* That there are no performance counters is not the guest's to change. */
+MSR_SET(misc_enable)
+{
+	const u64 fixed = MSR_IA32_MISC_ENABLE_EMON | MSR_IA32_MISC_ENABLE_BTS_UNAVAIL |
+			  MSR_IA32_MISC_ENABLE_PEBS_UNAVAIL;
+	u64 old = vcpu->msr.misc_enable;
+	bool mwait_follows = vcpu->vm->quirks_disabled & KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT;
+
+	if (!(how & WAFER_MSR_HOST)) {
+		*val = (*val & ~fixed) | (old & fixed);
+		if ((*val ^ old) & MSR_IA32_MISC_ENABLE_MWAIT && mwait_follows &&
+		    !wafer_guest_has(vcpu, X86_FEATURE_XMM3))
+			return WAFER_MSR_GP;
+	}
+	vcpu->msr.misc_enable = *val;
+	wafer_cpuid_update(vcpu);
+	return WAFER_MSR_OK;
+}
+
+MSR_GET(platform_info)
+{
+	return how & WAFER_MSR_HOST || vcpu->vm->platform_info_read ? WAFER_MSR_OK : WAFER_MSR_GP;
+}
+
+/* Cache and bus controls of old CPUs have no meaning here; McStatusWrEn has. */
+MSR_SET(hwcr)
+{
+	*val &= ~(BIT_ULL(3) | BIT_ULL(6) | BIT_ULL(8));
+	return *val & ~(BIT_ULL(18) | BIT_ULL(24)) ? WAFER_MSR_GP : WAFER_MSR_OK;
+}
+
+/* KVM_X86_SETUP_MCE's to set. */
+MSR_GET(mcg_cap)
+{
+	*val = vcpu->mcg_cap;
+	return WAFER_MSR_OK;
+}
+
+/* ---- the table ---- */
+
+#define VCPU(field)	.offset = offsetof(struct wafer_vcpu, field)
+#define ARCH(field, g)	VCPU(arch.field), .group = WAFER_G_##g
+#define STATE(field)	VCPU(msr.field)
+#define GET(fn)		.get = get_##fn
+#define SET(fn)		.set = set_##fn
+#define HOST(feature)	.host = X86_FEATURE_##feature
+#define GUEST(feature)	.guest = { X86_FEATURE_##feature }
+#define PV(feature)	.pv = BIT(KVM_FEATURE_##feature)
+#define LOW_HALF	.reserved = 0xffffffff00000000ull
+/*
+ * Performance counters, thermal and power control that guests look for at boot: there, empty and
+ * without effect.
+ */
+#define EMPTY(nr, name, n) { nr, name, .more = (n) - 1 }
+#define READS(nr, name, val) { nr, name, M_READONLY, .value = val }
+
+static const struct wafer_msr msrs[] = {
+	{ 0x10, "IA32_TIME_STAMP_COUNTER", M_SAVED | M_DIRECT | M_SLOW, GET(tsc), SET(tsc) },
+	READS(0x17, "IA32_PLATFORM_ID", 0),
+	{ 0x1b, "IA32_APIC_BASE", M_SLOW, VCPU(apic_base), SET(apic_base) },
+	EMPTY(0x2a, "EBL_CR_POWERON", 1), READS(0x2c, "EBC_FREQUENCY_ID", 1 << 24),
+	{ 0x34, "SMI_COUNT", M_SAVED | M_READONLY, STATE(smi_count) },
+	READS(0x3a, "IA32_FEATURE_CONTROL", 1),		/* locked, VMX off */
+	{ 0x3b, "IA32_TSC_ADJUST", M_SAVED | M_SLOW, STATE(tsc_adjust), SET(tsc_adjust), GUEST(TSC_ADJUST) },
+	{ 0x48, "IA32_SPEC_CTRL", M_SAVED | M_DIRECT, ARCH(spec_ctrl, SPEC), .allowed = &spec_ctrl_bits,
+	  HOST(MSR_SPEC_CTRL), .guest = { X86_FEATURE_SPEC_CTRL, X86_FEATURE_INTEL_STIBP,
+					  X86_FEATURE_SPEC_CTRL_SSBD, X86_FEATURE_AMD_IBRS,
+					  X86_FEATURE_AMD_STIBP, X86_FEATURE_AMD_SSBD } },
+	{ 0x49, "IA32_PRED_CMD", M_WRITEONLY | M_DIRECT, SET(command), HOST(IBPB),
+	  .guest = { X86_FEATURE_SPEC_CTRL, X86_FEATURE_AMD_IBPB } },
+	{ 0x79, "IA32_BIOS_UPDT_TRIG", M_WRITEONLY },
+	{ 0x8b, "IA32_BIOS_SIGN_ID", M_SAVED | M_FEATURE | M_IGNORE, STATE(ucode_rev),
+	  .value = 1ull << 32 | 0x01000065 },	/* Intel has it in the upper half, AMD in the lower */
+	EMPTY(0xc1, "IA32_PMC0", 2), READS(0xcd, "FSB_FREQ", 0),
+	{ 0xce, "PLATFORM_INFO", M_SAVED | M_READONLY, STATE(platform_info), GET(platform_info) },
+	READS(0xfe, "IA32_MTRRCAP", 0x508),		/* write-combining, fixed ranges, 8 variable ones */
+	{ 0x10a, "IA32_ARCH_CAPABILITIES", M_SAVED | M_FEATURE | M_READONLY, STATE(arch_capabilities),
+	  .allowed = &wafer_msr_initial.arch_capabilities, HOST(ARCH_CAPABILITIES), GUEST(ARCH_CAPABILITIES) },
+	{ 0x10b, "IA32_FLUSH_CMD", M_WRITEONLY | M_DIRECT, SET(command), HOST(FLUSH_L1D), GUEST(FLUSH_L1D) },
+	EMPTY(0x119, "BBL_CR_CTL", 1), EMPTY(0x11e, "BBL_CR_CTL3", 1),
+	{ 0x140, "MISC_FEATURES_ENABLES", M_SAVED, STATE(misc_features), .reserved = ~0ull },
+	{ 0x174, "IA32_SYSENTER_CS", M_SAVED | M_DIRECT, ARCH(sysenter_cs, SYSENTER), LOW_HALF },
+	{ 0x175, "IA32_SYSENTER_ESP", M_SAVED | M_CANONICAL | M_DIRECT, ARCH(sysenter_esp, SYSENTER) },
+	{ 0x176, "IA32_SYSENTER_EIP", M_SAVED | M_CANONICAL | M_DIRECT, ARCH(sysenter_eip, SYSENTER) },
+	{ 0x179, "IA32_MCG_CAP", M_READONLY, GET(mcg_cap), .reserved = ~0ull },
+	{ 0x17a, "IA32_MCG_STATUS", M_SAVED, STATE(mcg_status) },
+	{ 0x17b, "IA32_MCG_CTL", M_SAVED, STATE(mcg_ctl), .set = wafer_mce_set_ctl },
+	EMPTY(0x186, "IA32_PERFEVTSEL0", 2), READS(0x198, "IA32_PERF_STATUS", 1000 | 4ull << 40),
+	EMPTY(0x199, "IA32_PERF_CTL", 1), EMPTY(0x19a, "IA32_CLOCK_MODULATION", 1),
+	EMPTY(0x19b, "IA32_THERM_INTERRUPT", 1), EMPTY(0x19c, "IA32_THERM_STATUS", 1),
+	{ 0x1a0, "IA32_MISC_ENABLE", M_SAVED, STATE(misc_enable), SET(misc_enable),
+	  .value = MSR_IA32_MISC_ENABLE_PEBS_UNAVAIL | MSR_IA32_MISC_ENABLE_BTS_UNAVAIL },
+	READS(0x1ad, "TURBO_RATIO_LIMIT", 0),
+	{ 0x1d9, "IA32_DEBUGCTL", 0, .reserved = ~3ull },	/* LBR and BTF: may be asked for, do nothing */
+	READS(0x1db, "LASTBRANCHFROMIP", 0), READS(0x1dc, "LASTBRANCHTOIP", 0),
+	READS(0x1dd, "LASTINTFROMIP", 0), READS(0x1de, "LASTINTTOIP", 0),
+	{ 0x1fc, "POWER_CTL", M_SAVED, STATE(power_ctl) },
+	{ 0x200, "IA32_MTRR_PHYSBASE0", .more = 15, STATE(mtrr_var), SET(mtrr) },
+	{ 0x250, "IA32_MTRR_FIX64K", STATE(mtrr_fixed[0]), SET(mtrr) },
+	{ 0x258, "IA32_MTRR_FIX16K", .more = 1, STATE(mtrr_fixed[1]), SET(mtrr) },
+	{ 0x268, "IA32_MTRR_FIX4K", .more = 7, STATE(mtrr_fixed[3]), SET(mtrr) },
+	{ 0x277, "IA32_PAT", M_SAVED, ARCH(pat, PAT), SET(pat) },
+	{ 0x2ff, "IA32_MTRR_DEF_TYPE", STATE(mtrr_def), SET(mtrr), .reserved = ~0xcffull },
+	{ 0x400, "IA32_MC0_CTL", .more = WAFER_MCE_BANKS * 4 - 1, STATE(mce),
+	  .get = wafer_mce_get_bank, .set = wafer_mce_set_bank },
+	{ 0x6e0, "IA32_TSC_DEADLINE", M_SAVED, GET(tsc_deadline), SET(tsc_deadline), GUEST(TSC_DEADLINE_TIMER) },
+
+	{ 0x11, "KVM_WALL_CLOCK", M_SAVED | M_SLOW, STATE(wall_clock), SET(wall_clock), PV(CLOCKSOURCE) },
+	{ 0x12, "KVM_SYSTEM_TIME", M_SAVED, VCPU(clock_gpa), SET(clock), PV(CLOCKSOURCE) },
+	{ 0x4b564d00, "KVM_WALL_CLOCK_NEW", M_SAVED | M_SLOW, STATE(wall_clock), SET(wall_clock),
+	  PV(CLOCKSOURCE2) },
+	{ 0x4b564d01, "KVM_SYSTEM_TIME_NEW", M_SAVED, VCPU(clock_gpa), SET(clock), PV(CLOCKSOURCE2) },
+	{ 0x4b564d03, "KVM_STEAL_TIME", M_SAVED, VCPU(steal_gpa), SET(steal_time), PV(STEAL_TIME),
+	  .reserved = 0x3e },
+
+	{ 0xc0000080, "IA32_EFER", 0, ARCH(efer, EFER), SET(efer) },
+	{ 0xc0000081, "IA32_STAR", M_SAVED | M_DIRECT, ARCH(star, SYSCALL) },
+	{ 0xc0000082, "IA32_LSTAR", M_SAVED | M_CANONICAL | M_DIRECT, ARCH(lstar, SYSCALL) },
+	{ 0xc0000083, "IA32_CSTAR", M_SAVED | M_CANONICAL | M_DIRECT, ARCH(cstar, SYSCALL) },
+	{ 0xc0000084, "IA32_FMASK", M_SAVED | M_DIRECT, ARCH(fmask, SYSCALL), LOW_HALF },
+	{ 0xc0000100, "IA32_FS_BASE", M_CANONICAL | M_DIRECT, ARCH(seg[WAFER_FS].base, SEG(WAFER_FS)) },
+	{ 0xc0000101, "IA32_GS_BASE", M_CANONICAL | M_DIRECT, ARCH(seg[WAFER_GS].base, SEG(WAFER_GS)) },
+	{ 0xc0000102, "IA32_KERNEL_GS_BASE", M_SAVED | M_CANONICAL | M_DIRECT, ARCH(kernel_gs_base, SYSCALL) },
+	{ 0xc0000103, "IA32_TSC_AUX", M_SAVED, VCPU(arch.tsc_aux), HOST(RDTSCP), GUEST(RDTSCP), LOW_HALF },
+
+	EMPTY(0xc0010000, "PerfEvtSel0", 4), EMPTY(0xc0010004, "PerfCtr0", 4), EMPTY(0xc0010010, "SYSCFG", 1),
+	{ 0xc0010015, "HWCR", M_SAVED, STATE(hwcr), SET(hwcr) },
+	EMPTY(0xc001001f, "NB_CFG", 1), { 0xc0010020, "PATCH_LOADER", M_WRITEONLY },
+	READS(0xc0010055, "IntPendingMessage", 0), READS(0xc0010058, "MMIO_CONF_BASE", 0),
+	READS(0xc0010061, "PStateCurLim", 0), EMPTY(0xc0010062, "PStateCtl", 1),
+	READS(0xc0010063, "PStateStat", 0), READS(0xc0010064, "PStateDef0", 0),
+	READS(0xc0010112, "SMM_ADDR", 0), READS(0xc0010113, "SMM_MASK", 0), EMPTY(0xc0010117, "VM_HSAVE_PA", 1),
+	{ 0xc0010140, "OSVW_ID_Length", M_READONLY, STATE(osvw_length), GUEST(OSVW), .value = 3 },
+	{ 0xc0010141, "OSVW_Status", M_READONLY, STATE(osvw_status), GUEST(OSVW) },
+	EMPTY(0xc0011022, "DC_CFG", 1), EMPTY(0xc0011023, "TW_CFG", 1),
+	{ 0xc0011029, "DE_CFG", M_FEATURE, STATE(de_cfg), SET(de_cfg), HOST(LFENCE_RDTSC),
+	  .allowed = &wafer_msr_initial.de_cfg },
+	EMPTY(0xc001102a, "BU_CFG2", 1), EMPTY(0xc001102c, "EX_CFG", 1),
+};
+
+/* Open addressing; 0: empty, else position + 1. Filled once at module load with what this host has. */
+static u8 hashed[1024];
+static_assert(ARRAY_SIZE(msrs) < 0xff);
+
+static u32 hash_of(u32 index)
+{
+	return index * 0x9e3779b1 >> 22;
+}
+
+/* NULL: not in the table. Any context. */
+static const struct wafer_msr *find(u32 index)
+{
+	const struct wafer_msr *m;
+	u32 h;
+
+	for (h = hash_of(index); hashed[h]; h = (h + 1) % ARRAY_SIZE(hashed)) {
+		m = &msrs[hashed[h] - 1];
+		if (index - m->index <= m->more)
+			return m;
+	}
+	return NULL;
+}
+
+/* In wafer_msr_initial. */
+static u64 *initial(const struct wafer_msr *m)
+{
+	return (void *)&wafer_msr_initial + (m->offset - offsetof(struct wafer_vcpu, msr));
+}
+
+void __init wafer_msr_setup(void)
+{
+	/*
+	 * What guests may know of this CPU's immunities. Bits that stand for controls which guests do not
+	 * get (TSX_CTRL, FB_CLEAR_CTRL, GDS_CTRL, XAPIC_DISABLE) are left out.
+	 */
+	const u64 immunities = ARCH_CAP_RDCL_NO | ARCH_CAP_IBRS_ALL | ARCH_CAP_RSBA | ARCH_CAP_SSB_NO |
+			       ARCH_CAP_SKIP_VMENTRY_L1DFLUSH | ARCH_CAP_MDS_NO | ARCH_CAP_PSCHANGE_MC_NO |
+			       ARCH_CAP_TAA_NO | GENMASK_ULL(15, 13) | BIT_ULL(17) | GENMASK_ULL(20, 19) |
+			       BIT_ULL(24) | GENMASK_ULL(28, 26) | BIT_ULL(62);
+	struct wafer_msr_state *s = &wafer_msr_initial;
+	const struct wafer_msr *m;
+	u32 i, h, low, high;
+
+	for (m = msrs; m < msrs + ARRAY_SIZE(msrs); m++) {
+		if (m->offset && m->value)
+			*initial(m) = m->value;
+		for (i = 0; i <= m->more && (!m->host || boot_cpu_has(m->host)); i++) {
+			for (h = hash_of(m->index + i); hashed[h]; h = (h + 1) % ARRAY_SIZE(hashed))
+				;
+			hashed[h] = m - msrs + 1;
+		}
+	}
+	for (i = 0; i < WAFER_MCE_BANKS; i++)
+		s->mce[i * 4] = ~0ull;			/* IA32_MCi_CTL */
+	/*
+	 * The host flushes the L1D where it must: a guest hypervisor need not. PSCHANGE_MC_NO: this host
+	 * keeps guests from reaching that bug.
+	 */
+	if (boot_cpu_has(X86_FEATURE_ARCH_CAPABILITIES) && !rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &low, &high))
+		s->arch_capabilities = ((low | (u64)high << 32) & immunities) | ARCH_CAP_PSCHANGE_MC_NO |
+				       (boot_cpu_has_bug(X86_BUG_L1TF) ? ARCH_CAP_SKIP_VMENTRY_L1DFLUSH : 0);
+	/* LFENCE serialises: the kernel has seen to it, or the CPU does by itself. */
+	if (boot_cpu_has(X86_FEATURE_LFENCE_RDTSC) && !rdmsr_safe(MSR_AMD64_DE_CFG, &low, &high))
+		s->de_cfg = MSR_AMD64_DE_CFG_LFENCE_SERIALIZE;
+	/*
+	 * Bits that this CPU has not would be #GP on the host: IBRS, STIBP, SSBD; PSFD where the guest's
+	 * CPUID came with it.
+	 */
+	spec_ctrl_bits = (boot_cpu_has(X86_FEATURE_IBRS) ? BIT(0) : 0) |
+			 (boot_cpu_has(X86_FEATURE_STIBP) ? BIT(1) : 0) |
+			 (boot_cpu_has(X86_FEATURE_SSBD) ? BIT(2) : 0) |
+			 (boot_cpu_data.x86_capability[X86_FEATURE_CLZERO / 32] & BIT(28) ? BIT(7) : 0);
+}
+
+/* ---- access ---- */
 
 static bool guest_sees(struct wafer_vcpu *vcpu, const struct wafer_msr *m)
 {
-	if (m->guest && !wafer_guest_has(vcpu, m->guest))
-		return false;
-	if (m->pv && vcpu->vm->enforce_pv && !(wafer_pv_features(vcpu) & m->pv))
-		return false;
-	return !(m->flags & MSR_SPECULATION) || wafer_has_spec_ctrl(vcpu);
-}
+	bool sees = !m->guest[0];
+	int i;
 
-static int get(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how)
-{
-	const struct wafer_msr *m = wafer_msr_find(index);
-
-	if (!m)
-		return wafer_msr_range_get(vcpu, index, val, how);
-	if (!(how & MSR_HOST) && (m->flags & MSR_WRITEONLY || !guest_sees(vcpu, m)))
-		return WAFER_MSR_GP;
-	if (m->get)
-		return m->get(vcpu, val, how);
-	if (m->place == MSR_CONST) {
-		*val = m->reset;
-		return WAFER_MSR_OK;
-	}
-	wafer_need(vcpu, m->group);
-	*val = *place_of(vcpu, m);
-	return WAFER_MSR_OK;
-}
-
-static int set(struct wafer_vcpu *vcpu, u32 index, u64 val, u8 how)
-{
-	const struct wafer_msr *m = wafer_msr_find(index);
-
-	if (!m)
-		return wafer_msr_range_set(vcpu, index, val, how);
-	if (!(how & MSR_HOST)) {
-		if (m->flags & MSR_READONLY || !guest_sees(vcpu, m))
-			return WAFER_MSR_GP;
-		if (m->flags & MSR_IGNORE)
-			return WAFER_MSR_OK;
-	}
-	if (val & m->reserved || (m->flags & MSR_CANONICAL && !wafer_is_canonical(vcpu, val)))
-		return WAFER_MSR_GP;
-	if (m->set)
-		return m->set(vcpu, val, how);
-	/* What is constant accepts what it was saved as, or 0, and stays what it is. */
-	if (m->place == MSR_CONST)
-		return WAFER_MSR_OK;
-	wafer_need(vcpu, m->group);
-	*place_of(vcpu, m) = val;
-	wafer_touch(vcpu, m->group);
-	return WAFER_MSR_OK;
-}
-
-static int x2apic_result(int r)
-{
-	return r == -EAGAIN ? WAFER_MSR_SLOW : r;
+	for (i = 0; i < ARRAY_SIZE(m->guest) && m->guest[i]; i++)
+		sees |= wafer_guest_has(vcpu, m->guest[i]);
+	return sees && (!m->pv || !vcpu->vm->enforce_pv || vcpu->pv_features & m->pv);
 }
 
 /**
- * wafer_msr_read() - RDMSR by the guest
+ * wafer_msr_access() - RDMSR or WRMSR by the guest, an entry of KVM_GET_MSRS or KVM_SET_MSRS
  * @vcpu: vCPU
- * @index: ECX
- * @val: result
- * @window: in the window
+ * @index: the MSR's number
+ * @val: result, or what to write (clobbered)
+ * @how: WAFER_MSR_WRITE, _HOST, _WINDOW
  *
- * Return: WAFER_MSR_*.
+ * Return: WAFER_MSR_OK, _GP, _SLOW, _USER_UNKNOWN or _USER_FILTER.
  */
-int wafer_msr_read(struct wafer_vcpu *vcpu, u32 index, u64 *val, bool window)
+int wafer_msr_access(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how)
 {
-	if (is_x2apic(index))
-		return x2apic_result(wafer_x2apic_read(vcpu, index, val, window));
-	if (unlikely(rcu_access_pointer(vcpu->vm->msr_filter)) && wafer_msr_filter_denies(vcpu->vm, index, false))
-		return WAFER_MSR_USER_FILTER;
-	return get(vcpu, index, val, window ? MSR_WINDOW : 0);
-}
-
-/**
- * wafer_msr_write() - WRMSR by the guest
- * @vcpu: vCPU
- * @index: ECX
- * @val: EDX:EAX
- * @window: in the window
- *
- * Return: WAFER_MSR_*.
- */
-int wafer_msr_write(struct wafer_vcpu *vcpu, u32 index, u64 val, bool window)
-{
-	if (is_x2apic(index))
-		return x2apic_result(wafer_x2apic_write(vcpu, index, val, window));
-	if (unlikely(rcu_access_pointer(vcpu->vm->msr_filter)) && wafer_msr_filter_denies(vcpu->vm, index, true))
-		return WAFER_MSR_USER_FILTER;
-	return set(vcpu, index, val, window ? MSR_WINDOW : 0);
-}
-
-/* KVM_GET_MSRS, one entry. 0 or 1 */
-int wafer_msr_get(struct wafer_vcpu *vcpu, u32 index, u64 *val)
-{
-	if (is_x2apic(index))
-		return !!wafer_x2apic_read(vcpu, index, val, false);
-	return !!get(vcpu, index, val, MSR_HOST);
-}
-
-int wafer_msr_set(struct wafer_vcpu *vcpu, u32 index, u64 val)
-{
+	bool write = how & WAFER_MSR_WRITE, host = how & WAFER_MSR_HOST, window = how & WAFER_MSR_WINDOW;
+	const struct wafer_msr *m;
+	u64 *place = NULL;
 	int r;
 
-	if (is_x2apic(index))
-		return !!wafer_x2apic_write(vcpu, index, val, false);
-	r = set(vcpu, index, val, MSR_HOST);
+	if (index - 0x800 < 0x100) {			/* x2APIC: no filter applies */
+		r = write ? wafer_x2apic_write(vcpu, index, *val, window) : wafer_x2apic_read(vcpu, index, val, window);
+		return r < 0 ? WAFER_MSR_SLOW : r;
+	}
+	if (unlikely(rcu_access_pointer(vcpu->vm->msr_filter)) && !host &&
+	    wafer_msr_filter_denies(vcpu->vm, index, write))
+		return WAFER_MSR_USER_FILTER;
+	m = find(index);
+	if (!m)
+		return WAFER_MSR_USER_UNKNOWN;
+	if (!host && (m->flags & (write ? M_READONLY : M_WRITEONLY) || !guest_sees(vcpu, m)))
+		return WAFER_MSR_GP;
+	if (m->offset)
+		place = (void *)vcpu + m->offset + (m->more ? 8 * array_index_nospec(index - m->index, m->more + 1) : 0);
+	wafer_need(vcpu, m->group);
+	if (!write) {
+		*val = place ? *place : m->value;
+		return m->get ? m->get(vcpu, index, val, how) : WAFER_MSR_OK;
+	}
+	if (!host && m->flags & M_IGNORE)
+		return WAFER_MSR_OK;
+	if (*val & m->reserved || (m->allowed && *val & ~*m->allowed) ||
+	    (m->flags & M_CANONICAL && !wafer_is_canonical(vcpu, *val)))
+		return WAFER_MSR_GP;
+	if (window && m->flags & M_SLOW)
+		return WAFER_MSR_SLOW;
+	r = m->set ? m->set(vcpu, index, val, how) : WAFER_MSR_OK;
+	if (!r && place) {
+		*place = *val;
+		wafer_touch(vcpu, m->group);
+	}
 	/* CR4.LA57, which canonical addresses depend on, may come later. */
-	wafer_hazard_set(vcpu, WAFER_H_CHECK);
-	return !!r;
+	if (host)
+		wafer_hazard_set(vcpu, WAFER_H_CHECK);
+	return r;
 }
 
-int wafer_msr_create(struct wafer_vcpu *vcpu)
+/* KVM_GET_MSR_INDEX_LIST, KVM_GET_MSR_FEATURE_INDEX_LIST. How many there are, at most @max */
+int wafer_msr_list(u32 *index, unsigned int max, bool feature)
 {
-	vcpu->msr = kzalloc(sizeof(*vcpu->msr), GFP_KERNEL_ACCOUNT);
-	if (!vcpu->msr)
-		return -ENOMEM;
-	vcpu->msr->mcg_cap = WAFER_MCE_BANKS;
+	const struct wafer_msr *m;
+	unsigned int n = 0;
+
+	for (m = msrs; m < msrs + ARRAY_SIZE(msrs) && n < max; m++)
+		if (m->flags & (feature ? M_FEATURE : M_SAVED) && find(m->index))
+			index[n++] = m->index;
+	return n;
+}
+
+/* KVM_GET_MSRS on /dev/wafer. 0 or 1 */
+int wafer_feature_msr(u32 index, u64 *val)
+{
+	const struct wafer_msr *m = find(index);
+	u32 low, high;
+
+	if (!m || !(m->flags & M_FEATURE))
+		return 1;
+	*val = *initial(m);
+	if (index == MSR_IA32_UCODE_REV && !rdmsr_safe(index, &low, &high))
+		*val = low | (u64)high << 32;
 	return 0;
-}
-
-void wafer_msr_free(struct wafer_vcpu *vcpu)
-{
-	kfree(vcpu->msr);
 }
 
 /**
@@ -151,22 +494,34 @@ void wafer_msr_free(struct wafer_vcpu *vcpu)
  * @vcpu: vCPU
  * @init: INIT: MSRs keep their values (SDM vol. 3 table 10-1); the kvmclock record is the guest's to set up again
  *
- * Those in struct wafer_arch are reset with it.
+ * Those in struct wafer_arch are reset with it. Error records outlive a reset, on hardware for the firmware to find; here
+ * the VMM starts clean.
  */
 void wafer_msr_reset(struct wafer_vcpu *vcpu, bool init)
 {
-	u64 mcg_cap = vcpu->msr->mcg_cap;
-	unsigned int i;
-
 	vcpu->clock_gpa = 0;
 	if (init)
 		return;
 	vcpu->steal_gpa = 0;
-	for (i = 0; i < wafer_nr_msrs; i++)
-		if (wafer_msrs[i].place == MSR_STATE)
-			*place_of(vcpu, &wafer_msrs[i]) = wafer_msrs[i].reset;
-	vcpu->msr->mcg_cap = mcg_cap;
-	vcpu->msr->arch_capabilities = wafer_host_arch_capabilities;
-	vcpu->msr->de_cfg = wafer_host_de_cfg;
-	wafer_msr_range_reset(vcpu);
+	vcpu->msr = wafer_msr_initial;
+	if (vcpu->mcg_cap & MCG_CTL_P)
+		vcpu->msr.mcg_ctl = ~0ull;
+}
+
+/**
+ * wafer_msr_intercepts() - at WAFER_H_INTERCEPT: tell the backend which MSRs are direct now
+ * @vcpu: vCPU, in the window
+ */
+void wafer_msr_intercepts(struct wafer_vcpu *vcpu)
+{
+	const struct wafer_msr *m;
+	bool sees;
+
+	for (m = msrs; m < msrs + ARRAY_SIZE(msrs); m++) {
+		if (!(m->flags & M_DIRECT))
+			continue;
+		sees = find(m->index) && guest_sees(vcpu, m);
+		wafer_backend->intercept_msr(vcpu, m->index, !sees || wafer_msr_filter_denies(vcpu->vm, m->index, false),
+					     !sees || wafer_msr_filter_denies(vcpu->vm, m->index, true));
+	}
 }

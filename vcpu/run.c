@@ -18,7 +18,7 @@
 #include "compat.h"
 #include "core.h"
 #include "kvm_abi.h"
-#include "pkru.h"
+#include "fpu.h"
 
 /* Hazards that need guest memory, sleeping or the FPU area: dealt with by the outer loop. */
 #define SLOW_HAZARDS (BIT(WAFER_H_CLOCK) | BIT(WAFER_H_STEAL) | BIT(WAFER_H_INIT_SIPI) | \

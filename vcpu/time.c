@@ -16,13 +16,6 @@
 
 #include "core.h"
 
-#define NS_PER_S 1000000000ull
-
-bool wafer_tsc_unstable(void)
-{
-	return check_tsc_unstable();
-}
-
 static u64 default_ratio(void)
 {
 	return 1ull << wafer_caps.tsc_frac_bits;
@@ -52,18 +45,13 @@ static u64 cycles_to_ns(u64 cycles, u32 khz)
 }
 
 /* Takes effect at the next entry; a TSC-deadline timer and kvmclock depend on it. */
-static void tsc_changed(struct wafer_vcpu *vcpu)
+int wafer_set_tsc_offset(struct wafer_vcpu *vcpu, u64 offset)
 {
+	vcpu->tsc_offset = offset;
 	wafer_hazard_set(vcpu, WAFER_H_TSC);
 	wafer_hazard_set(vcpu, WAFER_H_CLOCK);
 	if (vcpu->lapic)
 		wafer_lapic_tsc_changed(vcpu);
-}
-
-int wafer_set_tsc_offset(struct wafer_vcpu *vcpu, u64 offset)
-{
-	vcpu->tsc_offset = offset;
-	tsc_changed(vcpu);
 	return 0;
 }
 
@@ -73,14 +61,10 @@ int wafer_set_tsc_offset(struct wafer_vcpu *vcpu, u64 offset)
  */
 static bool same_write(struct wafer_vm *vm, struct wafer_vcpu *vcpu, u64 val, u64 now_ns)
 {
-	u64 expected, second = vcpu->tsc_khz * 1000ull;
+	u64 second = vcpu->tsc_khz * 1000ull, expected = vm->tsc_last_write +
+		     mul_u64_u64_div_u64(now_ns - vm->tsc_last_ns, vcpu->tsc_khz, 1000000);
 
-	if (!vm->tsc_written || vm->tsc_khz != vcpu->tsc_khz)
-		return false;
-	if (!val)
-		return true;
-	expected = vm->tsc_last_write + mul_u64_u64_div_u64(now_ns - vm->tsc_last_ns, vcpu->tsc_khz, 1000000);
-	return val - expected + second < 2 * second;
+	return vm->tsc_khz == vcpu->tsc_khz && (!val || val - expected + second < 2 * second);
 }
 
 /**
@@ -91,20 +75,16 @@ static bool same_write(struct wafer_vm *vm, struct wafer_vcpu *vcpu, u64 val, u6
  */
 void wafer_write_tsc(struct wafer_vcpu *vcpu, u64 val, bool host)
 {
+	u64 offset = val - scale(vcpu, rdtsc()), now_ns = ktime_get_boottime_ns();
 	struct wafer_vm *vm = vcpu->vm;
-	u64 offset = val - scale(vcpu, rdtsc());
-	u64 now_ns = ktime_get_boottime_ns();
 	unsigned long flags;
 
 	if (host) {
 		raw_spin_lock_irqsave(&vm->time_lock, flags);
-		if (same_write(vm, vcpu, val, now_ns)) {
+		if (same_write(vm, vcpu, val, now_ns))
 			offset = vm->tsc_offset;
-		} else {
-			vm->tsc_offset = offset;
-			vm->tsc_khz = vcpu->tsc_khz;
-			vm->tsc_written = true;
-		}
+		vm->tsc_offset = offset;
+		vm->tsc_khz = vcpu->tsc_khz;
 		vm->tsc_last_write = scale(vcpu, rdtsc()) + offset;
 		vm->tsc_last_ns = now_ns;
 		raw_spin_unlock_irqrestore(&vm->time_lock, flags);
@@ -123,18 +103,14 @@ void wafer_write_tsc(struct wafer_vcpu *vcpu, u64 val, bool host)
  */
 int wafer_set_tsc_khz(struct wafer_vcpu *vcpu, u32 khz)
 {
-	u64 tolerance = tsc_khz * 250ull / 1000000;
 	u64 now = wafer_guest_tsc_now(vcpu), ratio = default_ratio();
 
-	if (!khz)
-		khz = tsc_khz;
-	if (khz + tolerance < tsc_khz || khz > tsc_khz + tolerance) {
-		if (!wafer_caps.has_tsc_scaling)
+	khz = khz ?: tsc_khz;
+	if (abs((s64)khz - tsc_khz) > tsc_khz * 250ull / 1000000) {
+		ratio = mul_u64_u32_div(ratio, khz, tsc_khz);
+		if (!wafer_caps.has_tsc_scaling || !ratio || khz / tsc_khz >= 256)
 			return wafer_refuse(&vcpu->refusal, -EINVAL, "tsc_khz", khz,
-					    "must be the host's frequency: this CPU cannot scale the TSC");
-		ratio = mul_u64_u32_div(default_ratio(), khz, tsc_khz);
-		if (!ratio || khz / tsc_khz >= 256)
-			return wafer_refuse(&vcpu->refusal, -EINVAL, "tsc_khz", khz, "must be within the scaling range");
+					    "must be what this CPU can scale to; without TSC scaling the host's");
 	}
 	vcpu->tsc_ratio = ratio;
 	vcpu->tsc_khz = khz;
@@ -172,7 +148,7 @@ static u64 clock_now(struct wafer_vm *vm, u64 *tsc)
 	u64 ns;
 
 	raw_spin_lock_irqsave(&vm->time_lock, flags);
-	if (wafer_tsc_unstable())
+	if (check_tsc_unstable())
 		start_clock(vm, vm->clock_ns + ktime_get_boottime_ns() - vm->clock_boot_ns);
 	*tsc = rdtsc();
 	ns = clock_at(vm, *tsc);
@@ -183,31 +159,39 @@ static u64 clock_now(struct wafer_vm *vm, u64 *tsc)
 /* ns = ((cycles << shift) * mul) >> 32, shift negative for a right shift (asm/pvclock-abi.h). */
 static void time_scale(u32 khz, s8 *shift, u32 *mul)
 {
-	u64 hz = khz * 1000ull, target = NS_PER_S;
+	u64 hz = khz * 1000ull;
 
-	*shift = 0;
-	while (hz > target * 2) {
-		hz >>= 1;
+	for (; hz > NSEC_PER_SEC * 2ull; hz >>= 1)
 		(*shift)--;
-	}
-	while (hz <= target) {
-		hz <<= 1;
+	for (; hz <= NSEC_PER_SEC; hz <<= 1)
 		(*shift)++;
-	}
-	*mul = div64_u64(target << 32, hz);
+	*mul = div64_u64((u64)NSEC_PER_SEC << 32, hz);
 }
 
-/**
- * wafer_update_clock() - at WAFER_H_CLOCK: write the vCPU's kvmclock record
- * @vcpu: vCPU, outside the window
- *
- * The guest reads it without a lock: an odd version says that it is being written.
+/*
+ * Writes a record that the guest reads without a lock: its @version is odd while the rest changes, and other than
+ * before when it is whole. 0; 1: there is no memory
  */
+static int publish(struct wafer_vcpu *vcpu, gpa_t gpa, void *record, size_t size, u32 *version)
+{
+	struct wafer_mmu *mmu = &vcpu->vm->mmu;
+	gpa_t at = gpa + ((void *)version - record);
+
+	*version = (*version + 1) | 1;
+	if (wafer_guest_write(mmu, at, version, sizeof(*version)))
+		return 1;
+	smp_wmb();	/* the odd version before the rest; pairs with the guest's read barriers */
+	wafer_guest_write(mmu, gpa, record, size);
+	smp_wmb();	/* the rest before the even version */
+	++*version;
+	wafer_guest_write(mmu, at, version, sizeof(*version));
+	return 0;
+}
+
+/* At WAFER_H_CLOCK, outside the window: write the vCPU's kvmclock record. Bit 0 of the address enables it. */
 void wafer_update_clock(struct wafer_vcpu *vcpu)
 {
-	struct pvclock_vcpu_time_info t = { 0 };
-	struct wafer_mmu *mmu = &vcpu->vm->mmu;
-	gpa_t gpa = vcpu->clock_gpa & ~1ull;
+	struct pvclock_vcpu_time_info t = { .version = vcpu->clock_version };
 	u64 tsc;
 
 	if (!(vcpu->clock_gpa & 1))
@@ -215,53 +199,23 @@ void wafer_update_clock(struct wafer_vcpu *vcpu)
 	t.system_time = clock_now(vcpu->vm, &tsc);
 	t.tsc_timestamp = wafer_guest_tsc(vcpu, tsc);
 	time_scale(vcpu->tsc_khz, &t.tsc_shift, &t.tsc_to_system_mul);
-	if (!wafer_tsc_unstable())
-		t.flags |= PVCLOCK_TSC_STABLE_BIT;
-	if (vcpu->clock_stopped)
-		t.flags |= PVCLOCK_GUEST_STOPPED;
+	t.flags = (check_tsc_unstable() ? 0 : PVCLOCK_TSC_STABLE_BIT) |
+		  (vcpu->clock_stopped ? PVCLOCK_GUEST_STOPPED : 0);
 	vcpu->clock_stopped = false;
-	t.version = vcpu->clock_version | 1;
-	if (wafer_guest_write(mmu, gpa, &t.version, sizeof(t.version)))
-		return;
-	smp_wmb();	/* the odd version before the rest; pairs with the guest's read barriers */
-	wafer_guest_write(mmu, gpa + sizeof(t.version), (void *)&t + sizeof(t.version), sizeof(t) - sizeof(t.version));
-	smp_wmb();	/* the rest before the even version */
-	t.version++;
-	wafer_guest_write(mmu, gpa, &t.version, sizeof(t.version));
-	vcpu->clock_version = t.version;
+	if (!publish(vcpu, vcpu->clock_gpa & ~1ull, &t, sizeof(t), &t.version))
+		vcpu->clock_version = t.version;
 }
 
-/* MSR_KVM_SYSTEM_TIME (old and new number): bit 0 enables. 0 or 1 (#GP) */
-int wafer_set_clock_msr(struct wafer_vcpu *vcpu, u64 val, bool old_msr)
+/* MSR_KVM_WALL_CLOCK: the time of day at which kvmclock was 0. Outside the window. */
+void wafer_write_wall_clock(struct wafer_vcpu *vcpu, gpa_t gpa)
 {
-	vcpu->clock_gpa = val;
-	wafer_hazard_set(vcpu, WAFER_H_CLOCK);
-	return 0;
-}
-
-/* MSR_KVM_WALL_CLOCK: the time of day at which kvmclock was 0. Outside the window. 0 or 1 */
-int wafer_set_wall_clock(struct wafer_vcpu *vcpu, gpa_t gpa)
-{
-	struct wafer_mmu *mmu = &vcpu->vm->mmu;
 	struct pvclock_wall_clock w;
-	u64 ns, tsc;
-	u32 version;
+	u64 tsc;
 
-	if (!gpa)
-		return 0;
-	if (wafer_guest_read(mmu, gpa, &version, sizeof(version)))
-		return 1;
-	version = (version + 1) | 1;
-	if (wafer_guest_write(mmu, gpa, &version, sizeof(version)))
-		return 1;
-	ns = ktime_get_real_ns() - clock_now(vcpu->vm, &tsc);
-	w.sec = div_u64_rem(ns, NS_PER_S, &w.nsec);
-	smp_wmb();	/* as in wafer_update_clock() */
-	wafer_guest_write(mmu, gpa + 4, &w.sec, 8);
-	smp_wmb();	/* as there */
-	version++;
-	wafer_guest_write(mmu, gpa, &version, sizeof(version));
-	return 0;
+	if (!gpa || wafer_guest_read(&vcpu->vm->mmu, gpa, &w, sizeof(w)))
+		return;
+	w.sec = div_u64_rem(ktime_get_real_ns() - clock_now(vcpu->vm, &tsc), NSEC_PER_SEC, &w.nsec);
+	publish(vcpu, gpa, &w, sizeof(w), &w.version);
 }
 
 /* KVM_KVMCLOCK_CTRL: the guest's watchdogs are told that it was stopped. */
@@ -275,14 +229,12 @@ int wafer_kvmclock_ctrl(struct wafer_vcpu *vcpu)
 	return 0;
 }
 
+/* KVM_GET_CLOCK; @c comes zeroed. */
 void wafer_get_clock(struct wafer_vm *vm, struct kvm_clock_data *c)
 {
-	memset(c, 0, sizeof(*c));
 	c->clock = clock_now(vm, &c->host_tsc);
 	c->realtime = ktime_get_real_ns();
-	c->flags = KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC;
-	if (!wafer_tsc_unstable())
-		c->flags |= KVM_CLOCK_TSC_STABLE;
+	c->flags = KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC | (check_tsc_unstable() ? 0 : KVM_CLOCK_TSC_STABLE);
 }
 
 /* KVM_SET_CLOCK; with KVM_CLOCK_REALTIME the time that has passed since @c was taken is added. */
@@ -304,41 +256,20 @@ int wafer_set_clock(struct wafer_vm *vm, const struct kvm_clock_data *c)
 
 /* ---- steal time ---- */
 
-/* MSR_KVM_STEAL_TIME: 64-byte aligned address, bit 0 enables, bits 5:1 reserved. 0 or 1 (#GP) */
-int wafer_set_steal_msr(struct wafer_vcpu *vcpu, u64 val)
-{
-	if (val & 0x3e)
-		return 1;
-	vcpu->steal_gpa = val;
-	if (val & 1) {
-		vcpu->steal_last = current->sched_info.run_delay;
-		wafer_hazard_set(vcpu, WAFER_H_STEAL);
-	}
-	return 0;
-}
-
-/* At WAFER_H_STEAL, outside the window: add the time that this thread waited for a CPU. */
+/* At WAFER_H_STEAL, outside the window: add the time that this thread waited for a CPU. Bit 0 of the address enables it. */
 void wafer_update_steal(struct wafer_vcpu *vcpu)
 {
+	const size_t size = offsetofend(struct kvm_steal_time, preempted);
 	gpa_t gpa = vcpu->steal_gpa & ~0x3full;
-	struct wafer_mmu *mmu = &vcpu->vm->mmu;
 	u64 delay = current->sched_info.run_delay;
 	struct kvm_steal_time st;
 
-	if (!(vcpu->steal_gpa & 1) || wafer_guest_read(mmu, gpa, &st, sizeof(st)))
+	if (!(vcpu->steal_gpa & 1) || wafer_guest_read(&vcpu->vm->mmu, gpa, &st, size))
 		return;
-	st.version |= 1;
-	st.flags = 0;
-	st.preempted = 0;
+	st.flags = st.preempted = 0;
 	st.steal += delay - vcpu->steal_last;
 	vcpu->steal_last = delay;
-	wafer_guest_write(mmu, gpa + offsetof(struct kvm_steal_time, version), &st.version, sizeof(st.version));
-	smp_wmb();	/* odd version, then the record, then the even version, as for kvmclock */
-	wafer_guest_write(mmu, gpa, &st.steal, sizeof(st.steal));
-	wafer_guest_write(mmu, gpa + offsetof(struct kvm_steal_time, preempted), &st.preempted, 1);
-	smp_wmb();	/* as above */
-	st.version++;
-	wafer_guest_write(mmu, gpa + offsetof(struct kvm_steal_time, version), &st.version, sizeof(st.version));
+	publish(vcpu, gpa, &st, size, &st.version);
 }
 
 /* ---- beginnings, and what suspend does ---- */

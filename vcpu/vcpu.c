@@ -29,9 +29,8 @@ static void free_parts(struct wafer_vcpu *vcpu)
 	if (vcpu->hw)
 		wafer_backend->vcpu_free(vcpu);
 	wafer_lapic_free(vcpu);
-	wafer_fpu_free(vcpu);
-	wafer_msr_free(vcpu);
-	wafer_cpuid_free(vcpu);
+	kfree(vcpu->fpu);
+	kvfree(vcpu->cpuid);
 	free_page((unsigned long)vcpu->run);
 	free_page((unsigned long)vcpu->pio_data);
 	kmem_cache_free(vcpu_cache, vcpu);
@@ -57,13 +56,14 @@ struct wafer_vcpu *wafer_vcpu_create(struct wafer_vm *vm, u32 id)
 	vcpu->id = id;
 	vcpu->index = vm->nr_vcpus;
 	vcpu->hw_cpu = -1;
+	vcpu->mcg_cap = WAFER_MCE_BANKS;
 	mutex_init(&vcpu->mutex);
 	rcuwait_init(&vcpu->wait);
 	vcpu->run = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	vcpu->pio_data = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	/* No local APIC is made where the VM has no chip. */
 	r = !vcpu->run || !vcpu->pio_data ? -ENOMEM :
-	    wafer_cpuid_create(vcpu) ?: wafer_msr_create(vcpu) ?: wafer_fpu_create(vcpu) ?: wafer_lapic_create(vcpu) ?:
+	    wafer_cpuid_create(vcpu) ?: wafer_fpu_create(vcpu) ?: wafer_lapic_create(vcpu) ?:
 	    wafer_backend->vcpu_create(vcpu) ?: wafer_mmu_ctx_init(&vm->mmu, &vcpu->fault);
 	if (r) {
 		free_parts(vcpu);
