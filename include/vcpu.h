@@ -343,7 +343,7 @@ int wafer_supported_cpuid(struct kvm_cpuid_entry2 *e, unsigned int max);	/* numb
 int wafer_set_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, unsigned int nr);
 /* The number of entries; as many as @max are copied. */
 int wafer_get_cpuid(struct wafer_vcpu *vcpu, struct kvm_cpuid_entry2 *e, unsigned int max);
-void wafer_cpuid(struct wafer_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);	/* the instruction; any */
+struct kvm_cpuid_entry2 wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index);	/* the instruction; any */
 int wafer_cpuid_create(struct wafer_vcpu *vcpu);	/* an empty table */
 /* A feature bit of <asm/cpufeatures.h>, word * 32 + bit: can guests have it; has this one got it? */
 bool wafer_offered(unsigned int feature);
@@ -422,7 +422,6 @@ void wafer_vcpu_sipi(struct wafer_vcpu *vcpu, u8 vector);
 
 /* ---- time (vcpu/time.c) ---- */
 void wafer_vcpu_time_init(struct wafer_vcpu *vcpu);
-u64 wafer_guest_tsc(struct wafer_vcpu *vcpu, u64 host_tsc);
 u64 wafer_guest_tsc_now(struct wafer_vcpu *vcpu);
 void wafer_write_tsc(struct wafer_vcpu *vcpu, u64 val, bool host);
 int wafer_set_tsc_khz(struct wafer_vcpu *vcpu, u32 khz);

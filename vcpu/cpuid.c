@@ -15,10 +15,8 @@
 #include <asm/processor-flags.h>
 #include <asm/processor.h>
 
-#include "backend.h"
 #include "compat.h"
-#include "vcpu.h"
-#include "vm.h"
+#include "core.h"
 
 #define PV_LEAF		0x40000000
 #define SIGNATURE_EBX	0x4b4d564b	/* "KVMKVMKVM\0\0\0", little-endian */
@@ -108,6 +106,14 @@ static const struct {
 	{ 0x80000021, 0x80000021, { BIT(0) | BIT(2) | BIT(6) | BIT(9) | BIT(28) | BIT(29) | BIT(30), 0, 0, 0 } },
 };
 
+static const struct kvm_cpuid_entry2 pv_leaves[] __initconst = {
+	{ .function = PV_LEAF, .eax = PV_LEAF + 1,
+	  .ebx = SIGNATURE_EBX, .ecx = SIGNATURE_ECX, .edx = SIGNATURE_EDX },
+	{ .function = PV_LEAF + 1,
+	  .eax = BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) | BIT(KVM_FEATURE_CLOCKSOURCE2) |
+		 BIT(KVM_FEATURE_STEAL_TIME) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT) },
+};
+
 static struct kvm_cpuid_entry2 supported[128];		/* written once at module load; at most 92 can come together */
 static unsigned int nr_supported;
 static u32 offered[NCAPINTS];
@@ -151,16 +157,6 @@ static void __init fix_up(struct kvm_cpuid_entry2 *e, u32 max, const struct kvm_
 		e->ebx = xcr0 && (!e->index || e->eax & B(XSAVEC)) ? wafer_xsave_size(xcr0, e->index) : 0;
 		e->eax = e->index ? e->eax : xcr0;
 		e->ecx = e->index ? 0 : e->ebx;
-		break;
-	case PV_LEAF:
-		e->eax = PV_LEAF + 1;
-		e->ebx = SIGNATURE_EBX;
-		e->ecx = SIGNATURE_ECX;
-		e->edx = SIGNATURE_EDX;
-		break;
-	case PV_LEAF + 1:
-		e->eax = BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) | BIT(KVM_FEATURE_CLOCKSOURCE2) |
-			 BIT(KVM_FEATURE_STEAL_TIME) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT);
 		break;
 	case 0x80000008:		/* linear widths are the CPU's; physical ones also what the nested table translates */
 		e->eax = min(host->eax & 0xff, wafer_caps.levels == 5 ? 52u : 48u) | (host->eax & 0xff00);
@@ -217,8 +213,8 @@ void __init wafer_cpuid_setup(void)
 	find_offered();
 	for (leaf = 0; leaf <= max; leaf++)
 		add_leaf(leaf, max);
-	add_leaf(PV_LEAF, 0);
-	add_leaf(PV_LEAF + 1, 0);
+	for (leaf = 0; leaf < ARRAY_SIZE(pv_leaves); leaf++)
+		supported[nr_supported++] = pv_leaves[leaf];
 	max = min(cpuid_eax(0x80000000), 0x80000021u);
 	for (leaf = 0x80000000; leaf <= max; leaf++)
 		add_leaf(leaf, max);
@@ -329,43 +325,21 @@ static struct wafer_cpuid_slot *out_of_range(struct wafer_cpuid *c, u32 leaf, u3
 	return range && leaf <= range->entry.eax ? NULL : lookup(c, basic->entry.eax, index);
 }
 
-/**
- * wafer_cpuid() - the CPUID instruction
- * @vcpu: vCPU
- * @eax: leaf in, result out
- * @ebx: result
- * @ecx: sub-leaf in, result out
- * @edx: result
- *
- * Context: window or not.
- */
-void wafer_cpuid(struct wafer_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
+/* The CPUID instruction. Window or not. */
+struct kvm_cpuid_entry2 wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index)
 {
-	struct wafer_cpuid *c = vcpu->cpuid;
-	u32 leaf = *eax, index = *ecx;
-	struct wafer_cpuid_slot *s = lookup(c, leaf, index);
-	struct kvm_cpuid_entry2 copy, *e = &copy;
+	struct wafer_cpuid_slot *s = lookup(vcpu->cpuid, leaf, index) ?: out_of_range(vcpu->cpuid, leaf, index);
+	struct kvm_cpuid_entry2 e;
 
-	if (unlikely(!s))
-		s = out_of_range(c, leaf, index);
-	if (unlikely(!s)) {
-		memset(e, 0, sizeof(*e));
-		/* Sub-leaves past the last of a topology leaf still tell the x2APIC id (SDM vol. 2 CPUID leaf 0BH). */
-		s = leaf == 0xb || leaf == 0x1f ? lookup(c, leaf, 1) : NULL;
-		if (s) {
-			e->ecx = index & 0xff;
-			e->edx = s->entry.edx;
-		}
-	} else if (unlikely(s->dynamic)) {
-		copy = s->entry;
-		follow_state(e, vcpu);
-	} else {
-		e = &s->entry;
+	if (likely(s)) {
+		e = s->entry;
+		if (s->dynamic)
+			follow_state(&e, vcpu);
+		return e;
 	}
-	*eax = e->eax;
-	*ebx = e->ebx;
-	*ecx = e->ecx;
-	*edx = e->edx;
+	/* Sub-leaves past the last of a topology leaf still tell the x2APIC id (SDM vol. 2 CPUID leaf 0BH). */
+	s = leaf == 0xb || leaf == 0x1f ? lookup(vcpu->cpuid, leaf, 1) : NULL;
+	return (struct kvm_cpuid_entry2){ .ecx = s ? index & 0xff : 0, .edx = s ? s->entry.edx : 0 };
 }
 
 static u32 find_pv_features(struct wafer_cpuid *c)
@@ -447,25 +421,22 @@ int wafer_set_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, u
 	struct wafer_cpuid *c = build(e, nr);
 	struct wafer_cpuid_slot *s;
 	u32 bits;
-	int r = 0;
+	int r;
 
 	if (!c)
 		return -ENOMEM;
 	s = lookup(c, 0x80000008, 0);
 	bits = s ? s->entry.eax >> 8 & 0xff : 0;
-	if (bits && bits != 48 && bits != 57)
-		r = wafer_refuse(&vcpu->refusal, -EINVAL, "CPUID 0x80000008 EAX", s->entry.eax,
-				 "has 0, 48 or 57 bits of linear address");
-	else if (!may_replace(vcpu, c))
-		r = wafer_refuse(&vcpu->refusal, -EINVAL, "CPUID", nr, "stays what it is once the vCPU has run");
+	r = wafer_deny(vcpu, bits && bits != 48 && bits != 57, "CPUID 0x80000008 EAX bits 15:8", bits,
+		       "has 0, 48 or 57 bits of linear address") ?:
+	    wafer_deny(vcpu, !may_replace(vcpu, c), "CPUID", nr, "stays what it is once the vCPU has run");
 	if (!r)
 		swap(vcpu->cpuid, c);
 	kvfree(c);
 	if (r)
 		return r;
 	digest(vcpu);
-	wafer_hazard_set(vcpu, WAFER_H_INTERCEPT);
-	wafer_hazard_set(vcpu, WAFER_H_CHECK);
+	wafer_hazards_set(vcpu, BIT(WAFER_H_INTERCEPT) | BIT(WAFER_H_CHECK));
 	return 0;
 }
 

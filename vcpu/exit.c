@@ -59,13 +59,12 @@ static int exit_mce(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool windo
 static int exit_cpuid(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
 	u64 *gpr = vcpu->arch.gpr;
-	u32 eax = gpr[WAFER_RAX], ebx, ecx = gpr[WAFER_RCX], edx;
+	struct kvm_cpuid_entry2 e = wafer_cpuid(vcpu, gpr[WAFER_RAX], gpr[WAFER_RCX]);
 
-	wafer_cpuid(vcpu, &eax, &ebx, &ecx, &edx);
-	gpr[WAFER_RAX] = eax;
-	gpr[WAFER_RBX] = ebx;
-	gpr[WAFER_RCX] = ecx;
-	gpr[WAFER_RDX] = edx;
+	gpr[WAFER_RAX] = e.eax;
+	gpr[WAFER_RBX] = e.ebx;
+	gpr[WAFER_RCX] = e.ecx;
+	gpr[WAFER_RDX] = e.edx;
 	return wafer_skip(vcpu);
 }
 

@@ -20,8 +20,7 @@
 #include <asm/msr.h>
 
 #include "compat.h"
-#include "vcpu.h"
-#include "vm.h"
+#include "core.h"
 
 #define XCR0_KNOWN (XFEATURE_MASK_FPSSE | XFEATURE_MASK_YMM | XFEATURE_MASK_AVX512 | XFEATURE_MASK_PKRU)
 #define NR_PARTS (XFEATURE_PKRU + 1)
@@ -257,15 +256,16 @@ int wafer_set_xsave(struct wafer_vcpu *vcpu, const void *buf)
 	const struct xregs_state *in = buf;
 	struct xregs_state *area = vcpu->fpu;
 	u64 parts = in->header.xfeatures;
+	int r;
 
-	if (parts & ~(x.xcr0 ?: XFEATURE_MASK_FPSSE))
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "XSTATE_BV", parts,
-				    "has components of the supported XCR0 only");
-	if (in->header.xcomp_bv || memchr_inv(in->header.reserved, 0, sizeof(in->header.reserved)))
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "XCOMP_BV", in->header.xcomp_bv,
-				    "is 0, as all the header's reserved bytes (SDM vol. 1 13.4.2)");
-	if (parts && in->i387.mxcsr & ~x.mxcsr_mask)
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "MXCSR", in->i387.mxcsr, "has no reserved bits set");
+	r = wafer_deny(vcpu, parts & ~(x.xcr0 ?: XFEATURE_MASK_FPSSE), "XSTATE_BV", parts,
+		       "has components of the supported XCR0 only") ?:
+	    wafer_deny(vcpu, in->header.xcomp_bv || memchr_inv(in->header.reserved, 0, sizeof(in->header.reserved)),
+		       "XCOMP_BV", in->header.xcomp_bv, "is 0, as all the header's reserved bytes (SDM vol. 1 13.4.2)") ?:
+	    wafer_deny(vcpu, parts && in->i387.mxcsr & ~x.mxcsr_mask, "MXCSR", in->i387.mxcsr,
+		       "has no reserved bits set");
+	if (r)
+		return r;
 	memcpy(area, buf, x.size);
 	set_unused(area, 0);
 	area->header.xfeatures &= x.moved;
@@ -285,16 +285,15 @@ int wafer_get_xcrs(struct wafer_vcpu *vcpu, struct kvm_xcrs *xcrs)
 
 int wafer_set_xcrs(struct wafer_vcpu *vcpu, const struct kvm_xcrs *xcrs)
 {
-	u32 i;
+	u32 i, nr = xcrs->nr_xcrs;
 
-	if (!x.xcr0 || xcrs->nr_xcrs > KVM_MAX_XCRS || xcrs->flags)
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "nr_xcrs", xcrs->nr_xcrs, "is at most 16, with flags 0");
-	for (i = 0; i < xcrs->nr_xcrs && xcrs->xcrs[i].xcr; i++)
+	if (!x.xcr0 || nr > KVM_MAX_XCRS || xcrs->flags)
+		return wafer_refuse(&vcpu->refusal, -EINVAL, "nr_xcrs", nr, "is at most 16, with flags 0");
+	for (i = 0; i < nr && xcrs->xcrs[i].xcr; i++)
 		;
-	if (i < xcrs->nr_xcrs && wafer_set_xcr0(vcpu, xcrs->xcrs[i].value))
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "XCR0", xcrs->xcrs[i].value,
-				    "is a combination that the guest's CPUID offers (SDM vol. 1 13.3)");
-	return 0;
+	return wafer_deny(vcpu, i < nr && wafer_set_xcr0(vcpu, xcrs->xcrs[i].value), "XCR0",
+			  xcrs->xcrs[i % KVM_MAX_XCRS].value,
+			  "is a combination that the guest's CPUID offers (SDM vol. 1 13.3)");
 }
 
 /* struct kvm_fpu is FXSAVE's image in another order. */

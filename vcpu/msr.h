@@ -3,8 +3,7 @@
 #ifndef WAFER_MSR_H
 #define WAFER_MSR_H
 
-#include "vcpu.h"
-#include "vm.h"
+#include "core.h"
 
 /*
  * What MSRs with rules of their own do when they are read (@val has been filled in, or is for the function to fill in)

@@ -87,15 +87,10 @@ int wafer_get_sregs(struct wafer_vcpu *vcpu, struct kvm_sregs *s)
 	return 0;
 }
 
-static bool pae_paging(u64 cr0, u64 cr4, u64 efer)
-{
-	return cr0 & X86_CR0_PG && cr4 & X86_CR4_PAE && !(efer & WAFER_EFER_LMA);
-}
-
 int wafer_get_sregs2(struct wafer_vcpu *vcpu, struct kvm_sregs2 *s)
 {
 	get_common(vcpu, (struct kvm_sregs *)s);
-	if (!pae_paging(s->cr0, s->cr4, s->efer) || wafer_caps.pdptr_from_memory)
+	if (!wafer_pae_paging(s->cr0, s->cr4, s->efer) || wafer_caps.pdptr_from_memory)
 		return 0;
 	wafer_need(vcpu, WAFER_G_PDPTR);
 	memcpy(s->pdptrs, vcpu->arch.pdptr, sizeof(s->pdptrs));
@@ -152,7 +147,7 @@ static int set_common(struct wafer_vcpu *vcpu, const struct kvm_sregs *s, const 
 	a->cr4 = s->cr4;
 	a->efer = s->efer;
 	wafer_touch(vcpu, SREGS_GROUPS);
-	if (pae_paging(s->cr0, s->cr4, s->efer)) {
+	if (wafer_pae_paging(s->cr0, s->cr4, s->efer)) {
 		if (!pdptrs && wafer_guest_read(&vcpu->vm->mmu, a->cr3 & 0xffffffe0, pdpte, sizeof(pdpte)))
 			memset(pdpte, 0, sizeof(pdpte));
 		memcpy(a->pdptr, pdptrs ?: pdpte, sizeof(a->pdptr));
@@ -184,7 +179,7 @@ int wafer_set_sregs(struct wafer_vcpu *vcpu, const struct kvm_sregs *s)
 
 int wafer_set_sregs2(struct wafer_vcpu *vcpu, const struct kvm_sregs2 *s)
 {
-	bool bad = s->flags && (s->flags != KVM_SREGS2_FLAGS_PDPTRS_VALID || !pae_paging(s->cr0, s->cr4, s->efer));
+	bool bad = s->flags && (s->flags != KVM_SREGS2_FLAGS_PDPTRS_VALID || !wafer_pae_paging(s->cr0, s->cr4, s->efer));
 
 	return wafer_deny(vcpu, bad, "flags", s->flags, "has PDPTRS_VALID with PAE paging, or is 0") ?:
 	       set_common(vcpu, (const struct kvm_sregs *)s, s->flags ? s->pdptrs : NULL);

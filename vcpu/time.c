@@ -28,14 +28,14 @@ static u64 scale(struct wafer_vcpu *vcpu, u64 tsc)
 	return mul_u64_u64_shr(tsc, vcpu->tsc_ratio, wafer_caps.tsc_frac_bits);
 }
 
-u64 wafer_guest_tsc(struct wafer_vcpu *vcpu, u64 host_tsc)
+static u64 guest_tsc(struct wafer_vcpu *vcpu, u64 host_tsc)
 {
 	return scale(vcpu, host_tsc) + vcpu->tsc_offset;
 }
 
 u64 wafer_guest_tsc_now(struct wafer_vcpu *vcpu)
 {
-	return wafer_guest_tsc(vcpu, rdtsc());
+	return guest_tsc(vcpu, rdtsc());
 }
 
 /* A guest may ask for any deadline: cut off before the quotient overflows, which would be a #DE on the host. */
@@ -48,8 +48,7 @@ static u64 cycles_to_ns(u64 cycles, u32 khz)
 int wafer_set_tsc_offset(struct wafer_vcpu *vcpu, u64 offset)
 {
 	vcpu->tsc_offset = offset;
-	wafer_hazard_set(vcpu, WAFER_H_TSC);
-	wafer_hazard_set(vcpu, WAFER_H_CLOCK);
+	wafer_hazards_set(vcpu, BIT(WAFER_H_TSC) | BIT(WAFER_H_CLOCK));
 	if (vcpu->lapic)
 		wafer_lapic_tsc_changed(vcpu);
 	return 0;
@@ -136,12 +135,7 @@ static void start_clock(struct wafer_vm *vm, u64 ns)
 	vm->clock_boot_ns = ktime_get_boottime_ns();
 }
 
-/* The VM's clock at host TSC @tsc; time_lock held. */
-static u64 clock_at(struct wafer_vm *vm, u64 tsc)
-{
-	return vm->clock_ns + cycles_to_ns(tsc - vm->clock_tsc, tsc_khz);
-}
-
+/* The VM's clock, and the host's TSC at that moment. */
 static u64 clock_now(struct wafer_vm *vm, u64 *tsc)
 {
 	unsigned long flags;
@@ -151,21 +145,9 @@ static u64 clock_now(struct wafer_vm *vm, u64 *tsc)
 	if (check_tsc_unstable())
 		start_clock(vm, vm->clock_ns + ktime_get_boottime_ns() - vm->clock_boot_ns);
 	*tsc = rdtsc();
-	ns = clock_at(vm, *tsc);
+	ns = vm->clock_ns + cycles_to_ns(*tsc - vm->clock_tsc, tsc_khz);
 	raw_spin_unlock_irqrestore(&vm->time_lock, flags);
 	return ns;
-}
-
-/* ns = ((cycles << shift) * mul) >> 32, shift negative for a right shift (asm/pvclock-abi.h). */
-static void time_scale(u32 khz, s8 *shift, u32 *mul)
-{
-	u64 hz = khz * 1000ull;
-
-	for (; hz > NSEC_PER_SEC * 2ull; hz >>= 1)
-		(*shift)--;
-	for (; hz <= NSEC_PER_SEC; hz <<= 1)
-		(*shift)++;
-	*mul = div64_u64((u64)NSEC_PER_SEC << 32, hz);
 }
 
 /*
@@ -192,13 +174,18 @@ static int publish(struct wafer_vcpu *vcpu, gpa_t gpa, void *record, size_t size
 void wafer_update_clock(struct wafer_vcpu *vcpu)
 {
 	struct pvclock_vcpu_time_info t = { .version = vcpu->clock_version };
-	u64 tsc;
+	u64 tsc, hz = vcpu->tsc_khz * 1000ull;
 
 	if (!(vcpu->clock_gpa & 1))
 		return;
 	t.system_time = clock_now(vcpu->vm, &tsc);
-	t.tsc_timestamp = wafer_guest_tsc(vcpu, tsc);
-	time_scale(vcpu->tsc_khz, &t.tsc_shift, &t.tsc_to_system_mul);
+	t.tsc_timestamp = guest_tsc(vcpu, tsc);
+	/* ns = ((cycles << shift) * mul) >> 32, shift negative for a right shift (asm/pvclock-abi.h). */
+	for (; hz > NSEC_PER_SEC * 2ull; hz >>= 1)
+		t.tsc_shift--;
+	for (; hz <= NSEC_PER_SEC; hz <<= 1)
+		t.tsc_shift++;
+	t.tsc_to_system_mul = div64_u64((u64)NSEC_PER_SEC << 32, hz);
 	t.flags = (check_tsc_unstable() ? 0 : PVCLOCK_TSC_STABLE_BIT) |
 		  (vcpu->clock_stopped ? PVCLOCK_GUEST_STOPPED : 0);
 	vcpu->clock_stopped = false;
@@ -221,12 +208,10 @@ void wafer_write_wall_clock(struct wafer_vcpu *vcpu, gpa_t gpa)
 /* KVM_KVMCLOCK_CTRL: the guest's watchdogs are told that it was stopped. */
 int wafer_kvmclock_ctrl(struct wafer_vcpu *vcpu)
 {
-	if (!(vcpu->clock_gpa & 1))
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "kvmclock", vcpu->clock_gpa,
-				    "must have been switched on by the guest");
-	vcpu->clock_stopped = true;
+	vcpu->clock_stopped = vcpu->clock_gpa & 1;
 	wafer_hazard_set(vcpu, WAFER_H_CLOCK);
-	return 0;
+	return wafer_deny(vcpu, !vcpu->clock_stopped, "kvmclock", vcpu->clock_gpa,
+			  "must have been switched on by the guest");
 }
 
 /* KVM_GET_CLOCK; @c comes zeroed. */
@@ -299,7 +284,6 @@ void wafer_vm_tsc_went_back(struct wafer_vm *vm, u64 cycles)
 	vm->clock_tsc -= cycles;
 	wafer_for_each_vcpu(i, vcpu, vm) {
 		vcpu->tsc_offset += scale(vcpu, cycles);
-		wafer_hazard_set(vcpu, WAFER_H_TSC);
-		wafer_hazard_set(vcpu, WAFER_H_CLOCK);
+		wafer_hazards_set(vcpu, BIT(WAFER_H_TSC) | BIT(WAFER_H_CLOCK));
 	}
 }

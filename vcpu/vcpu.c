@@ -92,7 +92,6 @@ void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init)
 {
 	struct wafer_arch *a = &vcpu->arch;
 	u64 kept_cd_nw = X86_CR0_CD | X86_CR0_NW;
-	u32 eax = 1, ebx, ecx = 0, edx;
 	int i;
 
 	if (init)
@@ -100,8 +99,7 @@ void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init)
 	wafer_need(vcpu, init ? WAFER_G_ALL : 0);
 	/* The MSRs stand at the end. */
 	memset(a, 0, init ? offsetof(struct wafer_arch, sysenter_cs) : sizeof(*a));
-	wafer_cpuid(vcpu, &eax, &ebx, &ecx, &edx);
-	a->gpr[WAFER_RDX] = eax ?: 0x600;
+	a->gpr[WAFER_RDX] = wafer_cpuid(vcpu, 1, 0).eax ?: 0x600;
 	a->rip = 0xfff0;
 	a->rflags = X86_EFLAGS_FIXED;
 	a->cr0 = X86_CR0_ET | kept_cd_nw;
