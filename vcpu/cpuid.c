@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * CPUID: what KVM_GET_SUPPORTED_CPUID offers; the table of one guest; the instruction, which runs in the window: no
- * allocation, no long search.
+ * CPUID: what KVM_GET_SUPPORTED_CPUID offers; the table of one guest; the instruction, which runs
+ * in the window: no allocation, no long search.
  *
- * A bit or register that no table below names is 0 for the guest: what a new CPU brings stays hidden until somebody
- * has looked at it. No nesting, no SMM, no performance counters.
+ * A bit or register that no table below names is 0 for the guest: what a new CPU brings stays
+ * hidden until somebody has looked at it. No nesting, no SMM, no performance counters.
  */
 #include <linux/kvm_para.h>
 #include <linux/mm.h>
@@ -19,11 +19,9 @@
 #include "core.h"
 
 #define PV_LEAF		0x40000000
-#define SIGNATURE_EBX	0x4b4d564b	/* "KVMKVMKVM\0\0\0", little-endian */
-#define SIGNATURE_ECX	0x564b4d56
-#define SIGNATURE_EDX	0x0000004d
 
 #define F(name) X86_FEATURE_##name
+#define W(name) (F(name) / 32)
 #define B(name) BIT(F(name) & 31)
 
 enum { EAX, EBX, ECX, EDX };
@@ -37,49 +35,55 @@ static u32 *reg_of(struct kvm_cpuid_entry2 *e, unsigned int reg)
 
 /* ---- what is offered ---- */
 
-/* Registers full of feature bits, and the word of <asm/cpufeatures.h> that has the layout of each. */
+/*
+ * Registers full of feature bits, and the word of <asm/cpufeatures.h> that has the layout of each.
+ */
 static const struct feature_word {
 	u32 leaf;
 	u8 index, reg, word;
 } feature_words[] = {
-	{ 1, 0, EDX, F(FPU) / 32 }, { 1, 0, ECX, F(XMM3) / 32 }, { 6, 0, EAX, F(ARAT) / 32 },
-	{ 7, 0, EBX, F(FSGSBASE) / 32 }, { 7, 0, ECX, F(AVX512VBMI) / 32 }, { 7, 0, EDX, F(SPEC_CTRL) / 32 },
-	{ 7, 1, EAX, F(AVX_VNNI) / 32 }, { 0xd, 1, EAX, F(XSAVEOPT) / 32 }, { 0x80000001, 0, EDX, F(SYSCALL) / 32 },
-	{ 0x80000001, 0, ECX, F(LAHF_LM) / 32 }, { 0x80000008, 0, EBX, F(CLZERO) / 32 },
+	{ 1, 0, EDX, W(FPU) }, { 1, 0, ECX, W(XMM3) }, { 6, 0, EAX, W(ARAT) },
+	{ 7, 0, EBX, W(FSGSBASE) }, { 7, 0, ECX, W(AVX512VBMI) }, { 7, 0, EDX, W(SPEC_CTRL) },
+	{ 7, 1, EAX, W(AVX_VNNI) }, { 0xd, 1, EAX, W(XSAVEOPT) }, { 0x80000008, 0, EBX, W(CLZERO) },
+	{ 0x80000001, 0, EDX, W(SYSCALL) }, { 0x80000001, 0, ECX, W(LAHF_LM) },
 };
 
 /* Unnamed in some kernels. */
 #define F_7_1(bit) (F(AVX_VNNI) / 32 * 32 + (bit))	/* 10 FZRM, 11 FSRS, 12 FSRC, 23 AVX-IFMA */
 #define F_8000_0008(bit) (F(CLZERO) / 32 * 32 + (bit))	/* 28 PSFD, 30 IBPB_RET */
 
-/* Offered where the CPU has it, the host's kernel uses it and the state that it needs, in XCR0, is offered. */
+/*
+ * Offered where the CPU has it, the host's kernel uses it and the state that it needs, in XCR0, is
+ * offered.
+ */
 static const struct {
 	u32 state;
-	u16 features[88];
-} offers[] __initconst = {
+	u16 features[112];		/* filled up with 0, FPU */
+} offers[] = {
 	{ 0, {
-		F(FPU), F(VME), F(DE), F(PSE), F(TSC), F(MSR), F(PAE), F(CX8), F(SEP), F(PGE), F(CMOV), F(PSE36),
-		F(CLFLUSH), F(MMX), F(FXSR), F(XMM), F(XMM2), F(SELFSNOOP),
-		F(XMM3), F(PCLMULQDQ), F(SSSE3), F(CX16), F(PCID), F(XMM4_1), F(XMM4_2), F(MOVBE), F(POPCNT), F(AES),
-		F(RDRAND),
-		F(FSGSBASE), F(BMI1), F(HLE), F(FDP_EXCPTN_ONLY), F(SMEP), F(BMI2), F(ERMS), F(INVPCID), F(RTM),
-		F(ZERO_FCS_FDS), F(RDSEED), F(ADX), F(SMAP), F(CLFLUSHOPT), F(CLWB), F(SHA_NI),
-		F(UMIP), F(GFNI), F(LA57), F(RDPID), F(CLDEMOTE), F(MOVDIRI), F(MOVDIR64B),
-		F(FSRM), F(MD_CLEAR), F(SERIALIZE), F(TSXLDTRK), F(SPEC_CTRL), F(INTEL_STIBP), F(FLUSH_L1D),
-		F(ARCH_CAPABILITIES), F(SPEC_CTRL_SSBD), F_7_1(10), F_7_1(11), F_7_1(12),
-		F(SYSCALL), F(NX), F(MMXEXT), F(FXSR_OPT), F(GBPAGES), F(RDTSCP), F(LM) } },
-	{ 0, {
-		F(LAHF_LM), F(CMP_LEGACY), F(CR8_LEGACY), F(ABM), F(SSE4A), F(MISALIGNSSE), F(3DNOWPREFETCH), F(OSVW),
-		F(TBM), F(TOPOEXT),
-		F(CLZERO), F(XSAVEERPTR), F(WBNOINVD), F(AMD_IBPB), F(AMD_IBRS), F(AMD_STIBP), F(AMD_STIBP_ALWAYS_ON),
+		F(FPU), F(VME), F(DE), F(PSE), F(TSC), F(MSR), F(PAE), F(CX8), F(SEP), F(PGE),
+		F(CMOV), F(PSE36), F(CLFLUSH), F(MMX), F(FXSR), F(XMM), F(XMM2), F(SELFSNOOP),
+		F(XMM3), F(PCLMULQDQ), F(SSSE3), F(CX16), F(PCID), F(XMM4_1), F(XMM4_2), F(MOVBE),
+		F(POPCNT), F(AES), F(RDRAND), F(FSGSBASE), F(BMI1), F(HLE), F(FDP_EXCPTN_ONLY),
+		F(SMEP), F(BMI2), F(ERMS), F(INVPCID), F(RTM), F(ZERO_FCS_FDS), F(RDSEED), F(ADX),
+		F(SMAP), F(CLFLUSHOPT), F(CLWB), F(SHA_NI), F(UMIP), F(GFNI), F(LA57), F(RDPID),
+		F(CLDEMOTE), F(MOVDIRI), F(MOVDIR64B), F(FSRM), F(MD_CLEAR), F(SERIALIZE),
+		F(TSXLDTRK), F(SPEC_CTRL), F(INTEL_STIBP), F(FLUSH_L1D), F(ARCH_CAPABILITIES),
+		F(SPEC_CTRL_SSBD), F_7_1(10), F_7_1(11), F_7_1(12), F(SYSCALL), F(NX), F(MMXEXT),
+		F(FXSR_OPT), F(GBPAGES), F(RDTSCP), F(LM),
+		F(LAHF_LM), F(CMP_LEGACY), F(CR8_LEGACY), F(ABM), F(SSE4A), F(MISALIGNSSE),
+		F(3DNOWPREFETCH), F(OSVW), F(TBM), F(TOPOEXT), F(CLZERO), F(XSAVEERPTR),
+		F(WBNOINVD), F(AMD_IBPB), F(AMD_IBRS), F(AMD_STIBP), F(AMD_STIBP_ALWAYS_ON),
 		F(AMD_SSBD), F(AMD_SSB_NO), F_8000_0008(28), F(BTC_NO), F_8000_0008(30) } },
 	{ XFEATURE_MASK_FP, { F(XSAVE), F(XSAVEOPT), F(XSAVEC), F(XGETBV1) } },
 	{ XFEATURE_MASK_YMM, {
-		F(AVX), F(FMA), F(F16C), F(AVX2), F(VAES), F(VPCLMULQDQ), F(AVX_VNNI), F_7_1(23), F(XOP), F(FMA4) } },
+		F(AVX), F(FMA), F(F16C), F(AVX2), F(VAES), F(VPCLMULQDQ), F(AVX_VNNI), F_7_1(23),
+		F(XOP), F(FMA4) } },
 	{ XFEATURE_MASK_AVX512, {
-		F(AVX512F), F(AVX512DQ), F(AVX512IFMA), F(AVX512PF), F(AVX512ER), F(AVX512CD), F(AVX512BW), F(AVX512VL),
-		F(AVX512VBMI), F(AVX512_VBMI2), F(AVX512_VNNI), F(AVX512_BITALG), F(AVX512_VPOPCNTDQ),
-		F(AVX512_4VNNIW), F(AVX512_4FMAPS), F(AVX512_VP2INTERSECT), F(AVX512_FP16), F(AVX512_BF16) } },
+		F(AVX512F), F(AVX512DQ), F(AVX512IFMA), F(AVX512PF), F(AVX512ER), F(AVX512CD),
+		F(AVX512BW), F(AVX512VL), F(AVX512VBMI), F(AVX512_VBMI2), F(AVX512_VNNI),
+		F(AVX512_BITALG), F(AVX512_VPOPCNTDQ), F(AVX512_4VNNIW), F(AVX512_4FMAPS),
+		F(AVX512_VP2INTERSECT), F(AVX512_FP16), F(AVX512_BF16) } },
 	{ XFEATURE_MASK_PKRU, { F(PKU) } },
 };
 
@@ -87,34 +91,41 @@ static const struct {
 #define AMD_COPIES 0x0183f3ff
 
 /* Offered always: the module provides it by itself. */
-static const u16 provided[] __initconst = {
-	F(APIC), F(MTRR), F(MCE), F(MCA), F(PAT), F(X2APIC), F(TSC_DEADLINE_TIMER), F(HYPERVISOR), F(ARAT), F(TSC_ADJUST),
+static const u16 provided[] = {
+	F(APIC), F(MTRR), F(MCE), F(MCA), F(PAT), F(X2APIC), F(TSC_DEADLINE_TIMER), F(HYPERVISOR),
+	F(ARAT), F(TSC_ADJUST),
 };
 
 /* Registers that go through by mask: mostly descriptions of the CPU and its caches. */
 #define ALL { ~0u, ~0u, ~0u, ~0u }
-static const struct {
+static const struct passed {
 	u32 first, last, mask[4];
-} passed[] __initconst = {
-	{ 1, 1, { ~0u, 0xff00, 0, 0 } },				/* signature; CLFLUSH size */
+} passed[] = {
+	{ 1, 1, { ~0u, 0xff00, 0, 0 } },			/* signature; CLFLUSH size */
 	{ 2, 2, ALL }, { 4, 4, ALL }, { 0xd, 0xd, { ~0u, ~0u, 2, 0 } },
-	{ 0x80000001, 0x80000001, { ~0u, 0xf000ffff, 0, 0 } },		/* signature; brand, package */
-	{ 0x80000002, 0x80000006, ALL }, { 0x80000007, 0x80000007, { 0, 0, 0, BIT(8) } },	/* invariant TSC */
+	{ 0x80000001, 0x80000001, { ~0u, 0xf000ffff, 0, 0 } },	/* signature; brand, package */
+	{ 0x80000002, 0x80000006, ALL },
+	{ 0x80000007, 0x80000007, { 0, 0, 0, BIT(8) } },	/* invariant TSC */
 	{ 0x80000019, 0x80000019, { ~0u, ~0u, 0, 0 } }, { 0x8000001a, 0x8000001a, { 7, 0, 0, 0 } },
 	{ 0x8000001d, 0x8000001d, ALL },
-	/* No nested data breakpoints, LFENCE serialises, null selectors clear bases, no SMM_CTL; SRSO. */
-	{ 0x80000021, 0x80000021, { BIT(0) | BIT(2) | BIT(6) | BIT(9) | BIT(28) | BIT(29) | BIT(30), 0, 0, 0 } },
+	/*
+	 * No nested data breakpoints, LFENCE serialises, null selectors clear bases, no SMM_CTL;
+	 * SRSO.
+	 */
+	{ 0x80000021, 0x80000021, { BIT(0) | BIT(2) | BIT(6) | BIT(9) | GENMASK(30, 28) } },
 };
 
-static const struct kvm_cpuid_entry2 pv_leaves[] __initconst = {
+static const struct kvm_cpuid_entry2 pv_leaves[] = {
 	{ .function = PV_LEAF, .eax = PV_LEAF + 1,
-	  .ebx = SIGNATURE_EBX, .ecx = SIGNATURE_ECX, .edx = SIGNATURE_EDX },
+	  .ebx = 0x4b4d564b, .ecx = 0x564b4d56, .edx = 0x4d },	/* "KVMKVMKVM\0\0\0" */
 	{ .function = PV_LEAF + 1,
-	  .eax = BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) | BIT(KVM_FEATURE_CLOCKSOURCE2) |
-		 BIT(KVM_FEATURE_STEAL_TIME) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT) },
+	  .eax = BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) |
+		 BIT(KVM_FEATURE_CLOCKSOURCE2) | BIT(KVM_FEATURE_STEAL_TIME) |
+		 BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT) },
 };
 
-static struct kvm_cpuid_entry2 supported[128];		/* written once at module load; at most 92 can come together */
+/* Written once at module load. */
+static struct kvm_cpuid_entry2 supported[128];	/* at most 92 can come together */
 static unsigned int nr_supported;
 static u32 offered[NCAPINTS];
 
@@ -131,7 +142,8 @@ static void __init find_offered(void)
 				may[offers[i].features[n] / 32] |= BIT(offers[i].features[n] % 32);
 	for (w = feature_words; w < feature_words + ARRAY_SIZE(feature_words); w++) {
 		cpuid_count(w->leaf, w->index, &host.eax, &host.ebx, &host.ecx, &host.edx);
-		offered[w->word] = *reg_of(&host, w->reg) & boot_cpu_data.x86_capability[w->word] & may[w->word];
+		offered[w->word] = *reg_of(&host, w->reg) & may[w->word] &
+				   boot_cpu_data.x86_capability[w->word];
 	}
 	for (i = 0; i < ARRAY_SIZE(provided); i++)
 		offered[provided[i] / 32] |= BIT(provided[i] % 32);
@@ -154,17 +166,23 @@ static void __init fix_up(struct kvm_cpuid_entry2 *e, u32 max, const struct kvm_
 	case 0xd:			/* sizes follow from XCR0 when the guest asks */
 		if (e->index > 1)
 			break;
-		e->ebx = xcr0 && (!e->index || e->eax & B(XSAVEC)) ? wafer_xsave_size(xcr0, e->index) : 0;
+		e->ebx = !xcr0 || (e->index && !(e->eax & B(XSAVEC))) ? 0 :
+			 wafer_xsave_size(xcr0, e->index);
 		e->eax = e->index ? e->eax : xcr0;
 		e->ecx = e->index ? 0 : e->ebx;
 		break;
-	case 0x80000008:		/* linear widths are the CPU's; physical ones also what the nested table translates */
-		e->eax = min(host->eax & 0xff, wafer_caps.levels == 5 ? 52u : 48u) | (host->eax & 0xff00);
+	case 0x80000008:
+		/* Linear widths are the CPU's; physical ones what the nested table can translate. */
+		e->eax = min(host->eax & 0xff, wafer_caps.levels == 5 ? 52u : 48u) |
+			 (host->eax & 0xff00);
 		break;
 	}
 }
 
-/* Is there a sub-leaf @index? Those of caches end with type 0 (SDM vol. 2 CPUID leaf 4; APM vol. 3 appendix E.4.15). */
+/*
+ * Is there a sub-leaf @index? Those of caches end with type 0 (SDM vol. 2 CPUID leaf 4; APM vol. 3
+ * appendix E.4.15).
+ */
 static bool __init has_subleaf(u32 leaf, u32 index, const struct kvm_cpuid_entry2 *previous)
 {
 	switch (leaf) {
@@ -181,9 +199,10 @@ static bool __init has_subleaf(u32 leaf, u32 index, const struct kvm_cpuid_entry
 
 static void __init add_leaf(u32 leaf, u32 max)
 {
-	bool indexed = leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd || leaf == 0x1f || leaf == 0x8000001d;
+	const u32 indexed = BIT(4) | BIT(7) | BIT(0xb) | BIT(0xd) | BIT(0x1f);
 	struct kvm_cpuid_entry2 host = {}, *e;
 	const struct feature_word *w;
+	const struct passed *p;
 	u32 index, i;
 
 	for (index = 0; index < 64; index++) {
@@ -194,10 +213,11 @@ static void __init add_leaf(u32 leaf, u32 max)
 		e = &supported[nr_supported++];
 		e->function = leaf;
 		e->index = index;
-		e->flags = indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0;
-		for (i = 0; i < ARRAY_SIZE(passed) * 4; i++)
-			if (leaf >= passed[i / 4].first && leaf <= passed[i / 4].last)
-				*reg_of(e, i % 4) = *reg_of(&host, i % 4) & passed[i / 4].mask[i % 4];
+		if (leaf < 32 ? indexed >> leaf & 1 : leaf == 0x8000001d)
+			e->flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+		for (p = passed; p < passed + ARRAY_SIZE(passed); p++)
+			for (i = 0; i < 4 && leaf >= p->first && leaf <= p->last; i++)
+				*reg_of(e, i) = *reg_of(&host, i) & p->mask[i];
 		for (w = feature_words; w < feature_words + ARRAY_SIZE(feature_words); w++)
 			if (w->leaf == leaf && w->index == index)
 				*reg_of(e, w->reg) = offered[w->word];
@@ -250,7 +270,8 @@ int wafer_supported_cpuid(struct kvm_cpuid_entry2 *e, unsigned int max)
  * @amd: the vendor is AMD or Hygon: leaves out of range are 0
  * @first: slot + 1 of the first leaf with this hash; 0: none
  * @nr: slots
- * @slot: an entry as given, without what follows the vCPU's state; the next slot + 1 of the same hash
+ * @slot: an entry as given, without what follows the vCPU's state; the next slot + 1 of the
+ *	same hash
  */
 struct wafer_cpuid {
 	u32 words[NCAPINTS];
@@ -275,12 +296,13 @@ static u16 *bucket(struct wafer_cpuid *c, u32 leaf)
 static struct wafer_cpuid_slot *lookup(struct wafer_cpuid *c, u32 leaf, u32 index)
 {
 	struct wafer_cpuid_slot *s;
+	bool indexed;
 	u32 i;
 
 	for (i = *bucket(c, leaf); i; i = s->next) {
 		s = &c->slot[i - 1];
-		if (s->entry.function == leaf &&
-		    (s->entry.index == index || !(s->entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX)))
+		indexed = s->entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+		if (s->entry.function == leaf && (s->entry.index == index || !indexed))
 			return s;
 	}
 	return NULL;
@@ -292,21 +314,22 @@ static void put_bit(u32 *reg, u32 bit, bool on)
 }
 
 /*
- * Bits that follow the state of the vCPU: CR4, APIC_BASE, XCR0 (SDM vol. 2 CPUID). @vcpu NULL: they are left out, so
- * that tables can be compared. True if there are any.
+ * Bits that follow the state of the vCPU: CR4, APIC_BASE, XCR0 (SDM vol. 2 CPUID). @vcpu NULL: they
+ * are left out, so that tables can be compared. True if there are any.
  */
 static bool follow_state(struct kvm_cpuid_entry2 *e, struct wafer_vcpu *vcpu)
 {
-	u64 cr4 = vcpu ? wafer_cr4(vcpu) : 0;
+	u64 cr4 = vcpu ? wafer_cr4(vcpu) : 0, apic_base = vcpu ? wafer_apic_base_get(vcpu) : 0;
 
 	if (e->function == 1) {
 		put_bit(&e->ecx, B(OSXSAVE), cr4 & X86_CR4_OSXSAVE);
-		put_bit(&e->edx, B(APIC), vcpu && wafer_apic_base_get(vcpu) & MSR_IA32_APICBASE_ENABLE);
+		put_bit(&e->edx, B(APIC), apic_base & MSR_IA32_APICBASE_ENABLE);
 		if (vcpu)
 			put_bit(&e->ecx, B(MWAIT), wafer_guest_has(vcpu, F(MWAIT)));
 	} else if (e->function == 7 && !e->index) {
 		put_bit(&e->ecx, B(OSPKE), cr4 & X86_CR4_PKE);
-	} else if (e->function == 0xd && (e->index ? e->index == 1 && e->eax & B(XSAVEC) : e->ecx)) {
+	} else if (e->function == 0xd &&
+		   (e->index ? e->index == 1 && e->eax & B(XSAVEC) : e->ecx)) {
 		e->ebx = vcpu ? wafer_xsave_size(vcpu->arch.xcr0, e->index) : 0;
 	} else {
 		return false;
@@ -328,8 +351,9 @@ static struct wafer_cpuid_slot *out_of_range(struct wafer_cpuid *c, u32 leaf, u3
 /* The CPUID instruction. Window or not. */
 struct kvm_cpuid_entry2 wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index)
 {
-	struct wafer_cpuid_slot *s = lookup(vcpu->cpuid, leaf, index) ?: out_of_range(vcpu->cpuid, leaf, index);
-	struct kvm_cpuid_entry2 e;
+	struct wafer_cpuid *c = vcpu->cpuid;
+	struct wafer_cpuid_slot *s = lookup(c, leaf, index) ?: out_of_range(c, leaf, index);
+	struct kvm_cpuid_entry2 e = {};
 
 	if (likely(s)) {
 		e = s->entry;
@@ -337,9 +361,16 @@ struct kvm_cpuid_entry2 wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index
 			follow_state(&e, vcpu);
 		return e;
 	}
-	/* Sub-leaves past the last of a topology leaf still tell the x2APIC id (SDM vol. 2 CPUID leaf 0BH). */
-	s = leaf == 0xb || leaf == 0x1f ? lookup(vcpu->cpuid, leaf, 1) : NULL;
-	return (struct kvm_cpuid_entry2){ .ecx = s ? index & 0xff : 0, .edx = s ? s->entry.edx : 0 };
+	/*
+	 * Sub-leaves past the last of a topology leaf still tell the x2APIC id (SDM vol. 2 CPUID
+	 * leaf 0BH).
+	 */
+	s = leaf == 0xb || leaf == 0x1f ? lookup(c, leaf, 1) : NULL;
+	if (s) {
+		e.ecx = index & 0xff;
+		e.edx = s->entry.edx;
+	}
+	return e;
 }
 
 static u32 find_pv_features(struct wafer_cpuid *c)
@@ -349,10 +380,10 @@ static u32 find_pv_features(struct wafer_cpuid *c)
 
 	for (base = PV_LEAF; base < PV_LEAF + 0x10000; base += 0x100) {
 		s = lookup(c, base, 0);
-		if (s && s->entry.ebx == SIGNATURE_EBX && s->entry.ecx == SIGNATURE_ECX && s->entry.edx == SIGNATURE_EDX) {
-			s = lookup(c, base + 1, 0);
-			return s ? s->entry.eax : 0;
-		}
+		if (!s || memcmp(&s->entry.ebx, &pv_leaves[0].ebx, 12))
+			continue;
+		s = lookup(c, base + 1, 0);
+		return s ? s->entry.eax : 0;
 	}
 	return 0;
 }
@@ -370,7 +401,8 @@ static void digest(struct wafer_vcpu *vcpu)
 			c->words[w->word] = *reg_of(&s->entry, w->reg);
 	}
 	s = lookup(c, 0, 0);
-	c->amd = s && (s->entry.ebx == 0x68747541 || s->entry.ebx == 0x6f677948);	/* Auth..., Hygo... */
+	/* Auth..., Hygo... */
+	c->amd = s && (s->entry.ebx == 0x68747541 || s->entry.ebx == 0x6f677948);
 	s = lookup(c, 0x80000008, 0);
 	c->phys_bits = s ? clamp_t(u32, s->entry.eax & 0xff, 32, 52) : 36;
 	s = lookup(c, 0xd, 0);
@@ -405,7 +437,7 @@ static bool may_replace(struct wafer_vcpu *vcpu, const struct wafer_cpuid *new)
 	const struct wafer_cpuid *old = vcpu->cpuid;
 
 	return !memchr_inv(vcpu->stat_exits, 0, sizeof(vcpu->stat_exits)) ||
-	       (old->nr == new->nr && !memcmp(old->slot, new->slot, array_size(new->nr, sizeof(new->slot[0]))));
+	       (old->nr == new->nr && !memcmp(old->slot, new->slot, new->nr * sizeof(*new->slot)));
 }
 
 /**
@@ -427,9 +459,10 @@ int wafer_set_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, u
 		return -ENOMEM;
 	s = lookup(c, 0x80000008, 0);
 	bits = s ? s->entry.eax >> 8 & 0xff : 0;
-	r = wafer_deny(vcpu, bits && bits != 48 && bits != 57, "CPUID 0x80000008 EAX bits 15:8", bits,
-		       "has 0, 48 or 57 bits of linear address") ?:
-	    wafer_deny(vcpu, !may_replace(vcpu, c), "CPUID", nr, "stays what it is once the vCPU has run");
+	r = wafer_deny(vcpu, bits && bits != 48 && bits != 57, "CPUID 0x80000008 EAX",
+		       s ? s->entry.eax : 0, "has 0, 48 or 57 bits of linear address") ?:
+	    wafer_deny(vcpu, !may_replace(vcpu, c), "CPUID", nr,
+		       "stays what it is once the vCPU has run");
 	if (!r)
 		swap(vcpu->cpuid, c);
 	kvfree(c);
@@ -461,7 +494,10 @@ int wafer_cpuid_create(struct wafer_vcpu *vcpu)
 	return 0;
 }
 
-/* MISC_ENABLE has changed: it switches MWAIT (SDM vol. 4 table 2-2), unless KVM's quirk says that CPUID stays as it is. */
+/*
+ * MISC_ENABLE has changed: it switches MWAIT (SDM vol. 4 table 2-2), unless KVM's quirk says that
+ * CPUID stays as it is.
+ */
 void wafer_cpuid_update(struct wafer_vcpu *vcpu)
 {
 	if (vcpu->vm->quirks_disabled & KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT)

@@ -1,34 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Writing control registers with the checks that the CPU makes (SDM vol. 2 MOV CR, vol. 3 §2.5; APM vol. 2 §3.1).
+ * Writing control registers with the checks that the CPU makes (SDM vol. 2 MOV CR, vol. 3 §2.5; APM
+ * vol. 2 §3.1).
  *
- * The backends drop the guest's translations when they write what those depend on: only a CR3 that may be the same as
- * before has to ask for it.
+ * The backends drop the guest's translations when they write what those depend on: only a CR3 that
+ * may be the same as before has to ask for it.
  */
 #include <asm/cpufeatures.h>
 #include <asm/processor-flags.h>
 
 #include "core.h"
 
-#define CR0_BITS (X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | \
-		  X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG)
+#define CR0_BITS (X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | \
+		  X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG)
 
 /*
- * Which bits of CR4 guests can have: those whose feature is offered. What the table does not name is reserved.
- * @gated: a guest whose CPUID lacks the feature cannot set the bit; for the others KVM looks at the host alone.
+ * Which bits of CR4 guests can have: those whose feature is offered. What the table does not name
+ * is reserved.
+ * @gated: a guest whose CPUID lacks the feature cannot set the bit; for the others KVM looks
+ *	at the host alone.
  */
-#define ROW(bits, name, gated) { bits, X86_FEATURE_##name, gated }
+#define HOST(bits, name) { X86_CR4_##bits, X86_FEATURE_##name, false }
+#define BOTH(bits, name) { X86_CR4_##bits, X86_FEATURE_##name, true }
 static const struct {
 	u32 bits;
 	u16 feature;
 	bool gated;
 } cr4_bits[] = {
-	ROW(X86_CR4_VME | X86_CR4_PVI, VME, false), ROW(X86_CR4_TSD | X86_CR4_PCE, TSC, false),
-	ROW(X86_CR4_DE, DE, false), ROW(X86_CR4_PSE, PSE, false), ROW(X86_CR4_PAE, PAE, false),
-	ROW(X86_CR4_MCE, MCE, false), ROW(X86_CR4_PGE, PGE, false), ROW(X86_CR4_OSFXSR, FXSR, false),
-	ROW(X86_CR4_OSXMMEXCPT, XMM, false), ROW(X86_CR4_UMIP, UMIP, true), ROW(X86_CR4_LA57, LA57, true),
-	ROW(X86_CR4_FSGSBASE, FSGSBASE, true), ROW(X86_CR4_PCIDE, PCID, true), ROW(X86_CR4_OSXSAVE, XSAVE, true),
-	ROW(X86_CR4_SMEP, SMEP, true), ROW(X86_CR4_SMAP, SMAP, true), ROW(X86_CR4_PKE, PKU, true),
+	HOST(VME | X86_CR4_PVI, VME), HOST(TSD | X86_CR4_PCE, TSC), HOST(DE, DE), HOST(PSE, PSE),
+	HOST(PAE, PAE), HOST(MCE, MCE), HOST(PGE, PGE), HOST(OSFXSR, FXSR), HOST(OSXMMEXCPT, XMM),
+	BOTH(UMIP, UMIP), BOTH(LA57, LA57), BOTH(FSGSBASE, FSGSBASE), BOTH(PCIDE, PCID),
+	BOTH(OSXSAVE, XSAVE), BOTH(SMEP, SMEP), BOTH(SMAP, SMAP), BOTH(PKE, PKU),
 };
 
 u64 wafer_cr4_allowed(void)
@@ -57,12 +59,14 @@ u64 wafer_efer_allowed(void)
 {
 	return WAFER_EFER_SCE | WAFER_EFER_LME | WAFER_EFER_LMA |
 	       (wafer_offered(X86_FEATURE_NX) ? WAFER_EFER_NX : 0) |
-	       (wafer_offered(X86_FEATURE_FXSR_OPT) ? BIT(14) : 0);		/* FFXSR, APM vol. 2 §3.1.7 */
+	       /* FFXSR, APM vol. 2 §3.1.7 */
+	       (wafer_offered(X86_FEATURE_FXSR_OPT) ? BIT(14) : 0);
 }
 
 bool wafer_cr0_valid(u64 cr0)
 {
-	return !(cr0 >> 32 || (cr0 & X86_CR0_PG && !(cr0 & X86_CR0_PE)) || (cr0 & X86_CR0_NW && !(cr0 & X86_CR0_CD)));
+	return !(cr0 >> 32 || (cr0 & X86_CR0_PG && !(cr0 & X86_CR0_PE)) ||
+		 (cr0 & X86_CR0_NW && !(cr0 & X86_CR0_CD)));
 }
 
 bool wafer_pae_paging(u64 cr0, u64 cr4, u64 efer)
@@ -81,7 +85,10 @@ bool wafer_pdptrs_valid(struct wafer_vcpu *vcpu, const u64 *pdptr)
 	return true;
 }
 
-/* PAE paging without long mode: the four PDPTEs are loaded, and checked, by the move (SDM vol. 3 §4.4.1). */
+/*
+ * PAE paging without long mode: the four PDPTEs are loaded, and checked, by the move (SDM vol. 3
+ * §4.4.1).
+ */
 static int load_pdptrs(struct wafer_vcpu *vcpu, u64 cr3)
 {
 	gpa_t gpa = cr3 & 0xffffffe0;
@@ -99,7 +106,10 @@ static int load_pdptrs(struct wafer_vcpu *vcpu, u64 cr3)
 	return 0;
 }
 
-/* Paging goes on or off: EFER.LMA follows LME, and long mode has conditions of its own. 0 or 1 (#GP) or -EAGAIN */
+/*
+ * Paging goes on or off: EFER.LMA follows LME, and long mode has conditions of its own. 0 or 1
+ * (#GP) or -EAGAIN
+ */
 static int switch_paging(struct wafer_vcpu *vcpu, bool on)
 {
 	u64 efer = wafer_efer(vcpu), cr4 = wafer_cr4(vcpu);
@@ -170,7 +180,8 @@ int wafer_set_cr4(struct wafer_vcpu *vcpu, u64 val)
 	bool lm = efer & WAFER_EFER_LMA;
 	int r;
 
-	if (!wafer_cr4_valid(vcpu, val) || (lm && (!(val & X86_CR4_PAE) || changed & X86_CR4_LA57)) ||
+	if (!wafer_cr4_valid(vcpu, val) ||
+	    (lm && (!(val & X86_CR4_PAE) || changed & X86_CR4_LA57)) ||
 	    (val & ~old & X86_CR4_PCIDE && (wafer_cr3(vcpu) & 0xfff || !lm)))
 		return 1;
 	if (wafer_pae_paging(wafer_cr0(vcpu), val, efer) && changed & pdptr_bits) {

@@ -2,13 +2,14 @@
 /*
  * The guest's x87, SSE, AVX and AVX-512 state.
  *
- * It is in the registers between wafer_fpu_load() and wafer_fpu_put(), inside a section of kernel_fpu_begin(), which
- * has saved the VMM's. Otherwise it is in vcpu->fpu, an XSAVE area of standard format (SDM vol. 1 §13.4). Whatever
- * XCR0 the guest has, all components that guests can have are moved, under the host's XCR0: what a guest switches
- * off in XCR0 keeps its contents. PKRU is kept apart (fpu.h), supervisor components are not offered.
+ * It is in the registers between wafer_fpu_load() and wafer_fpu_put(), inside a section of
+ * kernel_fpu_begin(), which has saved the VMM's. Otherwise it is in vcpu->fpu, an XSAVE area of
+ * standard format (SDM vol. 1 §13.4). Whatever XCR0 the guest has, all components that guests can
+ * have are moved, under the host's XCR0: what a guest switches off in XCR0 keeps its contents. PKRU
+ * is kept apart (fpu.h), supervisor components are not offered.
  *
- * In the area a component whose bit in XSTATE_BV is clear is in its initial state and its bytes mean nothing; only
- * MXCSR always counts.
+ * In the area a component whose bit in XSTATE_BV is clear is in its initial state and its bytes
+ * mean nothing; only MXCSR always counts.
  */
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -22,7 +23,8 @@
 #include "compat.h"
 #include "core.h"
 
-#define XCR0_KNOWN (XFEATURE_MASK_FPSSE | XFEATURE_MASK_YMM | XFEATURE_MASK_AVX512 | XFEATURE_MASK_PKRU)
+#define XCR0_KNOWN \
+	(XFEATURE_MASK_FPSSE | XFEATURE_MASK_YMM | XFEATURE_MASK_AVX512 | XFEATURE_MASK_PKRU)
 #define NR_PARTS (XFEATURE_PKRU + 1)
 #define FCW_DEFAULT 0x37f
 
@@ -44,21 +46,25 @@ static struct {
 	.part[XFEATURE_SSE] = { offsetof(struct xregs_state, i387.xmm_space), 256 },
 };
 
-/* 0, or -EFAULT where the CPU refuses the image: it has been checked when it came in, this is the second line. */
-#define RESTORE(insn) asm volatile("1: " insn " %[area]\n2:\n" _ASM_EXTABLE_TYPE_REG(1b, 2b, EX_TYPE_EFAULT_REG, %[err]) \
-				   : [err] "+r" (err) : [area] "m" (*area), "a" (x.moved), "d" (0) : "memory")
+/*
+ * 0, or -EFAULT where the CPU refuses the image: it has been checked when it came in, this is the
+ * second line.
+ */
+#define RESTORE(insn) ({								\
+	int err = 0;									\
+	asm volatile("1: " insn " %[area]\n2:\n"					\
+		     _ASM_EXTABLE_TYPE_REG(1b, 2b, EX_TYPE_EFAULT_REG, %[err])		\
+		     : [err] "+r" (err) : [area] "m" (*area), "a" (x.moved), "d" (0) : "memory"); \
+	err; })
+
 static int restore(const struct xregs_state *area)
 {
-	int err = 0;
-
-	if (x.xcr0)
-		RESTORE("xrstor64");
-	else
-		RESTORE("fxrstor64");
-	return err;
+	return x.xcr0 ? RESTORE("xrstor64") : RESTORE("fxrstor64");
 }
 
-#define SAVE(insn) asm volatile(insn " %0" : "+m" (*area) : "a" (x.moved), "d" (0) : "memory")
+#define SAVE(insn) \
+	({ asm volatile(insn " %0" : "+m" (*area) : "a" (x.moved), "d" (0) : "memory"); })
+
 static void save(struct xregs_state *area)
 {
 	if (!x.xcr0)
@@ -88,7 +94,10 @@ void wafer_fpu_load(struct wafer_vcpu *vcpu)
 	static const u32 zero;
 
 	kernel_fpu_begin_mask(0);
-	/* Some AMD CPUs leave the x87 pointers alone where no exception is pending: the VMM's would show in the guest. */
+	/*
+	 * Some AMD CPUs leave the x87 pointers alone where no exception is pending: the VMM's would
+	 * show in the guest.
+	 */
 	if (static_cpu_has_bug(X86_BUG_FXSAVE_LEAK))
 		asm volatile("fnclex; emms; fildl %0" : : "m" (zero));
 	if (unlikely(restore(vcpu->fpu))) {
@@ -132,8 +141,8 @@ void wafer_fpu_reset(struct wafer_vcpu *vcpu, bool init)
 /**
  * wafer_fpu_setup() - find what state this CPU has and the host uses
  *
- * Offered is what is known here, what the CPU has and what the host's kernel has switched on. AMX is not: its
- * state needs the host's permission protocol.
+ * Offered is what is known here, what the CPU has and what the host's kernel has switched on. AMX
+ * is not: its state needs the host's permission protocol.
  */
 void __init wafer_fpu_setup(void)
 {
@@ -193,7 +202,10 @@ unsigned int wafer_xsave_bytes(void)
 	return max_t(unsigned int, x.size, sizeof(((struct kvm_xsave *)0)->region));
 }
 
-/* ---- to and from the VMM and the emulator; the guest's state is in vcpu->fpu, never in the registers ---- */
+/*
+ * ---- to and from the VMM and the emulator; the guest's state is in vcpu->fpu, never in the
+ * registers ----
+ */
 
 /* Makes the bytes of components mean something: those in their initial state get it written out. */
 static struct xregs_state *materialise(struct wafer_vcpu *vcpu, u64 parts)
@@ -246,8 +258,8 @@ void wafer_get_xsave(struct wafer_vcpu *vcpu, void *buf)
  * @vcpu: vCPU
  * @buf: wafer_xsave_bytes() bytes in the standard format, private to the caller
  *
- * It is checked as XRSTOR would check it (SDM vol. 1 §13.8.1), so that XRSTOR never faults. PKRU keeps its value where
- * its bit is clear.
+ * It is checked as XRSTOR would check it (SDM vol. 1 §13.8.1), so that XRSTOR never faults. PKRU
+ * keeps its value where its bit is clear.
  *
  * Return: 0 or -EINVAL with nothing changed.
  */
@@ -255,13 +267,15 @@ int wafer_set_xsave(struct wafer_vcpu *vcpu, const void *buf)
 {
 	const struct xregs_state *in = buf;
 	struct xregs_state *area = vcpu->fpu;
-	u64 parts = in->header.xfeatures;
+	const struct xstate_header *h = &in->header;
+	u64 parts = h->xfeatures;
 	int r;
 
 	r = wafer_deny(vcpu, parts & ~(x.xcr0 ?: XFEATURE_MASK_FPSSE), "XSTATE_BV", parts,
 		       "has components of the supported XCR0 only") ?:
-	    wafer_deny(vcpu, in->header.xcomp_bv || memchr_inv(in->header.reserved, 0, sizeof(in->header.reserved)),
-		       "XCOMP_BV", in->header.xcomp_bv, "is 0, as all the header's reserved bytes (SDM vol. 1 13.4.2)") ?:
+	    wafer_deny(vcpu, h->xcomp_bv || memchr_inv(h->reserved, 0, sizeof(h->reserved)),
+		       "XCOMP_BV", h->xcomp_bv,
+		       "is 0, as all the header's reserved bytes (SDM vol. 1 13.4.2)") ?:
 	    wafer_deny(vcpu, parts && in->i387.mxcsr & ~x.mxcsr_mask, "MXCSR", in->i387.mxcsr,
 		       "has no reserved bits set");
 	if (r)
@@ -288,7 +302,8 @@ int wafer_set_xcrs(struct wafer_vcpu *vcpu, const struct kvm_xcrs *xcrs)
 	u32 i, nr = xcrs->nr_xcrs;
 
 	if (!x.xcr0 || nr > KVM_MAX_XCRS || xcrs->flags)
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "nr_xcrs", nr, "is at most 16, with flags 0");
+		return wafer_refuse(&vcpu->refusal, -EINVAL, "nr_xcrs", nr,
+				    "is at most 16, with flags 0");
 	for (i = 0; i < nr && xcrs->xcrs[i].xcr; i++)
 		;
 	return wafer_deny(vcpu, i < nr && wafer_set_xcr0(vcpu, xcrs->xcrs[i].value), "XCR0",
@@ -332,9 +347,11 @@ int wafer_set_fpu(struct wafer_vcpu *vcpu, const struct kvm_fpu *f)
  * @write: write it
  * @zero_upper: writing, what is above @bytes becomes 0 (VEX and EVEX forms)
  *
- * It lies in pieces: bytes 0-15, 16-31 and 32-63 of registers 0-15 in a component each, 16-31 whole in one.
+ * It lies in pieces: bytes 0-15, 16-31 and 32-63 of registers 0-15 in a component each, 16-31 whole
+ * in one.
  */
-void wafer_fpu_vec(struct wafer_vcpu *vcpu, unsigned int nr, void *data, unsigned int bytes, bool write, bool zero_upper)
+void wafer_fpu_vec(struct wafer_vcpu *vcpu, unsigned int nr, void *data, unsigned int bytes,
+		   bool write, bool zero_upper)
 {
 	static const struct { u8 part, at, len; } pieces[] = {
 		{ XFEATURE_SSE, 0, 16 }, { XFEATURE_YMM, 16, 16 }, { XFEATURE_ZMM_Hi256, 32, 32 },

@@ -20,7 +20,10 @@ int wafer_mce_get_bank(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how)
 	return (index - MSR_IA32_MC0_CTL) / 4 < nr_banks(vcpu) ? WAFER_MSR_OK : WAFER_MSR_GP;
 }
 
-/* CTL: all or nothing, but for bit 10 and 0 that Linux clears. STATUS: the guest clears it, no more. */
+/*
+ * CTL: all or nothing, but for bit 10 and 0 that Linux clears. STATUS: the guest clears it, no
+ * more.
+ */
 int wafer_mce_set_bank(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how)
 {
 	if (*val && index % 4 == MCE_CTL && (*val | BIT_ULL(10) | BIT_ULL(0)) != ~0ull)
@@ -53,10 +56,12 @@ u64 wafer_mce_cap(void)
  */
 int wafer_setup_mce(struct wafer_vcpu *vcpu, u64 mcg_cap)
 {
-	unsigned int banks = mcg_cap & MCG_BANKCNT_MASK;
+	u64 known = wafer_mce_cap() | MCG_BANKCNT_MASK | MCG_EXT_CNT_MASK;
+	u64 banks = mcg_cap & MCG_BANKCNT_MASK;
 
-	if (!banks || banks > WAFER_MCE_BANKS || mcg_cap & ~(wafer_mce_cap() | MCG_BANKCNT_MASK | MCG_EXT_CNT_MASK))
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "mcg_cap", mcg_cap, "has 1 to 32 banks and known bits");
+	if (!banks || banks > WAFER_MCE_BANKS || mcg_cap & ~known)
+		return wafer_refuse(&vcpu->refusal, -EINVAL, "mcg_cap", mcg_cap,
+				    "has 1 to 32 banks and known bits");
 	vcpu->mcg_cap = mcg_cap;
 	if (mcg_cap & MCG_CTL_P)
 		vcpu->msr.mcg_ctl = ~0ull;
@@ -67,8 +72,8 @@ int wafer_setup_mce(struct wafer_vcpu *vcpu, u64 mcg_cap)
 /**
  * wafer_set_mce() - KVM_X86_SET_MCE: an error that the VMM wants the guest to see
  * @vcpu: vCPU
- * @mce: what goes to the bank. Uncorrected errors raise #MC, or shut the guest down where it cannot take one
- *	(SDM vol. 3 §16.3.1.2); where reporting is off nothing happens
+ * @mce: what goes to the bank. Uncorrected errors raise #MC, or shut the guest down where it
+ *	cannot take one (SDM vol. 3 §16.3.1.2); where reporting is off nothing happens
  *
  * Return: 0 or -EINVAL.
  */
@@ -79,7 +84,8 @@ int wafer_set_mce(struct wafer_vcpu *vcpu, const struct kvm_x86_mce *mce)
 	bool fatal = mce->status & MCI_STATUS_UC;
 
 	if (mce->bank >= nr_banks(vcpu) || !(mce->status & MCI_STATUS_VAL))
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "bank", mce->bank, "exists, and the status is valid");
+		return wafer_refuse(&vcpu->refusal, -EINVAL, "bank", mce->bank,
+				    "exists, and the status is valid");
 	if (fatal && ((vcpu->mcg_cap & MCG_CTL_P && s->mcg_ctl != ~0ull) || bank[MCE_CTL] != ~0ull))
 		return 0;
 	if (fatal && (s->mcg_status & MCG_STATUS_MCIP || !(wafer_cr4(vcpu) & X86_CR4_MCE))) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Every MSR that a guest can see, but for the x2APIC's: one table. RDMSR and WRMSR by the guest,
- * KVM_GET_MSRS and KVM_SET_MSRS by the VMM go the same way through it; what KVM lists, how a vCPU is
- * reset, what the guest reaches without an exit and what a snapshot holds follow from it.
+ * KVM_GET_MSRS and KVM_SET_MSRS by the VMM go the same way through it; what KVM lists, how a vCPU
+ * is reset, what the guest reaches without an exit and what a snapshot holds follow from it.
  */
 #include <linux/kvm_para.h>
 #include <linux/nospec.h>
@@ -21,9 +21,10 @@
 #define M_READONLY	BIT(2)	/* a guest's write is #GP */
 #define M_WRITEONLY	BIT(3)	/* a guest's read is #GP */
 #define M_IGNORE	BIT(4)	/* a guest's write has no effect */
-#define M_CANONICAL	BIT(5)	/* holds a linear address */
+#define M_CANONICAL	BIT(5)
 #define M_SLOW		BIT(6)	/* a write needs guest memory or a mutex: not in the window */
 #define M_DIRECT	BIT(7)	/* a backend may let it through, if its CPU switches it */
+#define M_ADDRESS	(M_CANONICAL | M_DIRECT)	/* holds a linear address */
 
 /**
  * struct wafer_msr - one MSR, or several that follow each other
@@ -133,17 +134,17 @@ MSR_SET(apic_base)
 MSR_SET(efer)
 {
 	u64 old = wafer_efer(vcpu);
+	bool fixed = !(how & WAFER_MSR_HOST) && wafer_cr0(vcpu) & X86_CR0_PG;
 
-	if (*val & ~wafer_efer_allowed() ||
-	    (!(how & WAFER_MSR_HOST) && (*val ^ old) & WAFER_EFER_LME && wafer_cr0(vcpu) & X86_CR0_PG))
+	if (*val & ~wafer_efer_allowed() || (fixed && (*val ^ old) & WAFER_EFER_LME))
 		return WAFER_MSR_GP;
 	*val = (*val & ~WAFER_EFER_LMA) | (old & WAFER_EFER_LMA);
 	return WAFER_MSR_OK;
 }
 
 /*
- * Each byte a memory type: UC WC WT WP WB UC- (SDM vol. 3 §12.12.2): 0, 1, 4 to 7. That is, bit 1 comes
- * together with bit 2 only.
+ * Each byte a memory type: UC WC WT WP WB UC- (SDM vol. 3 §12.12.2): 0, 1, 4 to 7. That is, bit 1
+ * comes together with bit 2 only.
  */
 bool wafer_pat_valid(u64 pat)
 {
@@ -162,10 +163,12 @@ MSR_SET(pat)
 MSR_SET(mtrr)
 {
 	bool variable = index < 0x250, mask = variable && index & 1;
-	u64 reserved = variable ? ~(BIT_ULL(wafer_guest_phys_bits(vcpu)) - 1) | (mask ? 0x7ff : 0xf00) : 0;
 	u64 types = mask ? 0 : variable || index == 0x2ff ? (u8)*val : *val;
 
-	return *val & reserved || !wafer_pat_valid(types) || types & types >> 1 & 0x0101010101010101ull;
+	if (variable && (*val >> wafer_guest_phys_bits(vcpu) || *val & (mask ? 0x7ff : 0xf00)))
+		return WAFER_MSR_GP;
+	types = wafer_pat_valid(types) ? types & (types >> 1) & 0x0101010101010101ull : 1;
+	return types ? WAFER_MSR_GP : WAFER_MSR_OK;
 }
 
 /* PRED_CMD and FLUSH_CMD are done on the CPU that the guest runs on. */
@@ -247,27 +250,30 @@ static const struct wafer_msr msrs[] = {
 	EMPTY(0x2a, "EBL_CR_POWERON", 1), READS(0x2c, "EBC_FREQUENCY_ID", 1 << 24),
 	{ 0x34, "SMI_COUNT", M_SAVED | M_READONLY, STATE(smi_count) },
 	READS(0x3a, "IA32_FEATURE_CONTROL", 1),		/* locked, VMX off */
-	{ 0x3b, "IA32_TSC_ADJUST", M_SAVED | M_SLOW, STATE(tsc_adjust), SET(tsc_adjust), GUEST(TSC_ADJUST) },
-	{ 0x48, "IA32_SPEC_CTRL", M_SAVED | M_DIRECT, ARCH(spec_ctrl, SPEC), .allowed = &spec_ctrl_bits,
-	  HOST(MSR_SPEC_CTRL), .guest = { X86_FEATURE_SPEC_CTRL, X86_FEATURE_INTEL_STIBP,
-					  X86_FEATURE_SPEC_CTRL_SSBD, X86_FEATURE_AMD_IBRS,
-					  X86_FEATURE_AMD_STIBP, X86_FEATURE_AMD_SSBD } },
+	{ 0x3b, "IA32_TSC_ADJUST", M_SAVED | M_SLOW, STATE(tsc_adjust), SET(tsc_adjust),
+	  GUEST(TSC_ADJUST) },
+	{ 0x48, "IA32_SPEC_CTRL", M_SAVED | M_DIRECT, ARCH(spec_ctrl, SPEC), HOST(MSR_SPEC_CTRL),
+	  .allowed = &spec_ctrl_bits, .guest = { 
+		X86_FEATURE_SPEC_CTRL, X86_FEATURE_INTEL_STIBP, X86_FEATURE_SPEC_CTRL_SSBD,
+		X86_FEATURE_AMD_IBRS, X86_FEATURE_AMD_STIBP, X86_FEATURE_AMD_SSBD } },
 	{ 0x49, "IA32_PRED_CMD", M_WRITEONLY | M_DIRECT, SET(command), HOST(IBPB),
 	  .guest = { X86_FEATURE_SPEC_CTRL, X86_FEATURE_AMD_IBPB } },
 	{ 0x79, "IA32_BIOS_UPDT_TRIG", M_WRITEONLY },
 	{ 0x8b, "IA32_BIOS_SIGN_ID", M_SAVED | M_FEATURE | M_IGNORE, STATE(ucode_rev),
-	  .value = 1ull << 32 | 0x01000065 },	/* Intel has it in the upper half, AMD in the lower */
+	  .value = 1ull << 32 | 0x01000065 },	/* in Intel's upper half, AMD's lower */
 	EMPTY(0xc1, "IA32_PMC0", 2), READS(0xcd, "FSB_FREQ", 0),
 	{ 0xce, "PLATFORM_INFO", M_SAVED | M_READONLY, STATE(platform_info), GET(platform_info) },
-	READS(0xfe, "IA32_MTRRCAP", 0x508),		/* write-combining, fixed ranges, 8 variable ones */
-	{ 0x10a, "IA32_ARCH_CAPABILITIES", M_SAVED | M_FEATURE | M_READONLY, STATE(arch_capabilities),
-	  .allowed = &wafer_msr_initial.arch_capabilities, HOST(ARCH_CAPABILITIES), GUEST(ARCH_CAPABILITIES) },
-	{ 0x10b, "IA32_FLUSH_CMD", M_WRITEONLY | M_DIRECT, SET(command), HOST(FLUSH_L1D), GUEST(FLUSH_L1D) },
+	READS(0xfe, "IA32_MTRRCAP", 0x508),	/* write-combining, fixed ranges, 8 variable ones */
+	{ 0x10a, "IA32_ARCH_CAPABILITIES", M_SAVED | M_FEATURE | M_READONLY,
+	  STATE(arch_capabilities), .allowed = &wafer_msr_initial.arch_capabilities,
+	  HOST(ARCH_CAPABILITIES), GUEST(ARCH_CAPABILITIES) },
+	{ 0x10b, "IA32_FLUSH_CMD", M_WRITEONLY | M_DIRECT, SET(command), HOST(FLUSH_L1D),
+	  GUEST(FLUSH_L1D) },
 	EMPTY(0x119, "BBL_CR_CTL", 1), EMPTY(0x11e, "BBL_CR_CTL3", 1),
 	{ 0x140, "MISC_FEATURES_ENABLES", M_SAVED, STATE(misc_features), .reserved = ~0ull },
 	{ 0x174, "IA32_SYSENTER_CS", M_SAVED | M_DIRECT, ARCH(sysenter_cs, SYSENTER), LOW_HALF },
-	{ 0x175, "IA32_SYSENTER_ESP", M_SAVED | M_CANONICAL | M_DIRECT, ARCH(sysenter_esp, SYSENTER) },
-	{ 0x176, "IA32_SYSENTER_EIP", M_SAVED | M_CANONICAL | M_DIRECT, ARCH(sysenter_eip, SYSENTER) },
+	{ 0x175, "IA32_SYSENTER_ESP", M_SAVED | M_ADDRESS, ARCH(sysenter_esp, SYSENTER) },
+	{ 0x176, "IA32_SYSENTER_EIP", M_SAVED | M_ADDRESS, ARCH(sysenter_eip, SYSENTER) },
 	{ 0x179, "IA32_MCG_CAP", M_READONLY, GET(mcg_cap), .reserved = ~0ull },
 	{ 0x17a, "IA32_MCG_STATUS", M_SAVED, STATE(mcg_status) },
 	{ 0x17b, "IA32_MCG_CTL", M_SAVED, STATE(mcg_ctl), .set = wafer_mce_set_ctl },
@@ -277,7 +283,7 @@ static const struct wafer_msr msrs[] = {
 	{ 0x1a0, "IA32_MISC_ENABLE", M_SAVED, STATE(misc_enable), SET(misc_enable),
 	  .value = MSR_IA32_MISC_ENABLE_PEBS_UNAVAIL | MSR_IA32_MISC_ENABLE_BTS_UNAVAIL },
 	READS(0x1ad, "TURBO_RATIO_LIMIT", 0),
-	{ 0x1d9, "IA32_DEBUGCTL", 0, .reserved = ~3ull },	/* LBR and BTF: may be asked for, do nothing */
+	{ 0x1d9, "IA32_DEBUGCTL", 0, .reserved = ~3ull },	/* LBR and BTF do nothing */
 	READS(0x1db, "LASTBRANCHFROMIP", 0), READS(0x1dc, "LASTBRANCHTOIP", 0),
 	READS(0x1dd, "LASTINTFROMIP", 0), READS(0x1de, "LASTINTTOIP", 0),
 	{ 0x1fc, "POWER_CTL", M_SAVED, STATE(power_ctl) },
@@ -289,33 +295,39 @@ static const struct wafer_msr msrs[] = {
 	{ 0x2ff, "IA32_MTRR_DEF_TYPE", STATE(mtrr_def), SET(mtrr), .reserved = ~0xcffull },
 	{ 0x400, "IA32_MC0_CTL", .more = WAFER_MCE_BANKS * 4 - 1, STATE(mce),
 	  .get = wafer_mce_get_bank, .set = wafer_mce_set_bank },
-	{ 0x6e0, "IA32_TSC_DEADLINE", M_SAVED, GET(tsc_deadline), SET(tsc_deadline), GUEST(TSC_DEADLINE_TIMER) },
+	{ 0x6e0, "IA32_TSC_DEADLINE", M_SAVED, GET(tsc_deadline), SET(tsc_deadline),
+	  GUEST(TSC_DEADLINE_TIMER) },
 
-	{ 0x11, "KVM_WALL_CLOCK", M_SAVED | M_SLOW, STATE(wall_clock), SET(wall_clock), PV(CLOCKSOURCE) },
+	{ 0x11, "KVM_WALL_CLOCK", M_SAVED | M_SLOW, STATE(wall_clock), SET(wall_clock),
+	  PV(CLOCKSOURCE) },
 	{ 0x12, "KVM_SYSTEM_TIME", M_SAVED, VCPU(clock_gpa), SET(clock), PV(CLOCKSOURCE) },
 	{ 0x4b564d00, "KVM_WALL_CLOCK_NEW", M_SAVED | M_SLOW, STATE(wall_clock), SET(wall_clock),
 	  PV(CLOCKSOURCE2) },
-	{ 0x4b564d01, "KVM_SYSTEM_TIME_NEW", M_SAVED, VCPU(clock_gpa), SET(clock), PV(CLOCKSOURCE2) },
+	{ 0x4b564d01, "KVM_SYSTEM_TIME_NEW", M_SAVED, VCPU(clock_gpa), SET(clock),
+	  PV(CLOCKSOURCE2) },
 	{ 0x4b564d03, "KVM_STEAL_TIME", M_SAVED, VCPU(steal_gpa), SET(steal_time), PV(STEAL_TIME),
 	  .reserved = 0x3e },
 
 	{ 0xc0000080, "IA32_EFER", 0, ARCH(efer, EFER), SET(efer) },
 	{ 0xc0000081, "IA32_STAR", M_SAVED | M_DIRECT, ARCH(star, SYSCALL) },
-	{ 0xc0000082, "IA32_LSTAR", M_SAVED | M_CANONICAL | M_DIRECT, ARCH(lstar, SYSCALL) },
-	{ 0xc0000083, "IA32_CSTAR", M_SAVED | M_CANONICAL | M_DIRECT, ARCH(cstar, SYSCALL) },
+	{ 0xc0000082, "IA32_LSTAR", M_SAVED | M_ADDRESS, ARCH(lstar, SYSCALL) },
+	{ 0xc0000083, "IA32_CSTAR", M_SAVED | M_ADDRESS, ARCH(cstar, SYSCALL) },
 	{ 0xc0000084, "IA32_FMASK", M_SAVED | M_DIRECT, ARCH(fmask, SYSCALL), LOW_HALF },
-	{ 0xc0000100, "IA32_FS_BASE", M_CANONICAL | M_DIRECT, ARCH(seg[WAFER_FS].base, SEG(WAFER_FS)) },
-	{ 0xc0000101, "IA32_GS_BASE", M_CANONICAL | M_DIRECT, ARCH(seg[WAFER_GS].base, SEG(WAFER_GS)) },
-	{ 0xc0000102, "IA32_KERNEL_GS_BASE", M_SAVED | M_CANONICAL | M_DIRECT, ARCH(kernel_gs_base, SYSCALL) },
-	{ 0xc0000103, "IA32_TSC_AUX", M_SAVED, VCPU(arch.tsc_aux), HOST(RDTSCP), GUEST(RDTSCP), LOW_HALF },
+	{ 0xc0000100, "IA32_FS_BASE", M_ADDRESS, ARCH(seg[WAFER_FS].base, SEG(WAFER_FS)) },
+	{ 0xc0000101, "IA32_GS_BASE", M_ADDRESS, ARCH(seg[WAFER_GS].base, SEG(WAFER_GS)) },
+	{ 0xc0000102, "IA32_KERNEL_GS_BASE", M_SAVED | M_ADDRESS, ARCH(kernel_gs_base, SYSCALL) },
+	{ 0xc0000103, "IA32_TSC_AUX", M_SAVED, VCPU(arch.tsc_aux), HOST(RDTSCP), GUEST(RDTSCP),
+	  LOW_HALF },
 
-	EMPTY(0xc0010000, "PerfEvtSel0", 4), EMPTY(0xc0010004, "PerfCtr0", 4), EMPTY(0xc0010010, "SYSCFG", 1),
+	EMPTY(0xc0010000, "PerfEvtSel0", 4), EMPTY(0xc0010004, "PerfCtr0", 4),
+	EMPTY(0xc0010010, "SYSCFG", 1),
 	{ 0xc0010015, "HWCR", M_SAVED, STATE(hwcr), SET(hwcr) },
 	EMPTY(0xc001001f, "NB_CFG", 1), { 0xc0010020, "PATCH_LOADER", M_WRITEONLY },
 	READS(0xc0010055, "IntPendingMessage", 0), READS(0xc0010058, "MMIO_CONF_BASE", 0),
 	READS(0xc0010061, "PStateCurLim", 0), EMPTY(0xc0010062, "PStateCtl", 1),
 	READS(0xc0010063, "PStateStat", 0), READS(0xc0010064, "PStateDef0", 0),
-	READS(0xc0010112, "SMM_ADDR", 0), READS(0xc0010113, "SMM_MASK", 0), EMPTY(0xc0010117, "VM_HSAVE_PA", 1),
+	READS(0xc0010112, "SMM_ADDR", 0), READS(0xc0010113, "SMM_MASK", 0),
+	EMPTY(0xc0010117, "VM_HSAVE_PA", 1),
 	{ 0xc0010140, "OSVW_ID_Length", M_READONLY, STATE(osvw_length), GUEST(OSVW), .value = 3 },
 	{ 0xc0010141, "OSVW_Status", M_READONLY, STATE(osvw_status), GUEST(OSVW) },
 	EMPTY(0xc0011022, "DC_CFG", 1), EMPTY(0xc0011023, "TW_CFG", 1),
@@ -324,7 +336,9 @@ static const struct wafer_msr msrs[] = {
 	EMPTY(0xc001102a, "BU_CFG2", 1), EMPTY(0xc001102c, "EX_CFG", 1),
 };
 
-/* Open addressing; 0: empty, else position + 1. Filled once at module load with what this host has. */
+/*
+ * Open addressing; 0: empty, else position + 1. Filled once at module load with what this host has.
+ */
 static u8 hashed[1024];
 static_assert(ARRAY_SIZE(msrs) < 0xff);
 
@@ -356,13 +370,14 @@ static u64 *initial(const struct wafer_msr *m)
 void __init wafer_msr_setup(void)
 {
 	/*
-	 * What guests may know of this CPU's immunities. Bits that stand for controls which guests do not
-	 * get (TSX_CTRL, FB_CLEAR_CTRL, GDS_CTRL, XAPIC_DISABLE) are left out.
+	 * What guests may know of this CPU's immunities. Bits that stand for controls which guests
+	 * do not get (TSX_CTRL, FB_CLEAR_CTRL, GDS_CTRL, XAPIC_DISABLE) are left out.
 	 */
-	const u64 immunities = ARCH_CAP_RDCL_NO | ARCH_CAP_IBRS_ALL | ARCH_CAP_RSBA | ARCH_CAP_SSB_NO |
-			       ARCH_CAP_SKIP_VMENTRY_L1DFLUSH | ARCH_CAP_MDS_NO | ARCH_CAP_PSCHANGE_MC_NO |
-			       ARCH_CAP_TAA_NO | GENMASK_ULL(15, 13) | BIT_ULL(17) | GENMASK_ULL(20, 19) |
-			       BIT_ULL(24) | GENMASK_ULL(28, 26) | BIT_ULL(62);
+	const u64 immunities = ARCH_CAP_RDCL_NO | ARCH_CAP_IBRS_ALL | ARCH_CAP_RSBA |
+			       ARCH_CAP_SKIP_VMENTRY_L1DFLUSH | ARCH_CAP_SSB_NO | ARCH_CAP_MDS_NO |
+			       ARCH_CAP_PSCHANGE_MC_NO | ARCH_CAP_TAA_NO | GENMASK_ULL(15, 13) |
+			       BIT_ULL(17) | GENMASK_ULL(20, 19) | BIT_ULL(24) |
+			       GENMASK_ULL(28, 26) | BIT_ULL(62);
 	struct wafer_msr_state *s = &wafer_msr_initial;
 	const struct wafer_msr *m;
 	u32 i, h, low, high;
@@ -379,23 +394,24 @@ void __init wafer_msr_setup(void)
 	for (i = 0; i < WAFER_MCE_BANKS; i++)
 		s->mce[i * 4] = ~0ull;			/* IA32_MCi_CTL */
 	/*
-	 * The host flushes the L1D where it must: a guest hypervisor need not. PSCHANGE_MC_NO: this host
-	 * keeps guests from reaching that bug.
+	 * The host flushes the L1D where it must: a guest hypervisor need not. PSCHANGE_MC_NO: this
+	 * host keeps guests from reaching that bug.
 	 */
-	if (boot_cpu_has(X86_FEATURE_ARCH_CAPABILITIES) && !rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &low, &high))
-		s->arch_capabilities = ((low | (u64)high << 32) & immunities) | ARCH_CAP_PSCHANGE_MC_NO |
-				       (boot_cpu_has_bug(X86_BUG_L1TF) ? ARCH_CAP_SKIP_VMENTRY_L1DFLUSH : 0);
+	if (boot_cpu_has(X86_FEATURE_ARCH_CAPABILITIES) &&
+	    !rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &low, &high))
+		s->arch_capabilities =
+			((low | (u64)high << 32) & immunities) | ARCH_CAP_PSCHANGE_MC_NO |
+			(boot_cpu_has_bug(X86_BUG_L1TF) ? ARCH_CAP_SKIP_VMENTRY_L1DFLUSH : 0);
 	/* LFENCE serialises: the kernel has seen to it, or the CPU does by itself. */
 	if (boot_cpu_has(X86_FEATURE_LFENCE_RDTSC) && !rdmsr_safe(MSR_AMD64_DE_CFG, &low, &high))
 		s->de_cfg = MSR_AMD64_DE_CFG_LFENCE_SERIALIZE;
 	/*
-	 * Bits that this CPU has not would be #GP on the host: IBRS, STIBP, SSBD; PSFD where the guest's
-	 * CPUID came with it.
+	 * Bits that this CPU has not would be #GP on the host: IBRS, STIBP, SSBD; PSFD where the
+	 * guest's CPUID came with it.
 	 */
-	spec_ctrl_bits = (boot_cpu_has(X86_FEATURE_IBRS) ? BIT(0) : 0) |
-			 (boot_cpu_has(X86_FEATURE_STIBP) ? BIT(1) : 0) |
-			 (boot_cpu_has(X86_FEATURE_SSBD) ? BIT(2) : 0) |
-			 (boot_cpu_data.x86_capability[X86_FEATURE_CLZERO / 32] & BIT(28) ? BIT(7) : 0);
+	spec_ctrl_bits = boot_cpu_has(X86_FEATURE_IBRS) | boot_cpu_has(X86_FEATURE_STIBP) << 1 |
+			 boot_cpu_has(X86_FEATURE_SSBD) << 2 |
+			 boot_cpu_has(X86_FEATURE_CLZERO / 32 * 32 + 28) << 7;
 }
 
 /* ---- access ---- */
@@ -421,13 +437,15 @@ static bool guest_sees(struct wafer_vcpu *vcpu, const struct wafer_msr *m)
  */
 int wafer_msr_access(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how)
 {
-	bool write = how & WAFER_MSR_WRITE, host = how & WAFER_MSR_HOST, window = how & WAFER_MSR_WINDOW;
+	bool write = how & WAFER_MSR_WRITE, host = how & WAFER_MSR_HOST;
+	bool window = how & WAFER_MSR_WINDOW;
 	const struct wafer_msr *m;
 	u64 *place = NULL;
 	int r;
 
 	if (index - 0x800 < 0x100) {			/* x2APIC: no filter applies */
-		r = write ? wafer_x2apic_write(vcpu, index, *val, window) : wafer_x2apic_read(vcpu, index, val, window);
+		r = write ? wafer_x2apic_write(vcpu, index, *val, window) :
+			    wafer_x2apic_read(vcpu, index, val, window);
 		return r < 0 ? WAFER_MSR_SLOW : r;
 	}
 	if (unlikely(rcu_access_pointer(vcpu->vm->msr_filter)) && !host &&
@@ -439,7 +457,9 @@ int wafer_msr_access(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how)
 	if (!host && (m->flags & (write ? M_READONLY : M_WRITEONLY) || !guest_sees(vcpu, m)))
 		return WAFER_MSR_GP;
 	if (m->offset)
-		place = (void *)vcpu + m->offset + (m->more ? 8 * array_index_nospec(index - m->index, m->more + 1) : 0);
+		place = (void *)vcpu + m->offset;
+	if (m->more && place)
+		place += array_index_nospec(index - m->index, m->more + 1);
 	wafer_need(vcpu, m->group);
 	if (!write) {
 		*val = place ? *place : m->value;
@@ -492,10 +512,11 @@ int wafer_feature_msr(u32 index, u64 *val)
 /**
  * wafer_msr_reset() - the MSRs after RESET or INIT
  * @vcpu: vCPU
- * @init: INIT: MSRs keep their values (SDM vol. 3 table 10-1); the kvmclock record is the guest's to set up again
+ * @init: INIT: MSRs keep their values (SDM vol. 3 table 10-1); the kvmclock record is the
+ *	guest's to set up again
  *
- * Those in struct wafer_arch are reset with it. Error records outlive a reset, on hardware for the firmware to find; here
- * the VMM starts clean.
+ * Those in struct wafer_arch are reset with it. Error records outlive a reset, on hardware for the
+ * firmware to find; here the VMM starts clean.
  */
 void wafer_msr_reset(struct wafer_vcpu *vcpu, bool init)
 {
@@ -515,13 +536,14 @@ void wafer_msr_reset(struct wafer_vcpu *vcpu, bool init)
 void wafer_msr_intercepts(struct wafer_vcpu *vcpu)
 {
 	const struct wafer_msr *m;
-	bool sees;
+	bool read, write;
 
 	for (m = msrs; m < msrs + ARRAY_SIZE(msrs); m++) {
 		if (!(m->flags & M_DIRECT))
 			continue;
-		sees = find(m->index) && guest_sees(vcpu, m);
-		wafer_backend->intercept_msr(vcpu, m->index, !sees || wafer_msr_filter_denies(vcpu->vm, m->index, false),
-					     !sees || wafer_msr_filter_denies(vcpu->vm, m->index, true));
+		read = write = find(m->index) && guest_sees(vcpu, m);
+		read &= !wafer_msr_filter_denies(vcpu->vm, m->index, false);
+		write &= !wafer_msr_filter_denies(vcpu->vm, m->index, true);
+		wafer_backend->intercept_msr(vcpu, m->index, !read, !write);
 	}
 }

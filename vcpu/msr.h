@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Between the MSR table (msr.c), machine checks (mce.c), the filter (msr_filter.c) and the check of state (check.c). */
+/*
+ * Between the MSR table (msr.c), machine checks (mce.c), the filter (msr_filter.c) and the check of
+ * state (check.c).
+ */
 #ifndef WAFER_MSR_H
 #define WAFER_MSR_H
 
 #include "core.h"
 
 /*
- * What MSRs with rules of their own do when they are read (@val has been filled in, or is for the function to fill in)
- * or before they are written (@val may be changed): WAFER_MSR_OK, or anything else and nothing is written.
+ * What MSRs with rules of their own do when they are read (@val has been filled in, or is for the
+ * function to fill in) or before they are written (@val may be changed): WAFER_MSR_OK, or anything
+ * else and nothing is written.
  */
 typedef int (*wafer_msr_fn)(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how);
 

@@ -37,7 +37,8 @@ bool wafer_msr_filter_denies(struct wafer_vm *vm, u32 index, bool write)
 	for (i = 0; f && i < f->nr; i++) {
 		offset = index - f->range[i].base;
 		if (offset < f->range[i].nmsrs && f->range[i].flags & flag) {
-			denied = !test_bit(array_index_nospec(offset, f->range[i].nmsrs), f->range[i].bitmap);
+			offset = array_index_nospec(offset, f->range[i].nmsrs);
+			denied = !test_bit(offset, f->range[i].bitmap);
 			break;
 		}
 	}
@@ -51,9 +52,10 @@ static int copy_range(struct wafer_msr_filter *f, const struct kvm_msr_filter_ra
 
 	if (!r->nmsrs)
 		return 0;
-	if (r->flags & ~(KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE) || r->nmsrs > KVM_MSR_FILTER_MAX_BITMAP_SIZE * 8)
+	if (r->flags & ~(KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE) ||
+	    r->nmsrs > KVM_MSR_FILTER_MAX_BITMAP_SIZE * 8)
 		return -EINVAL;
-	if (copy_from_user(to->bitmap, (void __user *)r->bitmap, BITS_TO_LONGS(r->nmsrs) * sizeof(long)))
+	if (copy_from_user(to->bitmap, (void __user *)r->bitmap, BITS_TO_LONGS(r->nmsrs) * 8))
 		return -EFAULT;
 	to->flags = r->flags;
 	to->base = r->base;
@@ -78,7 +80,10 @@ int wafer_set_msr_filter(struct wafer_vm *vm, const struct kvm_msr_filter *filte
 
 	for (i = 0; i < KVM_MSR_FILTER_MAX_RANGES && !r; i++)
 		r = copy_range(f, &filter->ranges[i]);
-	/* To deny everything is taken for a mistake, as in KVM; no ranges and "allow" removes the filter. */
+	/*
+	 * To deny everything is taken for a mistake, as in KVM; no ranges and "allow" removes the
+	 * filter.
+	 */
 	if (!r && !f->nr && filter->flags)
 		r = -EINVAL;
 	if (r || !f->nr) {

@@ -2,9 +2,10 @@
 /*
  * Time: the guest's TSC, kvmclock and steal time.
  *
- * kvmclock is the host's TSC counted from one pair (clock_ns, clock_tsc) of the VM: the same line for all vCPUs, so that
- * the guest may trust it without comparing CPUs. Where the host's TSC is not to be trusted (it stops in deep
- * sleep states), the pair is taken anew after each sleep and the guest is not told that it is stable.
+ * kvmclock is the host's TSC counted from one pair (clock_ns, clock_tsc) of the VM: the same line
+ * for all vCPUs, so that the guest may trust it without comparing CPUs. Where the host's TSC is not
+ * to be trusted (it stops in deep sleep states), the pair is taken anew after each sleep and the
+ * guest is not told that it is stable.
  */
 #include <linux/ktime.h>
 #include <linux/math64.h>
@@ -38,7 +39,10 @@ u64 wafer_guest_tsc_now(struct wafer_vcpu *vcpu)
 	return guest_tsc(vcpu, rdtsc());
 }
 
-/* A guest may ask for any deadline: cut off before the quotient overflows, which would be a #DE on the host. */
+/*
+ * A guest may ask for any deadline: cut off before the quotient overflows, which would be a #DE on
+ * the host.
+ */
 static u64 cycles_to_ns(u64 cycles, u32 khz)
 {
 	return mul_u64_u64_div_u64(min(cycles, (u64)khz << 40), 1000000, khz);
@@ -55,8 +59,9 @@ int wafer_set_tsc_offset(struct wafer_vcpu *vcpu, u64 offset)
 }
 
 /*
- * VMMs set the TSCs of a VM's vCPUs one after the other to the same value, meaning that they are in step. So a
- * write by the host that is within a second of where the last one would be by now is taken for the same (KVM does so).
+ * VMMs set the TSCs of a VM's vCPUs one after the other to the same value, meaning that they are in
+ * step. So a write by the host that is within a second of where the last one would be by now is
+ * taken for the same (KVM does so).
  */
 static bool same_write(struct wafer_vm *vm, struct wafer_vcpu *vcpu, u64 val, u64 now_ns)
 {
@@ -96,7 +101,8 @@ void wafer_write_tsc(struct wafer_vcpu *vcpu, u64 val, bool host)
  * @vcpu: vCPU
  * @khz: frequency, 0: the host's
  *
- * Within 250 ppm of the host's frequency nothing is scaled. Without scaling hardware nothing else can be had.
+ * Within 250 ppm of the host's frequency nothing is scaled. Without scaling hardware nothing else
+ * can be had.
  *
  * Return: 0 or -EINVAL.
  */
@@ -109,7 +115,7 @@ int wafer_set_tsc_khz(struct wafer_vcpu *vcpu, u32 khz)
 		ratio = mul_u64_u32_div(ratio, khz, tsc_khz);
 		if (!wafer_caps.has_tsc_scaling || !ratio || khz / tsc_khz >= 256)
 			return wafer_refuse(&vcpu->refusal, -EINVAL, "tsc_khz", khz,
-					    "must be what this CPU can scale to; without TSC scaling the host's");
+					    "must be what this CPU can scale to, or the host's");
 	}
 	vcpu->tsc_ratio = ratio;
 	vcpu->tsc_khz = khz;
@@ -117,7 +123,10 @@ int wafer_set_tsc_khz(struct wafer_vcpu *vcpu, u32 khz)
 	return 0;
 }
 
-/* Host nanoseconds until the guest's TSC reaches @deadline; *@now_ns is CLOCK_MONOTONIC at the same moment. */
+/*
+ * Host nanoseconds until the guest's TSC reaches @deadline; *@now_ns is CLOCK_MONOTONIC at the same
+ * moment.
+ */
 u64 wafer_tsc_delta_ns(struct wafer_vcpu *vcpu, u64 deadline, u64 *now_ns)
 {
 	u64 tsc = wafer_guest_tsc_now(vcpu);
@@ -151,8 +160,8 @@ static u64 clock_now(struct wafer_vm *vm, u64 *tsc)
 }
 
 /*
- * Writes a record that the guest reads without a lock: its @version is odd while the rest changes, and other than
- * before when it is whole. 0; 1: there is no memory
+ * Writes a record that the guest reads without a lock: its @version is odd while the rest changes,
+ * and other than before when it is whole. 0; 1: there is no memory
  */
 static int publish(struct wafer_vcpu *vcpu, gpa_t gpa, void *record, size_t size, u32 *version)
 {
@@ -170,7 +179,10 @@ static int publish(struct wafer_vcpu *vcpu, gpa_t gpa, void *record, size_t size
 	return 0;
 }
 
-/* At WAFER_H_CLOCK, outside the window: write the vCPU's kvmclock record. Bit 0 of the address enables it. */
+/*
+ * At WAFER_H_CLOCK, outside the window: write the vCPU's kvmclock record. Bit 0 of the address
+ * enables it.
+ */
 void wafer_update_clock(struct wafer_vcpu *vcpu)
 {
 	struct pvclock_vcpu_time_info t = { .version = vcpu->clock_version };
@@ -180,7 +192,10 @@ void wafer_update_clock(struct wafer_vcpu *vcpu)
 		return;
 	t.system_time = clock_now(vcpu->vm, &tsc);
 	t.tsc_timestamp = guest_tsc(vcpu, tsc);
-	/* ns = ((cycles << shift) * mul) >> 32, shift negative for a right shift (asm/pvclock-abi.h). */
+	/*
+	 * ns = ((cycles << shift) * mul) >> 32, shift negative for a right shift
+	 * (asm/pvclock-abi.h).
+	 */
 	for (; hz > NSEC_PER_SEC * 2ull; hz >>= 1)
 		t.tsc_shift--;
 	for (; hz <= NSEC_PER_SEC; hz <<= 1)
@@ -219,7 +234,8 @@ void wafer_get_clock(struct wafer_vm *vm, struct kvm_clock_data *c)
 {
 	c->clock = clock_now(vm, &c->host_tsc);
 	c->realtime = ktime_get_real_ns();
-	c->flags = KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC | (check_tsc_unstable() ? 0 : KVM_CLOCK_TSC_STABLE);
+	c->flags = KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC |
+		   (check_tsc_unstable() ? 0 : KVM_CLOCK_TSC_STABLE);
 }
 
 /* KVM_SET_CLOCK; with KVM_CLOCK_REALTIME the time that has passed since @c was taken is added. */
@@ -229,7 +245,8 @@ int wafer_set_clock(struct wafer_vm *vm, const struct kvm_clock_data *c)
 	unsigned long flags;
 
 	if (c->flags & ~(u32)(KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC))
-		return wafer_refuse(&vm->refusal, -EINVAL, "flags", c->flags, "must be KVM_CLOCK_* bits");
+		return wafer_refuse(&vm->refusal, -EINVAL, "flags", c->flags,
+				    "must be KVM_CLOCK_* bits");
 	if (c->flags & KVM_CLOCK_REALTIME && now > c->realtime)
 		ns += now - c->realtime;
 	raw_spin_lock_irqsave(&vm->time_lock, flags);
@@ -241,7 +258,10 @@ int wafer_set_clock(struct wafer_vm *vm, const struct kvm_clock_data *c)
 
 /* ---- steal time ---- */
 
-/* At WAFER_H_STEAL, outside the window: add the time that this thread waited for a CPU. Bit 0 of the address enables it. */
+/*
+ * At WAFER_H_STEAL, outside the window: add the time that this thread waited for a CPU. Bit 0 of
+ * the address enables it.
+ */
 void wafer_update_steal(struct wafer_vcpu *vcpu)
 {
 	const size_t size = offsetofend(struct kvm_steal_time, preempted);
