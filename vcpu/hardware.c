@@ -3,7 +3,8 @@
  * Taking VT-x or AMD-V on every CPU while a VM exists, and giving it back: at the last VM's end, CPU hotplug,
  * suspend, reboot, kexec and panic.
  *
- * Lock order: hardware_lock -> cpus_read_lock, in cpuhp_setup_state() and cpuhp_remove_state(). The callbacks take none.
+ * The first VM takes the hardware by interrupts to all CPUs, not through the hotplug core, which would have it wait for
+ * a thread on each. Lock order: cpus_read_lock -> hardware_lock.
  */
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
@@ -27,6 +28,17 @@ static LIST_HEAD(vms);			/* under hardware_lock; the hardware is taken while the
 static bool hardware_gone;		/* the machine is going down: nobody gets it any more */
 static int hotplug_state;
 static u64 suspend_tsc;
+
+static void cpu_on(void *failed)
+{
+	int r = wafer_backend->cpu_on();
+
+	if (r)
+		atomic_set(failed, r);
+	if (r == -EBUSY)
+		pr_warn_ratelimited("%s is in use by another hypervisor on CPU %u; remove it: modprobe -r %s\n",
+				    wafer_backend->name, smp_processor_id(), wafer_backend->rival);
+}
 
 static void cpu_off(void *unused)
 {
@@ -76,29 +88,25 @@ static void emergency_register(void)
 #define emergency_exit() do { } while (0)
 #endif
 
-/* On the CPU, in its hotplug thread: when the first VM is made, and when the CPU comes while there are VMs. */
+/* On the CPU, in its hotplug thread. Who changes the list holds cpus_read_lock, which keeps hotplug out. */
 static int cpu_comes(unsigned int cpu)
 {
-	int r;
+	atomic_t failed = ATOMIC_INIT(0);
 
-	local_irq_disable();
-	r = wafer_backend->cpu_on();
-	local_irq_enable();
-	if (r == -EBUSY)
-		pr_warn_ratelimited("%s is in use by another hypervisor on CPU %u; remove it: modprobe -r %s\n",
-				    wafer_backend->name, cpu, wafer_backend->rival);
-	return r;
+	if (!list_empty(&vms))
+		smp_call_function_single(cpu, cpu_on, &failed, 1);
+	return atomic_read(&failed);
 }
 
 static int cpu_goes(unsigned int cpu)
 {
-	local_irq_disable();
-	wafer_backend->cpu_off();
-	local_irq_enable();
-	return 0;
+	return smp_call_function_single(cpu, cpu_off, NULL, 1);
 }
 
-/* Suspend: the other CPUs are offline already, tasks are frozen, interrupts are off. */
+/*
+ * Suspend: the other CPUs are offline already, tasks are frozen, interrupts are off. Nobody can be inside
+ * hardware_lock: its holders cannot be frozen in there.
+ */
 static int suspend_last_cpu(WAFER_SYSCORE_ARG)
 {
 	suspend_tsc = rdtsc();
@@ -111,7 +119,7 @@ static void resume_first_cpu(WAFER_SYSCORE_ARG)
 	struct wafer_vm *vm;
 	u64 now = rdtsc();
 
-	if (wafer_backend->cpu_on())
+	if (!list_empty(&vms) && wafer_backend->cpu_on())
 		pr_err("%s could not be taken again after suspend: running VMs will fail\n", wafer_backend->name);
 	/* The firmware may have reset the host's TSC; the guests' must not go back (SDM vol. 3 §18.17.1). */
 	list_for_each_entry(vm, &vms, link)
@@ -129,36 +137,37 @@ WAFER_SYSCORE(wafer_syscore, suspend_last_cpu, resume_first_cpu);
  */
 int wafer_hardware_get(struct wafer_vm *vm)
 {
-	int r = 0;
+	atomic_t failed = ATOMIC_INIT(0);
 
+	cpus_read_lock();
 	mutex_lock(&hardware_lock);
 	if (READ_ONCE(hardware_gone)) {
-		r = -ESHUTDOWN;
+		atomic_set(&failed, -ESHUTDOWN);
 	} else if (list_empty(&vms)) {
-		/* Calls cpu_comes() on every CPU, and cpu_goes() where it had gone well if it fails on one. */
-		r = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "wafer:online", cpu_comes, cpu_goes);
-		if (r >= 0) {
-			hotplug_state = r;
-			wafer_syscore_register(&wafer_syscore);
+		on_each_cpu(cpu_on, &failed, 1);
+		if (atomic_read(&failed))
+			on_each_cpu(cpu_off, NULL, 1);
+		else
 			emergency_register();
-		}
 	}
-	if (r >= 0)
+	if (!atomic_read(&failed))
 		list_add(&vm->link, &vms);
 	mutex_unlock(&hardware_lock);
-	return min(r, 0);
+	cpus_read_unlock();
+	return atomic_read(&failed);
 }
 
 void wafer_hardware_put(struct wafer_vm *vm)
 {
+	cpus_read_lock();
 	mutex_lock(&hardware_lock);
 	list_del(&vm->link);
 	if (list_empty(&vms)) {
-		wafer_syscore_unregister(&wafer_syscore);
-		cpuhp_remove_state(hotplug_state);
+		on_each_cpu(cpu_off, NULL, 1);
 		emergency_unregister_later();
 	}
 	mutex_unlock(&hardware_lock);
+	cpus_read_unlock();
 }
 
 static int going_down(struct notifier_block *nb, unsigned long event, void *unused)
@@ -171,7 +180,7 @@ static int going_down(struct notifier_block *nb, unsigned long event, void *unus
 static struct notifier_block reboot_notifier = { .notifier_call = going_down };
 
 /**
- * wafer_hardware_init() - find the backend for this CPU; hook reboot
+ * wafer_hardware_init() - find the backend for this CPU; hook hotplug, suspend and reboot
  *
  * Return: 0; -EOPNOTSUPP with a line in the log that says what is missing.
  */
@@ -189,12 +198,22 @@ int wafer_hardware_init(void)
 		pr_err("this CPU has neither VT-x nor AMD-V\n");
 		r = -EOPNOTSUPP;
 	}
-	return r ?: register_reboot_notifier(&reboot_notifier);
+	if (r)
+		return r;
+	hotplug_state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "wafer:online", cpu_comes, cpu_goes);
+	if (hotplug_state < 0) {
+		wafer_backend->teardown();
+		return hotplug_state;
+	}
+	wafer_syscore_register(&wafer_syscore);
+	return register_reboot_notifier(&reboot_notifier);	/* 0 */
 }
 
 void wafer_hardware_exit(void)
 {
 	emergency_exit();
 	unregister_reboot_notifier(&reboot_notifier);
+	wafer_syscore_unregister(&wafer_syscore);
+	cpuhp_remove_state(hotplug_state);
 	wafer_backend->teardown();
 }
