@@ -12,17 +12,15 @@ struct wafer_task;
 
 /**
  * struct wafer_task_ops - what a task switch needs from outside
- * @read, @write: @len bytes at linear @gva (below 4 GiB; they may cross pages, and wrap); @how is
- *	WAFER_WALK_IMPLICIT for tables and TSSs, WAFER_WALK_USER or 0 for the stack. 0; 1 with
- *	t->event filled in (#PF, with has_payload and payload = the address); -errno
- * @check: would @write work? Nothing is written
+ * @access: @len bytes at linear @gva (below 4 GiB; they may cross pages, and wrap). @how is
+ *	WAFER_FAULT_READ or WAFER_FAULT_WRITE, with WAFER_WALK_IMPLICIT for tables and TSSs,
+ *	WAFER_WALK_USER or nothing for the stack. Without @data: would it work? 0; 1 with t->event
+ *	filled in (#PF, with has_payload and payload = the address); -errno
  * @set_cr3: the new address space, for all accesses that follow. 0; 1: not valid (PDPTEs with
  *	reserved bits); -errno
  */
 struct wafer_task_ops {
-	int (*read)(struct wafer_task *t, gva_t gva, void *data, unsigned int len, u32 how);
-	int (*write)(struct wafer_task *t, gva_t gva, const void *data, unsigned int len, u32 how);
-	int (*check)(struct wafer_task *t, gva_t gva, unsigned int len, u32 how);
+	int (*access)(struct wafer_task *t, gva_t gva, void *data, unsigned int len, u32 how);
 	int (*set_cr3)(struct wafer_task *t, u64 cr3);
 };
 

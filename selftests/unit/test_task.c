@@ -35,12 +35,15 @@ static u64 cr3;
 static int cr3_result;
 static u32 last_how;
 
-static int access(struct wafer_task *t, gva_t gva, unsigned int len, u32 how, bool write)
+static int op_access(struct wafer_task *t, gva_t gva, void *data, unsigned int len, u32 how)
 {
+	bool write = how & WAFER_FAULT_WRITE;
 	unsigned int i;
 
-	last_how = how;
+	CHECK(write != !!(how & WAFER_FAULT_READ) && (write || data));
+	last_how = how & ~(WAFER_FAULT_READ | WAFER_FAULT_WRITE);
 	CHECK_MSG(wild || gva + len <= SIZE, "access at %lx, %u", gva, len);
+	writes += write && data;
 	for (i = 0; i < len; i++)
 		if (fault_at && (gva + i) / 4096 == fault_at && (write || !read_only)) {
 			t->event = (struct wafer_event){
@@ -49,31 +52,11 @@ static int access(struct wafer_task *t, gva_t gva, unsigned int len, u32 how, bo
 			};
 			return 1;
 		}
-	return gva + len <= SIZE ? 0 : -EFAULT;
-}
-
-static int op_read(struct wafer_task *t, gva_t gva, void *data, unsigned int len, u32 how)
-{
-	int ret = access(t, gva, len, how, false);
-
-	if (!ret)
-		memcpy(data, mem + gva, len);
-	return ret;
-}
-
-static int op_write(struct wafer_task *t, gva_t gva, const void *data, unsigned int len, u32 how)
-{
-	int ret = access(t, gva, len, how, true);
-
-	writes++;
-	if (!ret)
-		memcpy(mem + gva, data, len);
-	return ret;
-}
-
-static int op_check(struct wafer_task *t, gva_t gva, unsigned int len, u32 how)
-{
-	return access(t, gva, len, how, true);
+	if (gva + len > SIZE)
+		return -EFAULT;
+	if (data)
+		memcpy(write ? mem + gva : data, write ? data : mem + gva, len);
+	return 0;
 }
 
 static int op_set_cr3(struct wafer_task *t, u64 val)
@@ -82,7 +65,7 @@ static int op_set_cr3(struct wafer_task *t, u64 val)
 	return cr3_result;
 }
 
-static const struct wafer_task_ops ops = { op_read, op_write, op_check, op_set_cr3 };
+static const struct wafer_task_ops ops = { op_access, op_set_cr3 };
 
 static void put32(u32 at, u32 val)
 {
