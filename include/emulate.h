@@ -89,7 +89,7 @@ enum wafer_emu_result {
 struct wafer_emu_access {
 	gpa_t gpa;
 	u8 len;			/* 1-8, never crosses a page */
-	bool write;
+	bool write, port;	/* @port: an element of INS or OUTS, @gpa means nothing */
 	u8 data[8];
 };
 
@@ -110,8 +110,10 @@ struct wafer_emu;
  * @translate: linear to guest-physical for an access of WAFER_FAULT_READ or WAFER_FAULT_WRITE at
  *	the current CPL (a read-modify-write operand is a write): 0 and *@gpa; 1 with emu->event
  *	filled in (#PF, with has_payload and payload = the address); or -errno
- * @read, @write: @len bytes (1-8) at guest-physical @gpa, not crossing a page. 0: done; 1: the VMM
- *	must do it, its data (for a read) will be in the log at the re-run; -errno
+ * @access: @len bytes (1-8) at guest-physical @gpa, not crossing a page. 0: done; 1: the VMM must do
+ *	it, its data (for a read) will be in the log at the re-run; -errno
+ * @port: the same for INS and OUTS: @len bytes of the port that the exit told. NULL: unknown
+ *	instructions
  * @cmpxchg: compare-and-exchange of @len bytes (1, 2, 4, 8; 16 for CMPXCHG16B, aligned) that do not
  *	cross a page, for locked instructions whose operand is RAM after all: 0 done, or not done
  *	with *@old updated to what was found; 1: no RAM there, do it as read and write; -errno
@@ -123,8 +125,8 @@ struct wafer_emu;
 struct wafer_emu_ops {
 	const struct wafer_segment *(*segment)(struct wafer_emu *emu, enum wafer_seg_reg seg);
 	int (*translate)(struct wafer_emu *emu, gva_t gva, u32 access, gpa_t *gpa);
-	int (*read)(struct wafer_emu *emu, gpa_t gpa, void *data, unsigned int len);
-	int (*write)(struct wafer_emu *emu, gpa_t gpa, const void *data, unsigned int len);
+	int (*access)(struct wafer_emu *emu, gpa_t gpa, void *data, unsigned int len, bool write);
+	int (*port)(struct wafer_emu *emu, void *data, unsigned int len, bool write);
 	int (*cmpxchg)(struct wafer_emu *emu, gpa_t gpa, void *old, const void *new,
 		       unsigned int len);
 	void (*get_vec)(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes);
@@ -190,7 +192,7 @@ int wafer_emulate(struct wafer_emu *emu);
  * @gva: result
  *
  * Limits (expand-down too), rights and usability outside 64-bit code, canonical form in it (SDM
- * vol. 3 §5.3-5.5, APM vol. 2 §4.7, 4.8, 4.12). For port I/O with strings too.
+ * vol. 3 §5.3-5.5, APM vol. 2 §4.7, 4.8, 4.12).
  *
  * Return: 0, or WAFER_EMU_EVENT with #GP(0) or #SS(0) in @emu->event.
  */

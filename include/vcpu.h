@@ -195,10 +195,7 @@ struct wafer_vcpu {
 	struct wafer_fetch fetch;
 	struct wafer_emu emu;
 	struct {
-		u16 port;
-		u8 size, in, string;
-		u32 count;
-		gva_t gva;
+		u32 count, left;	/* elements that the VMM was asked for; that INS has yet to store */
 		u64 rip;		/* at the exit */
 	} pio;
 	sigset_t sigmask;
@@ -316,13 +313,13 @@ bool wafer_ready_for_extint(struct wafer_vcpu *vcpu);
 int wafer_skip(struct wafer_vcpu *vcpu);
 /* What the CPU does at the end of an instruction: the shadow ends, TF traps. */
 void wafer_retired(struct wafer_vcpu *vcpu);
-/* Decodes the instruction at RIP into @insn. @window: in the window. 0; -EAGAIN (window only); 1: an event was queued; -errno */
-int wafer_fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn, bool window);
+/* Guest-physical memory in the window (-EAGAIN: not to be had there) or where sleeping is allowed. */
+int wafer_copy_guest(struct wafer_vcpu *vcpu, gpa_t gpa, void *data, unsigned int len, bool write);
+int wafer_cmpxchg_guest(struct wafer_vcpu *vcpu, gpa_t gpa, void *old, const void *new, unsigned int len);
 /* Linear to guest-physical. 0; 1: an event was queued (or, with @ev, filled in); -EAGAIN (window); -errno */
-int wafer_translate(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, bool window, struct wafer_event *ev);
-
-int wafer_translate_walk(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, bool window,
-			 struct wafer_event *ev, struct wafer_walk *w);
+int wafer_translate(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, struct wafer_event *ev);
+int wafer_translate_walk(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, struct wafer_event *ev,
+			 struct wafer_walk *w);
 
 /* ---- control registers with the CPU's checks (vcpu/cr.c): 0, 1 (#GP to be raised) ---- */
 int wafer_set_cr0(struct wafer_vcpu *vcpu, u64 val);

@@ -20,89 +20,43 @@
 	    : "+a" (*ax), [d] "+r" (*dst) : [s] "c" (src) : "cc")
 
 /* @ax: as NATIVE() takes and leaves it: AH as of LAHF, AL is OF. */
-#define ALU_FN(name, size1, size2, size4, size8)					\
-static void name(unsigned int size, u64 *dst, u64 src, u64 *ax)				\
+#define ALU_FN(op, size1, size2, size4, size8)						\
+static void alu_##op(unsigned int size, u64 *dst, u64 src, u64 *ax)			\
 {											\
-	switch (size) {									\
-	case 1:										\
+	if (size == 1)									\
 		NATIVE(size1);								\
-		break;									\
-	case 2:										\
+	else if (size == 2)								\
 		NATIVE(size2);								\
-		break;									\
-	case 4:										\
+	else if (size == 4)								\
 		NATIVE(size4);								\
-		break;									\
-	default:									\
+	else										\
 		NATIVE(size8);								\
-	}										\
 }
 
-#define BINARY_FN(insn)									\
-	ALU_FN(alu_##insn, #insn "b %b[s], %b[d]", #insn "w %w[s], %w[d]",		\
-	       #insn "l %k[s], %k[d]", #insn "q %[s], %[d]")
-#define WIDE_FN(insn)									\
-	ALU_FN(alu_##insn, "nop", #insn "w %w[s], %w[d]", #insn "l %k[s], %k[d]",	\
-	       #insn "q %[s], %[d]")
-#define SHIFT_FN(insn)									\
-	ALU_FN(alu_##insn, #insn "b %%cl, %b[d]", #insn "w %%cl, %w[d]",		\
-	       #insn "l %%cl, %k[d]", #insn "q %%cl, %[d]")
-#define UNARY_FN(insn)									\
-	ALU_FN(alu_##insn, #insn "b %b[d]", #insn "w %w[d]", #insn "l %k[d]", #insn "q %[d]")
+#define BINARY(op, insn)								\
+	ALU_FN(op, insn "b %b[s], %b[d]", insn "w %w[s], %w[d]", insn "l %k[s], %k[d]",	\
+	       insn "q %[s], %[d]")
+#define WIDE(op, insn)									\
+	ALU_FN(op, "nop", insn "w %w[s], %w[d]", insn "l %k[s], %k[d]", insn "q %[s], %[d]")
+#define SHIFT(op, insn)									\
+	ALU_FN(op, insn "b %%cl, %b[d]", insn "w %%cl, %w[d]", insn "l %%cl, %k[d]",	\
+	       insn "q %%cl, %[d]")
+#define UNARY(op, insn)									\
+	ALU_FN(op, insn "b %b[d]", insn "w %w[d]", insn "l %k[d]", insn "q %[d]")
 
-BINARY_FN(add)
-BINARY_FN(or)
-BINARY_FN(adc)
-BINARY_FN(sbb)
-BINARY_FN(and)
-BINARY_FN(sub)
-BINARY_FN(xor)
-BINARY_FN(cmp)
-BINARY_FN(test)
-SHIFT_FN(rol)
-SHIFT_FN(ror)
-SHIFT_FN(rcl)
-SHIFT_FN(rcr)
-SHIFT_FN(shl)
-SHIFT_FN(shr)
-SHIFT_FN(sar)
-WIDE_FN(bt)
-WIDE_FN(bts)
-WIDE_FN(btr)
-WIDE_FN(btc)
-WIDE_FN(imul)
-UNARY_FN(inc)
-UNARY_FN(dec)
-UNARY_FN(not)
-UNARY_FN(neg)
+BINARY(ADD, "add") BINARY(OR, "or") BINARY(ADC, "adc") BINARY(SBB, "sbb") BINARY(AND, "and")
+BINARY(SUB, "sub") BINARY(XOR, "xor") BINARY(CMP, "cmp") BINARY(TEST, "test")
+SHIFT(ROL, "rol") SHIFT(ROR, "ror") SHIFT(RCL, "rcl") SHIFT(RCR, "rcr")
+SHIFT(SHL, "shl") SHIFT(SHR, "shr") SHIFT(SAR, "sar")
+WIDE(BT, "bt") WIDE(BTS, "bts") WIDE(BTR, "btr") WIDE(BTC, "btc") WIDE(IMUL, "imul")
+UNARY(INC, "inc") UNARY(DEC, "dec") UNARY(NOT, "not") UNARY(NEG, "neg")
 
+#define FN(op)	\
+	[WAFER_OP_##op] = alu_##op
 static void (*const alu_fn[])(unsigned int size, u64 *dst, u64 src, u64 *ax) = {
-	[WAFER_ALU_ADD] = alu_add,
-	[WAFER_ALU_OR] = alu_or,
-	[WAFER_ALU_ADC] = alu_adc,
-	[WAFER_ALU_SBB] = alu_sbb,
-	[WAFER_ALU_AND] = alu_and,
-	[WAFER_ALU_SUB] = alu_sub,
-	[WAFER_ALU_XOR] = alu_xor,
-	[WAFER_ALU_CMP] = alu_cmp,
-	[WAFER_ALU_ROL] = alu_rol,
-	[WAFER_ALU_ROR] = alu_ror,
-	[WAFER_ALU_RCL] = alu_rcl,
-	[WAFER_ALU_RCR] = alu_rcr,
-	[WAFER_ALU_SHL] = alu_shl,
-	[WAFER_ALU_SHR] = alu_shr,
-	[WAFER_ALU_SAL] = alu_shl,
-	[WAFER_ALU_SAR] = alu_sar,
-	[WAFER_ALU_BT] = alu_bt,
-	[WAFER_ALU_BTS] = alu_bts,
-	[WAFER_ALU_BTR] = alu_btr,
-	[WAFER_ALU_BTC] = alu_btc,
-	[WAFER_ALU_TEST] = alu_test,
-	[WAFER_ALU_INC] = alu_inc,
-	[WAFER_ALU_DEC] = alu_dec,
-	[WAFER_ALU_NOT] = alu_not,
-	[WAFER_ALU_NEG] = alu_neg,
-	[WAFER_ALU_IMUL] = alu_imul,
+	FN(ADD), FN(OR), FN(ADC), FN(SBB), FN(AND), FN(SUB), FN(XOR), FN(CMP), FN(TEST),
+	FN(ROL), FN(ROR), FN(RCL), FN(RCR), FN(SHL), FN(SHR), [WAFER_OP_SAL] = alu_SHL, FN(SAR),
+	FN(BT), FN(BTS), FN(BTR), FN(BTC), FN(IMUL), FN(INC), FN(DEC), FN(NOT), FN(NEG),
 };
 
 /**
@@ -115,7 +69,7 @@ static void (*const alu_fn[])(unsigned int size, u64 *dst, u64 src, u64 *ax) = {
  *
  * Return: the new destination; bits above @size are undefined.
  */
-u64 wafer_alu(enum wafer_alu op, unsigned int size, u64 dst, u64 src, u64 *rflags)
+u64 wafer_alu(enum wafer_op op, unsigned int size, u64 dst, u64 src, u64 *rflags)
 {
 	u64 ax = (*rflags & 0xff) << 8 | (*rflags >> 11 & 1), flags;
 
@@ -126,7 +80,7 @@ u64 wafer_alu(enum wafer_alu op, unsigned int size, u64 dst, u64 src, u64 *rflag
 }
 
 /**
- * wafer_condition() - is the condition of Jcc, SETcc, CMOVcc true
+ * wafer_condition() - is the condition of SETcc, CMOVcc true
  * @cc: low four bits of the opcode (SDM vol. 1 appendix B)
  * @rflags: flags
  *
@@ -134,32 +88,11 @@ u64 wafer_alu(enum wafer_alu op, unsigned int size, u64 dst, u64 src, u64 *rflag
  */
 bool wafer_condition(unsigned int cc, u64 rflags)
 {
-	bool sign = rflags & WAFER_FLAGS_SF, overflow = rflags & WAFER_FLAGS_OF, res;
+	static const u16 set[8] = {
+		X86_EFLAGS_OF, X86_EFLAGS_CF, X86_EFLAGS_ZF, X86_EFLAGS_CF | X86_EFLAGS_ZF,
+		X86_EFLAGS_SF, X86_EFLAGS_PF, 0, X86_EFLAGS_ZF,
+	};
+	bool less = (cc & 0xc) == 0xc && !(rflags & X86_EFLAGS_SF) != !(rflags & X86_EFLAGS_OF);
 
-	switch (cc >> 1 & 7) {
-	case 0:
-		res = overflow;
-		break;
-	case 1:
-		res = rflags & WAFER_FLAGS_CF;
-		break;
-	case 2:
-		res = rflags & WAFER_FLAGS_ZF;
-		break;
-	case 3:
-		res = rflags & (WAFER_FLAGS_CF | WAFER_FLAGS_ZF);
-		break;
-	case 4:
-		res = sign;
-		break;
-	case 5:
-		res = rflags & WAFER_FLAGS_PF;
-		break;
-	case 6:
-		res = sign != overflow;
-		break;
-	default:
-		res = (rflags & WAFER_FLAGS_ZF) || sign != overflow;
-	}
-	return res != (cc & 1);
+	return (rflags & set[cc >> 1 & 7] || less) != (cc & 1);
 }

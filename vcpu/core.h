@@ -46,7 +46,9 @@ static inline u64 wafer_cr8(struct wafer_vcpu *vcpu)
 
 /* Decodes the instruction at RIP into vcpu->emu.insn. WAFER_GO_ON: done; else what the handler is to return. */
 int wafer_decode_exit(struct wafer_vcpu *vcpu, bool window, bool *decoded);
-void wafer_emu_setup(struct wafer_vcpu *vcpu, bool window);
+int wafer_emu_run(struct wafer_vcpu *vcpu);		/* the instruction in vcpu->emu.insn */
+int wafer_emu_port(struct wafer_emu *emu, void *data, unsigned int len, bool write);
+int wafer_pio_to_user(struct wafer_vcpu *vcpu, int (*complete)(struct wafer_vcpu *vcpu));
 
 /* debug.c */
 void wafer_debug_load(struct wafer_vcpu *vcpu);

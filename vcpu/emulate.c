@@ -7,243 +7,27 @@
  * again: what was done is in emu->log.
  */
 #include <linux/errno.h>
+#include <linux/string.h>
 
 #include "insn.h"
 
+/*
+ * Steps of a REP instruction until the guest is entered again and can take interrupts. A step that
+ * user space had to help with takes about as long as STEP_USER of the others.
+ */
+#define BATCH_STEPS	1024
+#define STEP_USER	64
+
+/* Bytes of the operand in memory. */
 static unsigned int memory_size(const struct wafer_insn *insn)
 {
-	switch (insn->form->size) {
-	case 0:
-		return insn->op_size;
-	case WAFER_SIZE_W:
-		return insn->rex & 8 ? 8 : 4;
-	default:
-		return insn->form->size;
-	}
-}
-
-static u64 swap_bytes(u64 val, unsigned int size)
-{
-	return __builtin_bswap64(val) >> (64 - size * 8);
-}
-
-static int exec_mov(struct wafer_emu *emu)
-{
-	const struct wafer_insn *insn = &emu->insn;
 	const struct wafer_insn_form *form = insn->form;
-	unsigned int size = memory_size(insn);
-	union wafer_value val;
-	struct wafer_span span;
-	int ret;
+	unsigned int size = form->size ?: insn->op_size;
 
+	if (size == WAFER_SIZE_W)
+		size = (insn->rex & 8 ? 8 : 4) << (form->op == WAFER_OP_CMPXCHG8B);
 	/* MOVSXD with a 16-bit destination reads 16 bits. */
-	if (form->sub == WAFER_MOV_SX && size > insn->op_size)
-		size = insn->op_size;
-	if (form->args == WAFER_ARGS_RM) {
-		ret = wafer_memory_span(emu, &span, size, WAFER_FAULT_READ);
-		if (!ret)
-			ret = wafer_load(emu, &span, &val);
-		if (unlikely(ret))
-			return ret;
-		if (form->sub == WAFER_MOV_SX)
-			val.q[0] = (s64)(val.q[0] << (64 - size * 8)) >> (64 - size * 8);
-		else if (form->sub == WAFER_MOV_BE)
-			val.q[0] = swap_bytes(val.q[0], size);
-		wafer_put_gpr(emu, insn->reg, insn->op_size, val.q[0]);
-		return 0;
-	}
-	val.q[0] = form->args == WAFER_ARGS_MI ? insn->imm : wafer_get_gpr(emu, insn->reg, size);
-	if (form->sub == WAFER_MOV_BE)
-		val.q[0] = swap_bytes(val.q[0], size);
-	ret = wafer_memory_span(emu, &span, size, WAFER_FAULT_WRITE);
-	return ret ?: wafer_store(emu, &span, &val);
-}
-
-/* Shift counts and immediates by opcode: C0, C1 an immediate, D0, D1 one, D2, D3 CL. */
-static u64 source_operand(const struct wafer_emu *emu, unsigned int size)
-{
-	const struct wafer_insn *insn = &emu->insn;
-
-	switch (insn->form->args) {
-	case WAFER_ARGS_MI:
-		return insn->imm;
-	case WAFER_ARGS_MS:
-		if ((insn->opcode & 0xf0) == 0xc0)
-			return insn->imm;
-		return insn->opcode & 2 ? emu->gpr[WAFER_RCX] & 0xff : 1;
-	case WAFER_ARGS_M:
-		return 0;
-	default:
-		return wafer_get_gpr(emu, insn->reg, size);
-	}
-}
-
-/*
- * With the bit number in a register, the operand of BT and its kin is a bit string: the number is
- * signed and selects the word too (SDM vol. 2, BT and section 3.1.1.9).
- */
-static u64 operand_address(const struct wafer_emu *emu, unsigned int size)
-{
-	const struct wafer_insn *insn = &emu->insn;
-	u64 ea = wafer_address(emu);
-	s64 bit;
-
-	if (insn->form->op == WAFER_OP_BT && insn->form->args == WAFER_ARGS_MR) {
-		bit = (s64)(emu->gpr[insn->reg] << (64 - size * 8)) >> (64 - size * 8);
-		ea += (bit >> 3) & -(s64)size;
-		ea &= wafer_size_mask(insn->addr_size);
-	}
-	return ea;
-}
-
-/* Instructions that compute from memory and put the result into memory, a register or the flags. */
-static int exec_compute(struct wafer_emu *emu)
-{
-	const struct wafer_insn *insn = &emu->insn;
-	const struct wafer_insn_form *form = insn->form;
-	bool writes = form->flags & WAFER_F_WR, put_reg = false;
-	unsigned int size = insn->op_size, reg = insn->reg;
-	union wafer_value old, new;
-	u64 src, res = 0, rflags = emu->rflags;
-	struct wafer_span span;
-	int ret;
-
-	ret = wafer_span(emu, &span, 0, insn->seg, operand_address(emu, size), size,
-			 writes ? WAFER_FAULT_WRITE : WAFER_FAULT_READ);
-	if (!ret)
-		ret = wafer_load(emu, &span, &old);
-	if (ret)
-		return ret;
-	src = source_operand(emu, size);
-	switch (form->op) {
-	case WAFER_OP_XCHG:
-		new.q[0] = src;
-		res = old.q[0];
-		put_reg = true;
-		break;
-	case WAFER_OP_XADD:
-		new.q[0] = wafer_alu(WAFER_ALU_ADD, size, old.q[0], src, &rflags);
-		res = old.q[0];
-		put_reg = true;
-		break;
-	case WAFER_OP_CMPXCHG:
-		/* The destination is written in either case. */
-		reg = WAFER_RAX;
-		res = wafer_get_gpr(emu, WAFER_RAX, size);
-		put_reg = res != old.q[0];
-		wafer_alu(WAFER_ALU_CMP, size, res, old.q[0], &rflags);
-		new.q[0] = put_reg ? old.q[0] : src;
-		res = old.q[0];
-		break;
-	case WAFER_OP_BT:
-		new.q[0] = wafer_alu(form->sub, size, old.q[0], src, &rflags);
-		break;
-	default:
-		if (form->args == WAFER_ARGS_RM) {
-			res = wafer_alu(form->sub, size, src, old.q[0], &rflags);
-			put_reg = form->sub != WAFER_ALU_CMP;
-		} else {
-			new.q[0] = wafer_alu(form->sub, size, old.q[0], src, &rflags);
-		}
-	}
-	if (writes && (insn->lock || form->op == WAFER_OP_XCHG))
-		ret = wafer_store_locked(emu, &span, &old, &new);
-	else if (writes)
-		ret = wafer_store(emu, &span, &new);
-	if (ret)
-		return ret;
-	emu->rflags = rflags;
-	if (put_reg)
-		wafer_put_gpr(emu, reg, size, res);
-	return 0;
-}
-
-/* CMPXCHG8B and CMPXCHG16B: two halves of 4 or 8 bytes each. */
-static int exec_cmpxchg8b(struct wafer_emu *emu)
-{
-	const struct wafer_insn *insn = &emu->insn;
-	unsigned int half = insn->rex & 8 ? 8 : 4;
-	union wafer_value old, new;
-	struct wafer_span span;
-	u64 lo, hi, mask = wafer_size_mask(half);
-	bool equal;
-	int ret;
-
-	ret = wafer_memory_span(emu, &span, half * 2,
-				WAFER_FAULT_WRITE | (half == 8 ? WAFER_SPAN_ALIGNED : 0));
-	if (!ret)
-		ret = wafer_load(emu, &span, &old);
-	if (ret)
-		return ret;
-	lo = old.q[0] & mask;
-	hi = half == 8 ? old.q[1] : old.q[0] >> 32;
-	equal = lo == (emu->gpr[WAFER_RAX] & mask) && hi == (emu->gpr[WAFER_RDX] & mask);
-	new = old;
-	if (equal && half == 8) {
-		new.q[0] = emu->gpr[WAFER_RBX];
-		new.q[1] = emu->gpr[WAFER_RCX];
-	} else if (equal) {
-		new.q[0] = (u32)emu->gpr[WAFER_RBX] | emu->gpr[WAFER_RCX] << 32;
-	}
-	if (insn->lock)
-		ret = wafer_store_locked(emu, &span, &old, &new);
-	else
-		ret = wafer_store(emu, &span, &new);
-	if (ret)
-		return ret;
-	if (equal) {
-		emu->rflags |= WAFER_FLAGS_ZF;
-		return 0;
-	}
-	emu->rflags &= ~(u64)WAFER_FLAGS_ZF;
-	wafer_put_gpr(emu, WAFER_RAX, half, lo);
-	wafer_put_gpr(emu, WAFER_RDX, half, hi);
-	return 0;
-}
-
-/* CMOVcc (which reads whatever the condition), IMUL. */
-static int exec_load_op(struct wafer_emu *emu)
-{
-	const struct wafer_insn *insn = &emu->insn;
-	unsigned int size = insn->op_size;
-	u64 reg = wafer_get_gpr(emu, insn->reg, size);
-	union wafer_value val;
-	struct wafer_span span;
-	int ret;
-
-	ret = wafer_memory_span(emu, &span, size, WAFER_FAULT_READ);
-	if (!ret)
-		ret = wafer_load(emu, &span, &val);
-	if (ret)
-		return ret;
-	if (insn->form->op == WAFER_OP_CMOV) {
-		if (wafer_condition(insn->opcode, emu->rflags))
-			reg = val.q[0];
-	} else {
-		if (insn->opcode < 0x100)
-			reg = insn->imm;
-		reg = wafer_alu(WAFER_ALU_IMUL, size, val.q[0], reg, &emu->rflags);
-	}
-	wafer_put_gpr(emu, insn->reg, size, reg);
-	return 0;
-}
-
-/* SETcc and MOV from a segment register. */
-static int exec_store_op(struct wafer_emu *emu)
-{
-	const struct wafer_insn *insn = &emu->insn;
-	union wafer_value val;
-	struct wafer_span span;
-	int ret;
-
-	if (insn->form->op == WAFER_OP_SETCC)
-		val.q[0] = wafer_condition(insn->opcode, emu->rflags);
-	else if ((insn->reg & 7) <= WAFER_GS)
-		val.q[0] = emu->ops->segment(emu, insn->reg & 7)->selector;
-	else
-		return WAFER_EMU_UNKNOWN;
-	ret = wafer_memory_span(emu, &span, insn->form->size, WAFER_FAULT_WRITE);
-	return ret ?: wafer_store(emu, &span, &val);
+	return form->op == WAFER_OP_SX ? min_t(unsigned int, size, insn->op_size) : size;
 }
 
 static unsigned int stack_size(struct wafer_emu *emu)
@@ -253,120 +37,309 @@ static unsigned int stack_size(struct wafer_emu *emu)
 	return emu->ops->segment(emu, WAFER_SS)->attr & WAFER_SEG_DB ? 4 : 2;
 }
 
-/* SDM vol. 2, POP: an address that is based on RSP is computed after RSP has grown. */
-static int exec_pop(struct wafer_emu *emu)
+static u64 memory_address(const struct wafer_emu *emu, unsigned int size)
 {
 	const struct wafer_insn *insn = &emu->insn;
-	unsigned int size = insn->op_size, ssize = stack_size(emu);
-	u64 old_rsp = emu->gpr[WAFER_RSP], ea;
-	struct wafer_span from, to;
-	union wafer_value val;
-	int ret;
+	u64 ea = insn->disp;
 
-	ret = wafer_span(emu, &from, 0, WAFER_SS, old_rsp & wafer_size_mask(ssize), size,
-			 WAFER_FAULT_READ);
-	if (ret)
-		return ret;
-	wafer_put_gpr(emu, WAFER_RSP, ssize, old_rsp + size);
-	ea = wafer_address(emu);
-	ret = wafer_span(emu, &to, 1, insn->seg, ea, size, WAFER_FAULT_WRITE);
-	if (!ret)
-		ret = wafer_load(emu, &from, &val);
-	if (!ret)
-		ret = wafer_store(emu, &to, &val);
-	if (ret)
-		emu->gpr[WAFER_RSP] = old_rsp;
-	return ret;
+	if (insn->base >= 0)
+		ea += emu->gpr[insn->base];
+	if (insn->index >= 0)
+		ea += emu->gpr[insn->index] * insn->scale;
+	if (insn->rip_rel)
+		ea += emu->rip + insn->len;
+	/*
+	 * With the bit number in a register, the operand of BT and its kin is a bit string: the
+	 * number is signed and selects the word too (SDM vol. 2, BT and section 3.1.1.9).
+	 */
+	if (insn->form->op >= WAFER_OP_BT && insn->form->op <= WAFER_OP_BTC &&
+	    insn->form->src == WAFER_AT_REG)
+		ea += (wafer_sign_extend(emu->gpr[insn->reg], size) >> 3) & -(s64)size;
+	return ea;
+}
+
+/* Checks and translates an operand that is in memory. The source is first (slot 0). */
+static int locate(struct wafer_emu *emu, struct wafer_operand *o, u8 at, bool dst,
+		  unsigned int size, u32 access)
+{
+	const struct wafer_insn *insn = &emu->insn;
+	unsigned int asize = insn->addr_size;
+	enum wafer_seg_reg seg = insn->seg;
+	u64 ea;
+
+	switch (at) {
+	case WAFER_AT_MEM:
+		ea = memory_address(emu, size);
+		if (insn->form->flags & WAFER_F_ALIGN && size >= 16)
+			access |= WAFER_SPAN_ALIGNED;
+		break;
+	case WAFER_AT_SI:
+		ea = emu->gpr[WAFER_RSI];
+		break;
+	case WAFER_AT_DI:
+		ea = emu->gpr[WAFER_RDI];
+		seg = WAFER_ES;			/* whatever the prefixes say */
+		break;
+	case WAFER_AT_STACK:
+		ea = emu->gpr[WAFER_RSP] - (dst ? size : 0);
+		seg = WAFER_SS;
+		asize = stack_size(emu);
+		break;
+	default:
+		return 0;
+	}
+	return wafer_span(emu, o, dst, seg, ea & wafer_size_mask(asize), size, access);
+}
+
+static int get(struct wafer_emu *emu, struct wafer_operand *o, u8 at, unsigned int size)
+{
+	const struct wafer_insn *insn = &emu->insn;
+	u64 *val = o->val.q;
+
+	switch (at) {
+	case WAFER_AT_NONE:
+		return 0;
+	case WAFER_AT_REG:
+		*val = wafer_get_gpr(emu, insn->reg, size);
+		return 0;
+	case WAFER_AT_ACC:
+		*val = wafer_get_gpr(emu, WAFER_RAX, size);
+		return 0;
+	case WAFER_AT_SREG:
+		if ((insn->reg & 7) > WAFER_GS)
+			return WAFER_EMU_UNKNOWN;
+		*val = emu->ops->segment(emu, insn->reg & 7)->selector;
+		return 0;
+	case WAFER_AT_COUNT:			/* D0, D1: one; D2, D3: CL; C0, C1: immediate */
+		*val = insn->opcode & 2 ? emu->gpr[WAFER_RCX] & 0xff : 1;
+		if (insn->opcode >= 0xd0)
+			return 0;
+		fallthrough;
+	case WAFER_AT_IMM:
+		*val = insn->imm;
+		return 0;
+	case WAFER_AT_PORT:
+		return wafer_access_port(emu, o, size, false);
+	case WAFER_AT_VEC:
+	case WAFER_AT_VECLO:
+	case WAFER_AT_VECHI:
+		emu->ops->get_vec(emu, insn->reg, val, max_t(unsigned int, size, 16));
+		if (at == WAFER_AT_VECHI)
+			val[0] = val[1];
+		return 0;
+	}
+	return wafer_access(emu, o, false);
+}
+
+/* @old: what the destination was, if it is to be written in one go with the read. */
+static int put(struct wafer_emu *emu, struct wafer_operand *o, u8 at, unsigned int size,
+	       const union wafer_value *old)
+{
+	const struct wafer_insn *insn = &emu->insn;
+	union wafer_value reg;
+
+	switch (at) {
+	case WAFER_AT_REG:
+	case WAFER_AT_ACC:
+		wafer_put_gpr(emu, at == WAFER_AT_REG ? insn->reg : WAFER_RAX, insn->op_size,
+			      o->val.q[0]);
+		return 0;
+	case WAFER_AT_PORT:
+		return wafer_access_port(emu, o, size, true);
+	case WAFER_AT_VEC:
+		emu->ops->set_vec(emu, insn->reg, &o->val, max_t(unsigned int, size, 16),
+				  insn->vex);
+		return 0;
+	case WAFER_AT_VECLO:
+	case WAFER_AT_VECHI:
+		/* The half that stays is the first source's: with VEX another register. */
+		emu->ops->get_vec(emu, insn->vex ? insn->vex_v : insn->reg, &reg, 16);
+		reg.q[at == WAFER_AT_VECHI] = o->val.q[0];
+		emu->ops->set_vec(emu, insn->reg, &reg, 16, insn->vex);
+		return 0;
+	}
+	return old ? wafer_write_locked(emu, o, old) : wafer_access(emu, o, true);
+}
+
+/* Two halves of 4 or 8 bytes each. */
+static void set_pair(union wafer_value *val, u64 lo, u64 hi, unsigned int half)
+{
+	memcpy(val->b, &lo, half);
+	memcpy(val->b + half, &hi, half);
+}
+
+/* @d becomes what goes into the destination. Return: which register gets @s besides, or -1. */
+static int compute(struct wafer_emu *emu, union wafer_value *d, union wafer_value *s,
+		   unsigned int size, u64 *rflags)
+{
+	const struct wafer_insn *insn = &emu->insn;
+	union wafer_value pair = *d;
+	u64 old = d->q[0];
+
+	switch (insn->form->op) {
+	case WAFER_OP_MOV:
+		*d = *s;
+		break;
+	case WAFER_OP_SX:
+		d->q[0] = wafer_sign_extend(s->q[0], size);
+		break;
+	case WAFER_OP_BE:
+		d->q[0] = __builtin_bswap64(s->q[0]) >> (64 - size * 8);
+		break;
+	case WAFER_OP_CMOV:			/* which reads whatever the condition */
+		if (wafer_condition(insn->opcode, *rflags))
+			*d = *s;
+		break;
+	case WAFER_OP_SETCC:
+		d->q[0] = wafer_condition(insn->opcode, *rflags);
+		break;
+	case WAFER_OP_CALL:
+		d->q[0] = emu->rip + insn->len;
+		break;
+	case WAFER_OP_XCHG:
+		swap(*d, *s);
+		return insn->reg;
+	case WAFER_OP_XADD:
+		d->q[0] = wafer_alu(WAFER_OP_ADD, size, old, s->q[0], rflags);
+		s->q[0] = old;
+		return insn->reg;
+	case WAFER_OP_CMPXCHG:			/* The destination is written in either case. */
+		wafer_alu(WAFER_OP_CMP, size, wafer_get_gpr(emu, WAFER_RAX, size), old, rflags);
+		if (*rflags & X86_EFLAGS_ZF) {
+			*d = *s;
+			break;
+		}
+		s->q[0] = old;
+		return WAFER_RAX;
+	case WAFER_OP_CMPXCHG8B:
+		set_pair(&pair, emu->gpr[WAFER_RAX], emu->gpr[WAFER_RDX], size / 2);
+		*rflags &= ~(u64)X86_EFLAGS_ZF;
+		if (memcmp(&pair, d, size))
+			break;
+		*rflags |= X86_EFLAGS_ZF;
+		set_pair(d, emu->gpr[WAFER_RBX], emu->gpr[WAFER_RCX], size / 2);
+		break;
+	case WAFER_OP_IMUL:
+		if (insn->opcode < 0x100)
+			old = insn->imm;
+		fallthrough;
+	default:
+		d->q[0] = wafer_alu(insn->form->op, size, old, s->q[0], rflags);
+	}
+	return -1;
 }
 
 /* Where CALL and JMP go must be canonical, or within the limit of the code segment. */
-static int check_target(struct wafer_emu *emu, u64 target)
+static bool valid_target(struct wafer_emu *emu, u64 target)
 {
-	unsigned int unused = 64 - emu->va_bits;
-
-	if (emu->insn.mode == WAFER_CODE64) {
-		if ((u64)((s64)(target << unused) >> unused) != target)
-			return wafer_raise(emu, 13);
-	} else if (target > emu->ops->segment(emu, WAFER_CS)->limit) {
-		return wafer_raise(emu, 13);
-	}
-	return 0;
+	if (emu->insn.mode == WAFER_CODE64)
+		return wafer_canonical(emu, target);
+	return target <= emu->ops->segment(emu, WAFER_CS)->limit;
 }
 
-/* PUSH, CALL and JMP through memory. */
-static int exec_push(struct wafer_emu *emu)
+/* Once through the instruction, or one element of a string. Flags are the caller's to keep. */
+static int step(struct wafer_emu *emu, u64 *rflags)
 {
 	const struct wafer_insn *insn = &emu->insn;
-	unsigned int size = insn->op_size, ssize = stack_size(emu);
-	bool push = insn->form->op != WAFER_OP_JMP, jump = insn->form->op != WAFER_OP_PUSH;
-	u64 rsp = emu->gpr[WAFER_RSP] - size;
-	struct wafer_span from, to;
-	union wafer_value val, next;
-	int ret;
+	const struct wafer_insn_form *form = insn->form;
+	bool writes = !(WAFER_OPS_READ & BIT_ULL(form->op));
+	bool locked = insn->lock || form->op == WAFER_OP_XCHG;
+	unsigned int size = memory_size(insn);
+	u64 rsp = emu->gpr[WAFER_RSP], flags = *rflags, lo = 0, hi = 0;
+	struct wafer_operand src = { 0 }, dst = { 0 };
+	union wafer_value old;
+	int ret, reg = -1;
 
-	ret = wafer_memory_span(emu, &from, size, WAFER_FAULT_READ);
-	if (!ret && push)
-		ret = wafer_span(emu, &to, 1, WAFER_SS, rsp & wafer_size_mask(ssize), size,
-				 WAFER_FAULT_WRITE);
-	if (!ret)
-		ret = wafer_load(emu, &from, &val);
-	if (!ret && jump)
-		ret = check_target(emu, val.q[0]);
-	if (!ret && push) {
-		next.q[0] = emu->rip + insn->len;
-		ret = wafer_store(emu, &to, jump ? &next : &val);
+	ret = locate(emu, &src, form->src, false, size, WAFER_FAULT_READ);
+	/* SDM vol. 2, POP: an address that is based on RSP is computed after RSP has grown. */
+	if (!ret && form->src == WAFER_AT_STACK)
+		wafer_put_gpr(emu, WAFER_RSP, stack_size(emu), rsp + size);
+	ret = ret ?: locate(emu, &dst, form->dst, true, size,
+			    writes ? WAFER_FAULT_WRITE : WAFER_FAULT_READ);
+	ret = ret ?: get(emu, &src, form->src, size);
+	if (!ret && form->op < WAFER_OP_MOV)
+		ret = get(emu, &dst, form->dst, size);
+	if (!ret && form->op >= WAFER_OP_CALL && !valid_target(emu, src.val.q[0]))
+		ret = wafer_raise(emu, 13);
+	if (!ret) {
+		old = dst.val;
+		reg = compute(emu, &dst.val, &src.val, size, &flags);
+		if (writes)
+			ret = put(emu, &dst, form->dst, size, locked ? &old : NULL);
 	}
-	if (ret)
+	if (ret) {
+		emu->gpr[WAFER_RSP] = rsp;
 		return ret;
-	if (push)
-		wafer_put_gpr(emu, WAFER_RSP, ssize, rsp);
-	if (jump)
-		emu->rip = val.q[0] - insn->len;	/* which is added at the end */
+	}
+	*rflags = flags;
+	if (reg >= 0)
+		wafer_put_gpr(emu, reg, size, src.val.q[0]);
+	if (form->op == WAFER_OP_CMPXCHG8B && !(flags & X86_EFLAGS_ZF)) {
+		memcpy(&lo, old.b, size / 2);
+		memcpy(&hi, old.b + size / 2, size / 2);
+		wafer_put_gpr(emu, WAFER_RAX, size / 2, lo);
+		wafer_put_gpr(emu, WAFER_RDX, size / 2, hi);
+	}
+	if (form->dst == WAFER_AT_STACK)
+		wafer_put_gpr(emu, WAFER_RSP, stack_size(emu), rsp - size);
+	if (form->op >= WAFER_OP_CALL)
+		emu->rip = src.val.q[0] - insn->len;	/* which is added at the end */
 	return 0;
 }
 
-static int execute(struct wafer_emu *emu)
+/*
+ * The instruction, or steps of a repeated one (SDM vol. 2, REP; vol. 1 §7.3.9): after each, the
+ * registers are those of an interrupted instruction. F3 goes on while equal, F2 while not, where
+ * something is compared.
+ */
+static int steps(struct wafer_emu *emu, u64 *rflags)
 {
-	switch (emu->insn.form->op) {
-	case WAFER_OP_MOV:
-		return exec_mov(emu);
-	case WAFER_OP_STRING:
-		return wafer_emulate_string(emu);
-	case WAFER_OP_VEC:
-		return wafer_emulate_vec(emu);
-	case WAFER_OP_CMPXCHG8B:
-		return exec_cmpxchg8b(emu);
-	case WAFER_OP_CMOV:
-	case WAFER_OP_IMUL:
-		return exec_load_op(emu);
-	case WAFER_OP_SETCC:
-	case WAFER_OP_SREG:
-		return exec_store_op(emu);
-	case WAFER_OP_POP:
-		return exec_pop(emu);
-	case WAFER_OP_PUSH:
-	case WAFER_OP_CALL:
-	case WAFER_OP_JMP:
-		return exec_push(emu);
-	case WAFER_OP_NONE:
-		return WAFER_EMU_UNKNOWN;
-	default:
-		return exec_compute(emu);
+	const struct wafer_insn *insn = &emu->insn;
+	u8 src = insn->form->src, dst = insn->form->dst, asize = insn->addr_size;
+	bool si = src == WAFER_AT_SI || dst == WAFER_AT_SI;
+	bool di = src == WAFER_AT_DI || dst == WAFER_AT_DI, rep = insn->rep && (si || di), helped;
+	s64 delta = *rflags & X86_EFLAGS_DF ? -(s64)insn->op_size : insn->op_size;
+	u64 *count = &emu->gpr[WAFER_RCX], mask = wafer_size_mask(asize);
+	int ret;
+
+	while (!rep || *count & mask) {
+		helped = emu->nr_log;
+		ret = step(emu, rflags);
+		if (ret || !(si || di))
+			return ret;
+		emu->nr_log = 0;
+		emu->next = 0;
+		if (si)
+			wafer_put_gpr(emu, WAFER_RSI, asize, emu->gpr[WAFER_RSI] + delta);
+		if (di)
+			wafer_put_gpr(emu, WAFER_RDI, asize, emu->gpr[WAFER_RDI] + delta);
+		if (!rep)
+			break;
+		wafer_put_gpr(emu, WAFER_RCX, asize, *count - 1);
+		if (insn->form->op == WAFER_OP_CMP &&
+		    !(*rflags & X86_EFLAGS_ZF) == (insn->rep == 0xf3))
+			break;
+		emu->batch += helped ? STEP_USER : 1;
+		if (*count & mask && (emu->batch >= BATCH_STEPS || emu->rflags & X86_EFLAGS_TF)) {
+			emu->batch = 0;
+			return WAFER_EMU_AGAIN;
+		}
 	}
+	return 0;
 }
 
 int wafer_emulate(struct wafer_emu *emu)
 {
+	u64 rflags = emu->rflags;
 	unsigned int i;
 	int ret;
 
 	if (!emu->insn.form)
 		return WAFER_EMU_UNKNOWN;
 	emu->next = 0;
-	if (!emu->nr_log)
-		for (i = 0; i < ARRAY_SIZE(emu->page); i++)
-			emu->page[i].access = 0;
-	ret = execute(emu);
+	for (i = 0; i < ARRAY_SIZE(emu->page) && !emu->nr_log; i++)
+		emu->page[i].access = 0;
+	ret = steps(emu, &rflags);
 	if (unlikely(ret < 0 || ret == WAFER_EMU_USER))
 		return ret;
 	emu->nr_log = 0;
@@ -374,7 +347,8 @@ int wafer_emulate(struct wafer_emu *emu)
 		emu->rip += emu->insn.len;
 		if (emu->insn.mode != WAFER_CODE64)
 			emu->rip &= wafer_size_mask(emu->insn.mode);
-		emu->rflags &= ~(u64)WAFER_FLAGS_RF;
+		/* Left before the end, REP has not changed the flags yet (SDM vol. 2, REP). */
+		emu->rflags = rflags & ~(u64)X86_EFLAGS_RF;
 		emu->batch = 0;
 	}
 	return ret;

@@ -63,7 +63,7 @@ static void remember(struct wafer_vcpu *vcpu, gva_t gva)
 	gpa_t gpa;
 
 	f->code = NULL;
-	if (wafer_translate_walk(vcpu, gva & PAGE_MASK, WAFER_FAULT_FETCH, &gpa, true, &unused, &w))
+	if (wafer_translate_walk(vcpu, gva & PAGE_MASK, WAFER_FAULT_FETCH, &gpa, &unused, &w))
 		return;
 	if (w.nr_entries && !(w.efer & WAFER_EFER_LMA))
 		return;
@@ -90,34 +90,26 @@ end:
 }
 
 /* Reads @n bytes at linear @gva, all in one page. */
-static int fetch_bytes(struct wafer_vcpu *vcpu, gva_t gva, u8 *buf, unsigned int n, bool window)
+static int fetch_bytes(struct wafer_vcpu *vcpu, gva_t gva, u8 *buf, unsigned int n)
 {
 	gpa_t gpa;
-	int r = wafer_translate(vcpu, gva, WAFER_FAULT_FETCH, &gpa, window, NULL);
+	int r = wafer_translate(vcpu, gva, WAFER_FAULT_FETCH, &gpa, NULL);
 
-	if (r)
-		return r;
-	return window ? wafer_guest_read_fast(&vcpu->fault, gpa, buf, n) :
-			wafer_guest_read(&vcpu->vm->mmu, gpa, buf, n);
+	return r ?: wafer_copy_guest(vcpu, gpa, buf, n, false);
 }
 
-/**
- * wafer_fetch_insn() - fetch and decode the instruction at RIP
- * @vcpu: vCPU
- * @insn: result
- * @window: called in the window
+/*
+ * Fetches and decodes the instruction at RIP. The CPU has fetched it a moment ago, but another vCPU may have changed
+ * code or tables since: faults are possible and are the guest's.
  *
- * The CPU has fetched it a moment ago, but another vCPU may have changed code or tables since: faults are possible and
- * are the guest's.
- *
- * Return: 0; 1: an event was queued; -EAGAIN: not to be had in the window; -errno.
+ * 0; 1: an event was queued; -EAGAIN: not to be had in the window; -errno.
  */
-int wafer_fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn, bool window)
+static int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
 {
 	enum wafer_code_mode mode;
-	gva_t gva;
-	unsigned int n;
 	u8 buf[WAFER_INSN_MAX];
+	unsigned int n;
+	gva_t gva;
 	int r;
 
 	wafer_need(vcpu, FETCH_GROUPS);
@@ -125,18 +117,18 @@ int wafer_fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn, bool wind
 	gva = vcpu->arch.rip;
 	if (mode != WAFER_CODE64)
 		gva = (u32)(gva + wafer_seg(vcpu, WAFER_CS)->base);
-	if (window && cached(vcpu, gva, insn, mode))
+	if (vcpu->loaded && cached(vcpu, gva, insn, mode))
 		return 0;
 	n = min_t(unsigned int, WAFER_INSN_MAX, PAGE_SIZE - (gva & ~PAGE_MASK));
-	r = fetch_bytes(vcpu, gva, buf, n, window);
+	r = fetch_bytes(vcpu, gva, buf, n);
 	if (r)
 		return r;
 	r = wafer_insn_decode(insn, buf, n, mode);
-	if (r == -EAGAIN && n < WAFER_INSN_MAX) {
+	if (r == -EAGAIN) {
 		gva += n;
 		if (mode != WAFER_CODE64)
 			gva = (u32)gva;
-		r = fetch_bytes(vcpu, gva, buf + n, WAFER_INSN_MAX - n, window);
+		r = fetch_bytes(vcpu, gva, buf + n, WAFER_INSN_MAX - n);
 		if (r)
 			return r;
 		r = wafer_insn_decode(insn, buf, WAFER_INSN_MAX, mode);
@@ -146,7 +138,25 @@ int wafer_fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn, bool wind
 		wafer_queue_ud(vcpu);
 		return 1;
 	}
-	if (window)
+	if (vcpu->loaded)
 		remember(vcpu, gva);
 	return 0;
+}
+
+/**
+ * wafer_decode_exit() - have the exiting instruction decoded in vcpu->emu.insn, its length in the exit
+ * @vcpu: vCPU
+ * @window: called in the window
+ * @decoded: true: go on with the handler; false: return what this returns
+ */
+int wafer_decode_exit(struct wafer_vcpu *vcpu, bool window, bool *decoded)
+{
+	int r = fetch_insn(vcpu, &vcpu->emu.insn);
+
+	*decoded = !r;
+	if (!r)
+		vcpu->exit.len = vcpu->emu.insn.len;
+	if (r == 0 || r == 1)
+		return WAFER_GO_ON;
+	return r == -EAGAIN && window ? WAFER_RETRY_SLOW : wafer_emulation_failure(vcpu);
 }

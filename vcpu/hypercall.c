@@ -68,7 +68,7 @@ int wafer_foreign_hypercall(struct wafer_vcpu *vcpu, bool window)
 	if (wafer_code_mode(vcpu) != WAFER_CODE64)
 		gva = (u32)(gva + wafer_seg(vcpu, WAFER_CS)->base);
 	/* The one byte in which the two differ, written as the CPU would write it: the guest may fault. */
-	r = wafer_translate(vcpu, gva, WAFER_FAULT_WRITE, &gpa, false, NULL);
+	r = wafer_translate(vcpu, gva, WAFER_FAULT_WRITE, &gpa, NULL);
 	if (r < 0 || (!r && wafer_guest_write(&vcpu->vm->mmu, gpa, &native, 1)))
 		wafer_queue_ud(vcpu);
 	return WAFER_GO_ON;

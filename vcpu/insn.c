@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The guest's instruction: translating its addresses, decoding and skipping it. */
+/* The guest's instruction: its memory, translating its addresses, and going past it. */
 #include <linux/string.h>
 #include <uapi/asm/debugreg.h>
 #include <asm/processor-flags.h>
@@ -7,41 +7,48 @@
 
 #include "core.h"
 
-/* Callbacks of the walker: guest page-table entries, in the window or where sleeping is allowed. */
-static int read_entry_window(void *ctx, gpa_t gpa, unsigned int size, u64 *val)
+/**
+ * wafer_copy_guest() - guest-physical memory, in the window or where sleeping is allowed
+ * @vcpu: vCPU
+ * @gpa: guest-physical address
+ * @data: copied from or to here
+ * @len: bytes, in the window within one page
+ * @write: to the guest
+ *
+ * Return: 0; -EAGAIN: not to be had in the window; -EFAULT: no memory there.
+ */
+int wafer_copy_guest(struct wafer_vcpu *vcpu, gpa_t gpa, void *data, unsigned int len, bool write)
 {
-	struct wafer_vcpu *vcpu = ctx;
-
-	*val = 0;
-	return wafer_guest_read_fast(&vcpu->fault, gpa, val, size);
+	if (vcpu->loaded)
+		return write ? wafer_guest_write_fast(&vcpu->fault, gpa, data, len) :
+			       wafer_guest_read_fast(&vcpu->fault, gpa, data, len);
+	return write ? wafer_guest_write(&vcpu->vm->mmu, gpa, data, len) :
+		       wafer_guest_read(&vcpu->vm->mmu, gpa, data, len);
 }
 
+/* The same for a compare-and-exchange; -EBUSY: @old is what was found. */
+int wafer_cmpxchg_guest(struct wafer_vcpu *vcpu, gpa_t gpa, void *old, const void *new, unsigned int len)
+{
+	return vcpu->loaded ? wafer_guest_cmpxchg_fast(&vcpu->fault, gpa, old, new, len) :
+			      wafer_guest_cmpxchg(&vcpu->vm->mmu, gpa, old, new, len);
+}
+
+/* Callbacks of the walker: guest page-table entries. */
 static int read_entry(void *ctx, gpa_t gpa, unsigned int size, u64 *val)
 {
-	struct wafer_vcpu *vcpu = ctx;
-
 	*val = 0;
-	return wafer_guest_read(&vcpu->vm->mmu, gpa, val, size);
+	return wafer_copy_guest(ctx, gpa, val, size, false);
 }
 
 /*
  * To the walker -EAGAIN says that the entry has changed, to the memory room that the page is not mapped now: the one
  * becomes the other, and the other -EINPROGRESS until the walk is over.
  */
-static int cas_entry_window(void *ctx, gpa_t gpa, unsigned int size, u64 old, u64 new)
-{
-	struct wafer_vcpu *vcpu = ctx;
-	int r = wafer_guest_cmpxchg_fast(&vcpu->fault, gpa, &old, &new, size);
-
-	return r == -EAGAIN ? -EINPROGRESS : r == -EBUSY ? -EAGAIN : r;
-}
-
 static int cas_entry(void *ctx, gpa_t gpa, unsigned int size, u64 old, u64 new)
 {
-	struct wafer_vcpu *vcpu = ctx;
-	int r = wafer_guest_cmpxchg(&vcpu->vm->mmu, gpa, &old, &new, size);
+	int r = wafer_cmpxchg_guest(ctx, gpa, &old, &new, size);
 
-	return r == -EBUSY ? -EAGAIN : r;
+	return r == -EAGAIN ? -EINPROGRESS : r == -EBUSY ? -EAGAIN : r;
 }
 
 /**
@@ -50,85 +57,54 @@ static int cas_entry(void *ctx, gpa_t gpa, unsigned int size, u64 old, u64 new)
  * @gva: linear address
  * @access: WAFER_FAULT_* and WAFER_WALK_*; the CPL is added here unless WAFER_WALK_IMPLICIT is given
  * @gpa: result
- * @window: called in the window
  * @ev: where a page fault goes; NULL: it is queued
  *
  * Return: 0; 1: page fault; -EAGAIN: not to be had in the window; -EFAULT: the guest's tables are where no memory is.
  */
-int wafer_translate(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, bool window, struct wafer_event *ev)
+int wafer_translate(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, struct wafer_event *ev)
 {
 	struct wafer_walk w;
 
-	return wafer_translate_walk(vcpu, gva, access, gpa, window, ev, &w);
+	return wafer_translate_walk(vcpu, gva, access, gpa, ev, &w);
 }
 
 /* The same for who wants to know the way: @w->entries are the guest's entries that led there. */
-int wafer_translate_walk(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, bool window,
-			 struct wafer_event *ev, struct wafer_walk *w)
+int wafer_translate_walk(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, struct wafer_event *ev,
+			 struct wafer_walk *w)
 {
+	struct wafer_event pf = {
+		.kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_PF, .has_error = true, .has_payload = true,
+		.payload = gva,
+	};
 	int r;
 
 	w->cr0 = wafer_cr0(vcpu);
-	w->nr_entries = 0;
-	if (!(w->cr0 & X86_CR0_PG)) {
-		*gpa = (u32)gva;
-		return 0;
-	}
 	w->cr3 = wafer_cr3(vcpu);
 	w->cr4 = wafer_cr4(vcpu);
 	w->efer = wafer_efer(vcpu);
-	w->pdptr_from_memory = false;
+	w->pdptr_from_memory = wafer_caps.pdptr_from_memory;
 	if (w->cr4 & X86_CR4_PAE && !(w->efer & WAFER_EFER_LMA)) {
 		wafer_need(vcpu, WAFER_G_PDPTR);
 		memcpy(w->pdptr, vcpu->arch.pdptr, sizeof(w->pdptr));
-		w->pdptr_from_memory = wafer_caps.pdptr_from_memory;
 	}
 	w->rflags_ac = w->cr4 & X86_CR4_SMAP && wafer_rflags(vcpu) & X86_EFLAGS_AC;
 	w->pkru = w->cr4 & X86_CR4_PKE ? vcpu->pkru : 0;
 	w->phys_bits = wafer_guest_phys_bits(vcpu);
 	w->has_1g = true;
 	w->ctx = vcpu;
-	w->read_entry = window ? read_entry_window : read_entry;
-	w->cas_entry = window ? cas_entry_window : cas_entry;
+	w->read_entry = read_entry;
+	w->cas_entry = cas_entry;
 	if (!(access & WAFER_WALK_IMPLICIT) && wafer_cpl(vcpu) == 3)
 		access |= WAFER_WALK_USER;
 	r = wafer_walk(w, gva, access);
-	if (r == 0) {
+	if (!r)
 		*gpa = w->gpa;
-	} else if (r == 1) {
-		struct wafer_event pf = {
-			.kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_PF, .has_error = true,
-			.error = w->error_code, .has_payload = true, .payload = gva,
-		};
-
-		if (ev)
-			*ev = pf;
-		else
-			wafer_queue_event(vcpu, &pf);
-	}
+	pf.error = w->error_code;
+	if (r == 1 && ev)
+		*ev = pf;
+	else if (r == 1)
+		wafer_queue_event(vcpu, &pf);
 	return r == -EINPROGRESS ? -EAGAIN : r;
-}
-
-/**
- * wafer_decode_exit() - have the exiting instruction decoded in vcpu->emu.insn, its length in the exit
- * @vcpu: vCPU
- * @window: called in the window
- * @decoded: true: go on with the handler; false: return what this returns
- */
-int wafer_decode_exit(struct wafer_vcpu *vcpu, bool window, bool *decoded)
-{
-	int r = wafer_fetch_insn(vcpu, &vcpu->emu.insn, window);
-
-	*decoded = !r;
-	if (!r) {
-		vcpu->exit.len = vcpu->emu.insn.len;
-		return WAFER_GO_ON;
-	}
-	if (r == 1)
-		return WAFER_GO_ON;
-	if (r == -EAGAIN && window)
-		return WAFER_RETRY_SLOW;
-	return wafer_emulation_failure(vcpu);
 }
 
 /**

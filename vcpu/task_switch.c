@@ -20,38 +20,22 @@ static struct wafer_vcpu *task_vcpu(struct wafer_task *t)
 }
 
 /* Page by page; without @data nothing is copied, only translated. */
-static int access_linear(struct wafer_task *t, gva_t gva, void *data, unsigned int len, u32 access, bool write)
+static int task_access(struct wafer_task *t, gva_t gva, void *data, unsigned int len, u32 how)
 {
 	struct wafer_vcpu *vcpu = task_vcpu(t);
-	struct wafer_mmu *mmu = &vcpu->vm->mmu;
 	unsigned int n;
 	gpa_t gpa;
 	int r = 0;
 
 	for (; len && !r; len -= n, gva = (u32)(gva + n)) {
 		n = min_t(unsigned int, len, PAGE_SIZE - (gva & ~PAGE_MASK));
-		r = wafer_translate(vcpu, gva, access, &gpa, false, &t->event);
+		r = wafer_translate(vcpu, gva, how, &gpa, &t->event);
 		if (r || !data)
 			continue;
-		r = write ? wafer_guest_write(mmu, gpa, data, n) : wafer_guest_read(mmu, gpa, data, n);
+		r = wafer_copy_guest(vcpu, gpa, data, n, how & WAFER_FAULT_WRITE);
 		data += n;
 	}
 	return r;
-}
-
-static int task_read(struct wafer_task *t, gva_t gva, void *data, unsigned int len, u32 how)
-{
-	return access_linear(t, gva, data, len, WAFER_FAULT_READ | how, false);
-}
-
-static int task_write(struct wafer_task *t, gva_t gva, const void *data, unsigned int len, u32 how)
-{
-	return access_linear(t, gva, (void *)data, len, WAFER_FAULT_WRITE | how, true);
-}
-
-static int task_check(struct wafer_task *t, gva_t gva, unsigned int len, u32 how)
-{
-	return access_linear(t, gva, NULL, len, WAFER_FAULT_WRITE | how, true);
 }
 
 static int task_set_cr3(struct wafer_task *t, u64 cr3)
@@ -59,12 +43,7 @@ static int task_set_cr3(struct wafer_task *t, u64 cr3)
 	return wafer_set_cr3(task_vcpu(t), cr3);
 }
 
-static const struct wafer_task_ops task_ops = {
-	.read = task_read,
-	.write = task_write,
-	.check = task_check,
-	.set_cr3 = task_set_cr3,
-};
+static const struct wafer_task_ops task_ops = { .access = task_access, .set_cr3 = task_set_cr3 };
 
 static void take_state(struct wafer_vcpu *vcpu, const struct wafer_exit *exit, struct wafer_task *t)
 {

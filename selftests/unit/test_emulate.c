@@ -11,7 +11,7 @@
 #include "vcpu/insn.h"
 
 #define PAGES		(NATIVE_SIZE / 4096)
-#define FLAGS_SEEN	(WAFER_FLAGS_ARITH | WAFER_FLAGS_DF)
+#define FLAGS_SEEN	(WAFER_FLAGS_ARITH | X86_EFLAGS_DF)
 
 int mprotect(void *addr, size_t len, int prot);
 
@@ -104,21 +104,14 @@ static bool ask(void)
 	return m.device == 1 || (m.device == 2 && (rnd() & 1));
 }
 
-static int op_read(struct wafer_emu *emu, gpa_t gpa, void *data, unsigned int len)
+static int op_access(struct wafer_emu *emu, gpa_t gpa, void *data, unsigned int len, bool write)
 {
-	CHECK(len <= 8);
-	if (ask())
-		return 1;
-	memcpy(data, op_memory(gpa, len), len);
-	return 0;
-}
+	void *p = op_memory(gpa, len);
 
-static int op_write(struct wafer_emu *emu, gpa_t gpa, const void *data, unsigned int len)
-{
 	CHECK(len <= 8);
 	if (ask())
 		return 1;
-	memcpy(op_memory(gpa, len), data, len);
+	memcpy(write ? p : data, write ? data : p, len);
 	return 0;
 }
 
@@ -153,7 +146,7 @@ static void op_set_vec(struct wafer_emu *emu, unsigned int nr, const void *data,
 }
 
 static const struct wafer_emu_ops ops = {
-	.segment = op_segment, .translate = op_translate, .read = op_read, .write = op_write,
+	.segment = op_segment, .translate = op_translate, .access = op_access,
 	.cmpxchg = op_cmpxchg, .get_vec = op_get_vec, .set_vec = op_set_vec,
 };
 

@@ -63,39 +63,32 @@ static bool is_dev(gpa_t gpa)
 	return gpa - DEV < 0x1000;
 }
 
-static int op_read(struct wafer_emu *e, gpa_t gpa, void *data, unsigned int len)
+static int op_access(struct wafer_emu *e, gpa_t gpa, void *data, unsigned int len, bool write)
 {
+	u8 *p = is_dev(gpa) ? m.dev + gpa - DEV : m.ram + gpa - RAM;
 	int ret = m.error;
 
 	m.error = 0;
 	if (ret)
 		return ret;
-	if (!is_dev(gpa)) {
-		memcpy(data, m.ram + gpa - RAM, len);
-		return 0;
-	}
-	if (m.ask)
+	if (is_dev(gpa) && m.ask)
 		return 1;
-	memcpy(data, m.dev + gpa - DEV, len);
-	trace('r', gpa, data, len);
+	memcpy(write ? p : data, write ? data : p, len);
+	if (is_dev(gpa))
+		trace(write ? 'w' : 'r', gpa, data, len);
 	return 0;
 }
 
-static int op_write(struct wafer_emu *e, gpa_t gpa, const void *data, unsigned int len)
+/* One port, which counts; m.ask: it is the VMM's. */
+static int op_port(struct wafer_emu *e, void *data, unsigned int len, bool write)
 {
-	int ret = m.error;
+	static u8 count;
 
-	m.error = 0;
-	if (ret)
-		return ret;
-	if (!is_dev(gpa)) {
-		memcpy(m.ram + gpa - RAM, data, len);
-		return 0;
-	}
 	if (m.ask)
 		return 1;
-	memcpy(m.dev + gpa - DEV, data, len);
-	trace('w', gpa, data, len);
+	if (!write)
+		memset(data, count++, len);
+	trace(write ? 'o' : 'i', 0, data, len);
 	return 0;
 }
 
@@ -136,6 +129,12 @@ static void vmm(void)
 	struct wafer_emu_access *a = &emu.log[emu.nr_log - 1];
 	u8 *p = m.dev + a->gpa - DEV;
 
+	if (a->port) {
+		if (!a->write)
+			memset(a->data, 0x5a, sizeof(a->data));
+		trace(a->write ? 'O' : 'I', 0, a->data, a->len);
+		return;
+	}
 	CHECK(is_dev(a->gpa));
 	if (a->write) {
 		memcpy(p, a->data, a->len);
@@ -156,7 +155,7 @@ static void start(enum wafer_code_mode mode, const char *hex)
 		code[n++] = b;
 	if (!once) {
 		ops = (struct wafer_emu_ops){
-			op_segment, op_translate, op_read, op_write, op_cmpxchg, op_get_vec,
+			op_segment, op_translate, op_access, op_port, op_cmpxchg, op_get_vec,
 			op_set_vec,
 		};
 		once = true;
@@ -317,6 +316,41 @@ TEST(cmps_order)
 	CHECK_EQ(run(), WAFER_EMU_DONE);
 	TRACE_IS("R1@1f002=6 R1@1f001=5");
 	CHECK(emu.rflags & 1);				/* 5 - 6 */
+}
+
+/* The port's trip and the memory's are two; neither is made twice. */
+TEST(string_port_io)
+{
+	start(WAFER_CODE64, "f3 66 6d");		/* rep insw, into a device */
+	gpr[WAFER_RDI] = DEV + 0xffe;
+	gpr[WAFER_RCX] = 2;
+	CHECK_EQ(run(), WAFER_EMU_DONE);
+	TRACE_IS("I2@0=5a5a W2@1fffe=5a5a I2@0=5a5a");
+	CHECK_EQ(*(u16 *)m.ram, 0x5a5a);
+	CHECK_EQ(gpr[WAFER_RDI], RAM + 2);
+	CHECK_EQ(gpr[WAFER_RCX], 0);
+	start(WAFER_CODE64, "6f");			/* outsl, from a device */
+	gpr[WAFER_RSI] = DEV + 8;
+	*(u32 *)(m.dev + 8) = 0x11223344;
+	emu.rflags |= X86_EFLAGS_DF;
+	CHECK_EQ(run(), WAFER_EMU_DONE);
+	TRACE_IS("R4@1f008=11223344 O4@0=11223344");
+	CHECK_EQ(gpr[WAFER_RSI], DEV + 4);
+	/* memory that is not there, before the port is read */
+	start(WAFER_CODE64, "f3 6c");
+	m.ask = false;
+	gpr[WAFER_RDI] = RAM + 0x1fff;
+	gpr[WAFER_RCX] = 2;
+	CHECK_EQ(run(), WAFER_EMU_EVENT);
+	fault_is(14, RAM + 0x2000);
+	TRACE_IS("i1@0=0");
+	CHECK_EQ(gpr[WAFER_RCX], 1);
+	/* nobody to ask: unknown */
+	start(WAFER_CODE64, "6c");
+	gpr[WAFER_RDI] = RAM;
+	ops.port = NULL;
+	CHECK_EQ(run(), WAFER_EMU_UNKNOWN);
+	ops.port = op_port;
 }
 
 TEST(vectors_in_pieces)
@@ -482,7 +516,7 @@ TEST(batches)
 	CHECK_EQ(emu.rip, 0x1002);
 	/* single-stepped: one at a time */
 	start(WAFER_CODE64, "f3 a4");
-	emu.rflags |= WAFER_FLAGS_TF;
+	emu.rflags |= X86_EFLAGS_TF;
 	gpr[WAFER_RCX] = 2;
 	gpr[WAFER_RSI] = RAM;
 	gpr[WAFER_RDI] = RAM + 0x800;
@@ -531,7 +565,7 @@ TEST(instruction_pointer)
 	/* RIP-relative: from the next instruction */
 	start(WAFER_CODE64, "89 05 f4 1f 00 00");
 	emu.rip = DEV - 0x1000;
-	emu.rflags |= WAFER_FLAGS_RF;
+	emu.rflags |= X86_EFLAGS_RF;
 	CHECK_EQ(run(), WAFER_EMU_DONE);
 	CHECK_EQ(emu.rip, DEV - 0x1000 + 6);
 	CHECK_EQ(emu.rflags, 2);
