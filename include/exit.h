@@ -71,7 +71,7 @@ enum wafer_exit_kind {
  * @reason: the raw VMX exit reason or SVM exit code, for diagnostics
  * @info: raw qualification (VMX) or EXITINFO1 (SVM), for diagnostics
  * @event: exception
- * @io: size is 1, 2 or 4; addr_size 2, 4, 8 or 0 (unknown, decode); seg, of OUTS, may be 0xff (unknown, decode)
+ * @io: size is 1, 2 or 4; string: INS or OUTS, which is decoded for the rest
  * @fault: access is WAFER_FAULT_*; nr_bytes of the instruction are in bytes (decode assist), 0: none
  * @cr: nr is 0, 3, 4 or 8; gpr is source or destination or WAFER_GPR_UNKNOWN; op WAFER_CR_*; msw LMSW's operand
  * @dr: likewise
@@ -88,8 +88,8 @@ struct wafer_exit {
 		struct wafer_event event;
 		struct {
 			u16 port;
-			u8 size, addr_size, seg;
-			bool in, string, rep;
+			u8 size;
+			bool in, string;
 		} io;
 		struct {
 			gpa_t gpa;

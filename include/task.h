@@ -33,9 +33,9 @@ struct wafer_task_ops {
  *	DPL; -1 for everything else
  * @external: the switch belongs to an interrupt or exception: bit 0 (EXT) of error codes
  * @has_error, @error: an exception's error code, to be pushed on the new task's stack
- * @gpr: general registers, in and out
- * @eip: in: what the old task goes on with later; out: the new task's
- * @eflags, @cr0, @cr3, @dr7, @seg, @gdt, @idt: in and out
+ * @arch: in and out: general and segment registers, RIP, RFLAGS, CR0, CR3, DR7, GDT, IDT. @set_cr3
+ *	sees to CR3
+ * @len: the old task goes on so many bytes behind RIP later
  * @event: result: an exception, delivered in the old task, or, if @switched, in the new one
  * @switched: result: the state in here is the new task's
  * @debug_trap: result: the new TSS asks for #DB with DR6.BT before the first instruction
@@ -47,18 +47,15 @@ struct wafer_task {
 	int soft_vector;
 	bool external, has_error;
 	u32 error;
-	u64 *gpr;
-	u32 eip, eflags;
-	u64 cr0, cr3, dr7;
-	struct wafer_segment seg[WAFER_NR_SEGS];
-	struct wafer_dtable gdt, idt;
+	struct wafer_arch *arch;
+	u8 len;
 	struct wafer_event event;
 	bool switched, debug_trap;
 };
 
 /**
  * wafer_task_switch() - switch tasks
- * @t: set up by the caller, who writes it back if @t->switched
+ * @t: set up by the caller
  *
  * Everything that can be checked is checked before anything changes. What fails behind the point of
  * no return fails in the new task (SDM vol. 3 §8.3 and table 8-1).

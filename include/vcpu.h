@@ -60,17 +60,17 @@ enum wafer_vcpu_mode { WAFER_OUTSIDE, WAFER_IN_GUEST };
  * @code: the page in the direct map, NULL: nothing known
  * @page: its linear address
  * @seq: generation of the pointers (mmu/direct.c)
- * @entry, @val, @nr: guest page-table entries on the way, and what they said
- * @cr0, @cr3, @cr4, @efer, @cpl: what the translation was made with
+ * @way: the walk that led there, with the registers that it was made with
+ * @entry: the guest's page-table entries of @way
+ * @cpl: privilege level that it was made with
  */
 struct wafer_fetch {
 	const u8 *code;
 	gva_t page;
 	unsigned long seq;
+	struct wafer_walk way;
 	const u64 *entry[5];
-	u64 val[5];
-	u64 cr0, cr3, cr4, efer;
-	u8 nr, cpl;
+	u8 cpl;
 };
 
 /* What is looked at behind the next exit (EVENT) or behind each (RING: is the dirty ring full?). */

@@ -132,10 +132,7 @@ static void decode_io(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	exit->io.port = info >> 16;
 	exit->io.in = info & BIT(0);
 	exit->io.string = info & BIT(2);
-	exit->io.rep = info & BIT(3);
 	exit->io.size = info >> 4 & 7;
-	exit->io.addr_size = (info >> 7 & 7) * 2;
-	exit->io.seg = svm_has(SVM_F_DECODE) ? info >> 10 & 7 : 0xff;
 }
 
 static void decode_msr(struct wafer_vcpu *vcpu, struct wafer_exit *exit)

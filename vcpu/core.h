@@ -9,6 +9,7 @@
 /* More results of handlers, inside the core: why the window is left though user space has nothing to do. */
 #define WAFER_REOPEN	3	/* let the host take its interrupt, then enter again */
 #define WAFER_LEAVE	4	/* work for the outer loop */
+#define WAFER_DECODED	5	/* wafer_decode_exit() alone */
 
 /*
  * A handler of exits. @window: in the window; where it would have to sleep it changes nothing, says WAFER_RETRY_SLOW and
@@ -44,8 +45,8 @@ static inline u64 wafer_cr8(struct wafer_vcpu *vcpu)
 	return vcpu->lapic ? wafer_lapic_get_cr8(vcpu) : vcpu->cr8;
 }
 
-/* Decodes the instruction at RIP into vcpu->emu.insn. WAFER_GO_ON: done; else what the handler is to return. */
-int wafer_decode_exit(struct wafer_vcpu *vcpu, bool window, bool *decoded);
+/* Decodes the instruction at RIP into vcpu->emu.insn: WAFER_DECODED, else what the handler is to return. */
+int wafer_decode_exit(struct wafer_vcpu *vcpu);
 int wafer_emu_run(struct wafer_vcpu *vcpu);		/* the instruction in vcpu->emu.insn */
 int wafer_emu_port(struct wafer_emu *emu, void *data, unsigned int len, bool write);
 int wafer_pio_to_user(struct wafer_vcpu *vcpu, int (*complete)(struct wafer_vcpu *vcpu));

@@ -176,12 +176,11 @@ static const struct {
 int wafer_handle_exit(struct wafer_vcpu *vcpu, bool window)
 {
 	struct wafer_exit *exit = &vcpu->exit;
-	bool decoded;
 	int r;
 
 	if (unlikely(!exit->len && exits[exit->kind].needs_len)) {
-		r = wafer_decode_exit(vcpu, window, &decoded);
-		if (!decoded)
+		r = wafer_decode_exit(vcpu);
+		if (r != WAFER_DECODED)
 			return r;
 	}
 	return exits[exit->kind].handle(vcpu, exit, window);

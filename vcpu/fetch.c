@@ -16,15 +16,6 @@
 #define FETCH_GROUPS (WAFER_G_RIP | WAFER_G_SEG(WAFER_CS) | WAFER_G_SEG(WAFER_SS) | WAFER_G_CR0 | WAFER_G_CR3 | \
 		      WAFER_G_CR4 | WAFER_G_EFER)
 
-/* The registers that decide how a fetch is translated. */
-static bool same_mode(struct wafer_vcpu *vcpu, const struct wafer_fetch *f)
-{
-	const struct wafer_arch *a = &vcpu->arch;
-
-	return f->cr3 == a->cr3 && f->cr0 == a->cr0 && f->cr4 == a->cr4 && f->efer == a->efer &&
-	       f->cpl == wafer_cpl(vcpu);
-}
-
 /*
  * The instruction at @gva by the way that is known. Bytes that were decoded last time for this mode need no decoding
  * again. False: another page, changed entries, the page's end.
@@ -32,17 +23,19 @@ static bool same_mode(struct wafer_vcpu *vcpu, const struct wafer_fetch *f)
 static bool cached(struct wafer_vcpu *vcpu, gva_t gva, struct wafer_insn *insn, enum wafer_code_mode mode)
 {
 	const struct wafer_fetch *f = &vcpu->fetch;
+	const struct wafer_walk *w = &f->way;
+	const struct wafer_arch *a = &vcpu->arch;
 	unsigned int offset = gva & ~PAGE_MASK, i;
 	unsigned long seq;
 	bool good;
 
-	if (f->page != (gva & PAGE_MASK) || !f->code || offset > PAGE_SIZE - WAFER_INSN_MAX || !same_mode(vcpu, f))
-		return false;
-	if (!wafer_direct_begin(&vcpu->fault, &seq))
+	if (!f->code || f->page != (gva & PAGE_MASK) || offset > PAGE_SIZE - WAFER_INSN_MAX || w->cr3 != a->cr3 ||
+	    w->cr0 != a->cr0 || w->cr4 != a->cr4 || w->efer != a->efer || f->cpl != wafer_cpl(vcpu) ||
+	    !wafer_direct_begin(&vcpu->fault, &seq))
 		return false;
 	good = seq == f->seq;
-	for (i = 0; good && i < f->nr; i++)
-		good = READ_ONCE(*f->entry[i]) == f->val[i];
+	for (i = 0; good && i < w->nr_entries; i++)
+		good = READ_ONCE(*f->entry[i]) == w->entries[i].val;
 	if (good && (insn->mode != mode || !insn->len || memcmp(insn->bytes, f->code + offset, insn->len))) {
 		u8 buf[WAFER_INSN_MAX];
 
@@ -57,35 +50,23 @@ static bool cached(struct wafer_vcpu *vcpu, gva_t gva, struct wafer_insn *insn, 
 static void remember(struct wafer_vcpu *vcpu, gva_t gva)
 {
 	struct wafer_fetch *f = &vcpu->fetch;
+	struct wafer_walk *w = &f->way;
 	struct wafer_event unused;
-	struct wafer_walk w;
+	const void *table = f;
 	unsigned int i;
 	gpa_t gpa;
 
 	f->code = NULL;
-	if (wafer_translate_walk(vcpu, gva & PAGE_MASK, WAFER_FAULT_FETCH, &gpa, &unused, &w))
+	if (wafer_translate_walk(vcpu, gva & PAGE_MASK, WAFER_FAULT_FETCH, &gpa, &unused, w) ||
+	    (w->nr_entries && !(w->efer & WAFER_EFER_LMA)) || !wafer_direct_begin(&vcpu->fault, &f->seq))
 		return;
-	if (w.nr_entries && !(w.efer & WAFER_EFER_LMA))
-		return;
-	if (!wafer_direct_begin(&vcpu->fault, &f->seq))
-		return;
-	for (i = 0; i < w.nr_entries; i++) {
-		const void *table = wafer_direct(&vcpu->fault, w.entries[i].gpa >> PAGE_SHIFT);
-
-		if (!table)
-			goto end;
-		f->entry[i] = table + (w.entries[i].gpa & ~PAGE_MASK);
-		f->val[i] = w.entries[i].val;
+	for (i = 0; i < w->nr_entries && table; i++) {
+		table = wafer_direct(&vcpu->fault, w->entries[i].gpa >> PAGE_SHIFT);
+		f->entry[i] = table + (w->entries[i].gpa & ~PAGE_MASK);
 	}
-	f->nr = w.nr_entries;
 	f->page = gva & PAGE_MASK;
-	f->cr0 = vcpu->arch.cr0;
-	f->cr3 = vcpu->arch.cr3;
-	f->cr4 = vcpu->arch.cr4;
-	f->efer = vcpu->arch.efer;
 	f->cpl = wafer_cpl(vcpu);
-	f->code = wafer_direct(&vcpu->fault, gpa >> PAGE_SHIFT);
-end:
+	f->code = table ? wafer_direct(&vcpu->fault, gpa >> PAGE_SHIFT) : NULL;
 	wafer_direct_end(&vcpu->fault);
 }
 
@@ -145,18 +126,16 @@ static int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
 
 /**
  * wafer_decode_exit() - have the exiting instruction decoded in vcpu->emu.insn, its length in the exit
- * @vcpu: vCPU
- * @window: called in the window
- * @decoded: true: go on with the handler; false: return what this returns
+ * @vcpu: vCPU, in the window or not
+ *
+ * Return: WAFER_DECODED: go on with the handler; else it is to return this.
  */
-int wafer_decode_exit(struct wafer_vcpu *vcpu, bool window, bool *decoded)
+int wafer_decode_exit(struct wafer_vcpu *vcpu)
 {
 	int r = fetch_insn(vcpu, &vcpu->emu.insn);
 
-	*decoded = !r;
-	if (!r)
-		vcpu->exit.len = vcpu->emu.insn.len;
-	if (r == 0 || r == 1)
-		return WAFER_GO_ON;
-	return r == -EAGAIN && window ? WAFER_RETRY_SLOW : wafer_emulation_failure(vcpu);
+	vcpu->exit.len = r ? 0 : vcpu->emu.insn.len;
+	if (r >= 0)
+		return r ? WAFER_GO_ON : WAFER_DECODED;
+	return r == -EAGAIN && vcpu->loaded ? WAFER_RETRY_SLOW : wafer_emulation_failure(vcpu);
 }

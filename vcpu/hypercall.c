@@ -54,10 +54,9 @@ int wafer_foreign_hypercall(struct wafer_vcpu *vcpu, bool window)
 	struct wafer_insn *insn = &vcpu->emu.insn;
 	gva_t gva;
 	gpa_t gpa;
-	bool decoded;
-	int r = wafer_decode_exit(vcpu, window, &decoded);
+	int r = wafer_decode_exit(vcpu);
 
-	if (!decoded)
+	if (r != WAFER_DECODED)
 		return r;
 	if (insn->opcode != 0x101 || insn->bytes[insn->len - 1] != foreign ||
 	    vcpu->vm->quirks_disabled & KVM_X86_QUIRK_FIX_HYPERCALL_INSN)

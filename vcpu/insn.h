@@ -51,25 +51,34 @@ enum wafer_at {
 	WAFER_AT_VECHI,
 };
 
-#define WAFER_F_MODRM	BIT(0)
-#define WAFER_F_BYTE	BIT(1)	/* operand size 1 */
-#define WAFER_F_D64	BIT(2)	/* 64-bit operand by default in 64-bit code */
-#define WAFER_F_F64	BIT(3)	/* 64-bit operand in 64-bit code whatever the prefixes say */
-#define WAFER_F_NO64	BIT(4)	/* #UD in 64-bit code */
-#define WAFER_F_UD	BIT(5)
-#define WAFER_F_PREFIX	BIT(6)
-#define WAFER_F_GROUP	BIT(7)	/* op is a row of wafer_groups, taken by ModRM.reg */
-#define WAFER_F_SSE	BIT(8)	/* op is a row of wafer_sse, taken by the mandatory prefix */
-#define WAFER_F_REGS	BIT(9)	/* ModRM.mod is taken for 3 (MOV CR, MOV DR) */
-#define WAFER_F_MAX4	BIT(10)	/* REX.W does not widen (port I/O) */
-#define WAFER_F_ONLY64	BIT(11)	/* has a form in 64-bit code only */
-#define WAFER_F_ALIGN	BIT(12)	/* #GP if 16 bytes or more are not aligned to their size */
-/* What follows; together: far pointers and the two immediates of ENTER */
-#define WAFER_F_IMM8	BIT(16)	/* sign-extended byte */
-#define WAFER_F_IMM16	BIT(17)
-#define WAFER_F_IMMZ	BIT(18)	/* 2 or 4 by operand size */
-#define WAFER_F_IMMV	BIT(19)	/* 2, 4 or 8 by operand size */
-#define WAFER_F_MOFFS	BIT(20)	/* by address size */
+/**
+ * enum wafer_form_flags - of struct wafer_insn_form; what more than one says, holds
+ * @WAFER_F_MODRM: ModRM follows
+ * @WAFER_F_BYTE: operand size 1
+ * @WAFER_F_D64: 64-bit operand by default in 64-bit code
+ * @WAFER_F_F64: 64-bit operand in 64-bit code whatever the prefixes say
+ * @WAFER_F_NO64: #UD in 64-bit code
+ * @WAFER_F_ONLY64: has a form in 64-bit code only
+ * @WAFER_F_UD: #UD
+ * @WAFER_F_PREFIX: a prefix
+ * @WAFER_F_GROUP: op is a row of wafer_groups, taken by ModRM.reg
+ * @WAFER_F_SSE: op is a row of wafer_sse, taken by the mandatory prefix
+ * @WAFER_F_REGS: ModRM.mod is taken for 3 (MOV CR, MOV DR)
+ * @WAFER_F_MAX4: REX.W does not widen (port I/O)
+ * @WAFER_F_ALIGN: #GP if 16 bytes or more are not aligned to their size
+ * @WAFER_F_IMM8: a sign-extended byte follows
+ * @WAFER_F_IMM16: 2 bytes; with IMMZ a far pointer, with IMM8 the two immediates of ENTER
+ * @WAFER_F_IMMZ: 2 or 4, by operand size
+ * @WAFER_F_IMMV: 2, 4 or 8, by operand size
+ * @WAFER_F_MOFFS: an offset, by address size
+ */
+enum wafer_form_flags {
+	WAFER_F_MODRM = BIT(0), WAFER_F_BYTE = BIT(1), WAFER_F_D64 = BIT(2), WAFER_F_F64 = BIT(3),
+	WAFER_F_NO64 = BIT(4), WAFER_F_ONLY64 = BIT(5), WAFER_F_UD = BIT(6), WAFER_F_PREFIX = BIT(7),
+	WAFER_F_GROUP = BIT(8), WAFER_F_SSE = BIT(9), WAFER_F_REGS = BIT(10), WAFER_F_MAX4 = BIT(11),
+	WAFER_F_ALIGN = BIT(12), WAFER_F_IMM8 = BIT(13), WAFER_F_IMM16 = BIT(14),
+	WAFER_F_IMMZ = BIT(15), WAFER_F_IMMV = BIT(16), WAFER_F_MOFFS = BIT(17),
+};
 
 #define WAFER_SIZE_W	0xff		/* form->size: 8 with REX.W or VEX.W, else 4 */
 

@@ -203,8 +203,7 @@ int wafer_emu_run(struct wafer_vcpu *vcpu)
 static int emulate_access(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
 	struct wafer_insn *insn = &vcpu->emu.insn;
-	bool fetched;
-	int r;
+	int r = WAFER_DECODED;
 
 	/* The CPU was pushing an event's frame or reading a descriptor: there is no instruction to emulate. */
 	if (vcpu->reinject.kind != WAFER_EV_NONE) {
@@ -213,13 +212,11 @@ static int emulate_access(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool
 		return wafer_internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV, data, 4);
 	}
 	/* From the CPU's own copy where it gives one. */
-	fetched = exit->fault.nr_bytes &&
-		  !wafer_insn_decode(insn, exit->fault.bytes, exit->fault.nr_bytes, wafer_code_mode(vcpu));
-	if (!fetched) {
-		r = wafer_decode_exit(vcpu, window, &fetched);
-		if (!fetched)
-			return r;
-	}
+	if (!exit->fault.nr_bytes ||
+	    wafer_insn_decode(insn, exit->fault.bytes, exit->fault.nr_bytes, wafer_code_mode(vcpu)))
+		r = wafer_decode_exit(vcpu);
+	if (r != WAFER_DECODED)
+		return r;
 	/* It was not port I/O that came here: changed under us. The CPU has to look at the permissions. */
 	if (wafer_insn_uses(insn, WAFER_AT_PORT, WAFER_AT_PORT))
 		return WAFER_GO_ON;

@@ -122,15 +122,14 @@ int wafer_pio_to_user(struct wafer_vcpu *vcpu, int (*complete)(struct wafer_vcpu
 int wafer_exit_io(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
 	const struct wafer_insn *insn = &vcpu->emu.insn;
-	bool decoded;
 	int r;
 
 	if (!exit->io.string)
 		return plain(vcpu, exit);
 	if (window)
 		return WAFER_RETRY_SLOW;
-	r = wafer_decode_exit(vcpu, window, &decoded);
-	if (!decoded)
+	r = wafer_decode_exit(vcpu);
+	if (r != WAFER_DECODED)
 		return r;
 	/* If it has been changed since, it is not what the CPU has permitted. */
 	if (insn->op_size != exit->io.size || !insn->form ||

@@ -68,16 +68,16 @@ static bool is_system(const struct wafer_segment *seg, u32 type)
 /* Reads the descriptor of @selector (SDM vol. 3 figure 3-8). @vector: if there is none. */
 static int read_descriptor(struct wafer_task *t, u16 selector, u8 vector, struct descriptor *d)
 {
-	const struct wafer_segment *ldt = &t->seg[WAFER_LDTR];
+	const struct wafer_segment *ldt = &t->arch->seg[WAFER_LDTR];
 	bool local = selector & 4;
 	u32 offset = selector & 0xfff8;
 	u64 raw = 0;
 	int ret;
 
-	if (offset + 7 > (local ? ldt->limit : t->gdt.limit) ||
+	if (offset + 7 > (local ? ldt->limit : t->arch->gdt.limit) ||
 	    (local && ldt->attr & WAFER_SEG_UNUSABLE))
 		return raise(t, vector, selector);
-	d->gva = (local ? ldt->base : t->gdt.base) + offset;
+	d->gva = (local ? ldt->base : t->arch->gdt.base) + offset;
 	ret = get(t, d->gva, &raw, 8);
 	d->raw = raw;
 	d->seg = (struct wafer_segment){
@@ -107,11 +107,11 @@ static int check_gate(struct wafer_task *t)
 
 	if (t->soft_vector < 0)
 		return 0;
-	if (offset + 7 <= t->idt.limit) {
-		ret = get(t, t->idt.base + offset + 5, &byte, 1);
+	if (offset + 7 <= t->arch->idt.limit) {
+		ret = get(t, t->arch->idt.base + offset + 5, &byte, 1);
 		if (ret)
 			return ret;
-		if ((byte & 0x1f) == TYPE_TASK_GATE && byte >> 5 >= dpl(&t->seg[WAFER_SS]) + 4)
+		if ((byte & 0x1f) == TYPE_TASK_GATE && byte >> 5 >= dpl(&t->arch->seg[WAFER_SS]) + 4)
 			return 0;		/* present, and DPL at least CPL */
 	}
 	raise(t, TRAP_GP, offset);
@@ -167,7 +167,7 @@ static int read_tss(struct wafer_task *t, const struct wafer_segment *tss, u32 *
 static int leave_task(struct wafer_task *t, const struct wafer_segment *tss,
 		      const struct descriptor *old, const struct descriptor *new, bool probe)
 {
-	u32 word[TSS_LDT - TSS_EIP] = { t->eip, t->eflags };
+	u32 word[TSS_LDT - TSS_EIP] = { t->arch->rip + t->len, t->arch->rflags };
 	bool wide = tss->attr & TYPE_32BIT;
 	u16 half[ARRAY_SIZE(word)], link = tss->selector;
 	unsigned int i;
@@ -176,9 +176,9 @@ static int leave_task(struct wafer_task *t, const struct wafer_segment *tss,
 	if (t->cause == WAFER_TASK_IRET)
 		word[1] &= ~(u32)X86_EFLAGS_NT;
 	for (i = 0; i < 8; i++)
-		word[TSS_GPR - TSS_EIP + i] = t->gpr[i];
+		word[TSS_GPR - TSS_EIP + i] = t->arch->gpr[i];
 	for (i = 0; i < 6; i++)
-		word[TSS_SEG - TSS_EIP + i] = t->seg[i].selector;
+		word[TSS_SEG - TSS_EIP + i] = t->arch->seg[i].selector;
 	for (i = 0; i < ARRAY_SIZE(half); i++)
 		half[i] = word[i];
 	ret = put(t, tss->base + (wide ? 4 * TSS_EIP : 2 * TSS16_IP),
@@ -219,7 +219,7 @@ static int load_segment(struct wafer_task *t, enum wafer_seg_reg n, u16 selector
 		return raise(t, TRAP_TS, 0);
 	/* Without an LDT of the new task, there is none: for its own descriptor neither. */
 	if (null || n == WAFER_LDTR)
-		t->seg[n] = (struct wafer_segment){
+		t->arch->seg[n] = (struct wafer_segment){
 			.selector = selector, .attr = WAFER_SEG_UNUSABLE,
 		};
 	if (null)
@@ -238,14 +238,14 @@ static int load_segment(struct wafer_task *t, enum wafer_seg_reg n, u16 selector
 			return ret;
 		d.seg.attr |= 1;
 	}
-	t->seg[n] = d.seg;
+	t->arch->seg[n] = d.seg;
 	return 0;
 }
 
 static int push_error(struct wafer_task *t, unsigned int len)
 {
-	const struct wafer_segment *ss = &t->seg[WAFER_SS];
-	u32 mask = ss->attr & WAFER_SEG_DB ? ~0u : 0xffff, esp = t->gpr[WAFER_RSP];
+	const struct wafer_segment *ss = &t->arch->seg[WAFER_SS];
+	u32 mask = ss->attr & WAFER_SEG_DB ? ~0u : 0xffff, esp = t->arch->gpr[WAFER_RSP];
 	u32 offset = (esp - len) & mask;
 	int ret;
 
@@ -254,7 +254,7 @@ static int push_error(struct wafer_task *t, unsigned int len)
 	ret = t->ops->access(t, (u32)(ss->base + offset), &t->error, len,
 			     WAFER_FAULT_WRITE | (dpl(ss) == 3 ? WAFER_WALK_USER : 0));
 	if (!ret)
-		t->gpr[WAFER_RSP] = (esp & ~mask) | offset;
+		t->arch->gpr[WAFER_RSP] = (esp & ~mask) | offset;
 	return ret;
 }
 
@@ -263,28 +263,27 @@ static int load_new(struct wafer_task *t, const u32 *word)
 {
 	static const u8 order[] = { WAFER_CS, WAFER_SS, WAFER_ES, WAFER_DS, WAFER_FS, WAFER_GS };
 	unsigned int i, cpl = word[TSS_SEG + WAFER_CS] & 3;
-	bool wide = t->seg[WAFER_TR].attr & TYPE_32BIT;
+	bool wide = t->arch->seg[WAFER_TR].attr & TYPE_32BIT;
 	int ret;
 
-	t->eip = word[TSS_EIP];
+	t->arch->rip = word[TSS_EIP];
 	for (i = 0; i < 8; i++)
-		t->gpr[i] = word[TSS_GPR + i];
+		t->arch->gpr[i] = word[TSS_GPR + i];
 	/* Whatever fails now, the selectors are the new ones (SDM vol. 3, #TS). */
 	for (i = 0; i < 6; i++)
-		t->seg[i].selector = word[TSS_SEG + i];
-	t->dr7 &= ~(u64)DR7_LOCAL;
-	if (wide && t->cr0 & X86_CR0_PG) {
+		t->arch->seg[i].selector = word[TSS_SEG + i];
+	t->arch->dr7 &= ~(u64)DR7_LOCAL;
+	if (wide && t->arch->cr0 & X86_CR0_PG) {
 		ret = t->ops->set_cr3(t, word[TSS_CR3]);
 		if (ret)
 			return ret < 0 ? ret : raise(t, TRAP_GP, 0);
-		t->cr3 = word[TSS_CR3];
 	}
-	t->cr0 |= X86_CR0_TS;
+	t->arch->cr0 |= X86_CR0_TS;
 	ret = load_segment(t, WAFER_LDTR, word[TSS_LDT], cpl);
 	for (i = 0; i < ARRAY_SIZE(order) && !ret; i++) {
-		struct wafer_segment *seg = &t->seg[order[i]];
+		struct wafer_segment *seg = &t->arch->seg[order[i]];
 
-		if (t->eflags & X86_EFLAGS_VM) {	/* as in real mode, at CPL 3 (SDM vol. 3 §21.2) */
+		if (t->arch->rflags & X86_EFLAGS_VM) {	/* as in real mode, at CPL 3 (SDM vol. 3 §21.2) */
 			seg->base = seg->selector << 4;
 			seg->limit = 0xffff;
 			seg->attr = 3 | WAFER_SEG_S | WAFER_SEG_DPL | WAFER_SEG_P;
@@ -301,7 +300,7 @@ static int load_new(struct wafer_task *t, const u32 *word)
 int wafer_task_switch(struct wafer_task *t)
 {
 	bool nested = t->cause == WAFER_TASK_CALL || t->cause == WAFER_TASK_GATE;
-	struct wafer_segment *tr = &t->seg[WAFER_TR];
+	struct wafer_segment *tr = &t->arch->seg[WAFER_TR];
 	struct descriptor own, new, *old = nested ? NULL : &own;
 	u32 word[TSS_WORDS];
 	int ret;
@@ -317,6 +316,6 @@ int wafer_task_switch(struct wafer_task *t)
 	t->switched = true;
 	*tr = new.seg;
 	tr->attr |= TYPE_BUSY;
-	t->eflags = (word[TSS_EFLAGS] & FLAGS_DEFINED) | X86_EFLAGS_FIXED | (nested ? X86_EFLAGS_NT : 0);
+	t->arch->rflags = (word[TSS_EFLAGS] & FLAGS_DEFINED) | X86_EFLAGS_FIXED | (nested ? X86_EFLAGS_NT : 0);
 	return load_new(t, word);
 }

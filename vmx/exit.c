@@ -77,15 +77,6 @@ static void exit_io(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	exit->io.size = (qual & 7) + 1;
 	exit->io.in = qual & BIT(3);
 	exit->io.string = qual & BIT(4);
-	exit->io.rep = qual & BIT(5);
-	exit->io.addr_size = 0;
-	exit->io.seg = 0xff;
-	if (exit->io.string && vmx_conf.string_info) {
-		u32 info = vmread(VMX_INSTRUCTION_INFO);	/* table 28-8 */
-
-		exit->io.addr_size = 2 << (info >> 7 & 3);
-		exit->io.seg = info >> 15 & 7;
-	}
 }
 
 /* Table 28-3 */

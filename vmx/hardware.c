@@ -72,7 +72,6 @@ static const char *find_controls(void)
 	int i;
 
 	vmx_conf.vmcs_revision = basic & 0x7fffffff;
-	vmx_conf.string_info = basic & BIT_ULL(54);
 	vmx_conf.pt_conflict = boot_cpu_has(X86_FEATURE_INTEL_PT) && !(misc & BIT_ULL(14));
 	if ((basic >> 32 & 0x1fff) > PAGE_SIZE)
 		return "VMCSs of at most 4 KiB";

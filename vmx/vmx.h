@@ -26,7 +26,6 @@
  * @invept_type, @invvpid_type: single context where there is one, else global; @invvpid_type
  *	0: no VPIDs
  * @tpr_shadow, @perf_ctrl: optional controls that are used
- * @string_info: instruction information at INS and OUTS
  * @l1d_flush: L1D to be flushed before a guest may read it
  * @pt_conflict: Processor Trace cannot be on in VMX operation
  */
@@ -37,7 +36,7 @@ struct vmx_conf {
 	u32 ept_bits;
 	u64 cr0_fixed0, cr4_fixed0;
 	u8 invept_type, invvpid_type;
-	bool tpr_shadow, perf_ctrl, string_info, l1d_flush, pt_conflict;
+	bool tpr_shadow, perf_ctrl, l1d_flush, pt_conflict;
 };
 extern struct vmx_conf vmx_conf;
 

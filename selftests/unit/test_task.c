@@ -27,7 +27,7 @@ enum {
 };
 
 static u8 mem[SIZE], before[SIZE];
-static u64 gpr[16];
+static struct wafer_arch arch;
 static unsigned int fault_at, writes;	/* page that is not there, and how often was written */
 static bool read_only;			/* ... but only for writes */
 static bool wild;			/* anything may be accessed */
@@ -62,6 +62,8 @@ static int op_access(struct wafer_task *t, gva_t gva, void *data, unsigned int l
 static int op_set_cr3(struct wafer_task *t, u64 val)
 {
 	cr3 = val;
+	if (!cr3_result)
+		arch.cr3 = val;
 	return cr3_result;
 }
 
@@ -155,26 +157,27 @@ static struct wafer_task world(u16 selector, u8 cause)
 	t.external = false;
 	t.has_error = false;
 	t.error = 0xe44;
-	t.gpr = gpr;
+	t.arch = &arch;
+	t.len = 2;
 	for (i = 0; i < 8; i++)
-		gpr[i] = 0xa0a00000 + i;
-	t.eip = 0x1111;
-	t.eflags = 0x4202;
-	t.cr0 = 0x80000011;
-	t.cr3 = 0x7000;
-	t.dr7 = 0x7ff;
+		arch.gpr[i] = 0xa0a00000 + i;
+	arch.rip = 0x110f;
+	arch.rflags = 0x4202;
+	arch.cr0 = 0x80000011;
+	arch.cr3 = 0x7000;
+	arch.dr7 = 0x7ff;
 	for (i = 0; i < 6; i++)
-		t.seg[i] = (struct wafer_segment){
+		arch.seg[i] = (struct wafer_segment){
 			.limit = ~0u, .attr = 0xc093, .selector = SEL(K_DATA),
 		};
-	t.seg[WAFER_CS].selector = SEL(K_CODE);
-	t.seg[WAFER_CS].attr = 0xc09b;
-	t.seg[WAFER_LDTR] = (struct wafer_segment){ LDT_A, 0xf, 0x82, SEL(D_LDT_A) };
-	t.seg[WAFER_TR] = (struct wafer_segment){ TSS_A, 0x67, 0x8b, SEL(D_A) };
-	t.gdt.base = GDT;
-	t.gdt.limit = ENTRIES * 8 - 1;
-	t.idt.base = IDT;
-	t.idt.limit = 0x7f;
+	arch.seg[WAFER_CS].selector = SEL(K_CODE);
+	arch.seg[WAFER_CS].attr = 0xc09b;
+	arch.seg[WAFER_LDTR] = (struct wafer_segment){ LDT_A, 0xf, 0x82, SEL(D_LDT_A) };
+	arch.seg[WAFER_TR] = (struct wafer_segment){ TSS_A, 0x67, 0x8b, SEL(D_A) };
+	arch.gdt.base = GDT;
+	arch.gdt.limit = ENTRIES * 8 - 1;
+	arch.idt.base = IDT;
+	arch.idt.limit = 0x7f;
 	fault_at = 0;
 	read_only = false;
 	writes = 0;
@@ -193,28 +196,28 @@ static void check_loaded(const struct wafer_task *t)
 	unsigned int i;
 
 	CHECK(t->switched);
-	CHECK_EQ(t->eip, 0x12345678);
+	CHECK_EQ(arch.rip, 0x12345678);
 	for (i = 0; i < 8; i++)
 		if (i != 4)
-			CHECK_EQ(gpr[i], 0xb0b00000 + i);
-	CHECK_EQ(t->seg[WAFER_CS].selector, SEL(U_CODE) | 3);
-	CHECK_EQ(t->seg[WAFER_CS].attr, 0xc0fb);
-	CHECK_EQ(t->seg[WAFER_CS].limit, 0xffffffff);
-	CHECK_EQ(t->seg[WAFER_SS].base, 0x100);
-	CHECK_EQ(t->seg[WAFER_SS].limit, 0xffff);
-	CHECK_EQ(t->seg[WAFER_SS].attr, 0x40f3);
-	CHECK_EQ(t->seg[WAFER_DS].base, 0x700);
-	CHECK_EQ(t->seg[WAFER_DS].selector, 15);
-	CHECK_EQ(t->seg[WAFER_FS].attr, 0xc09f);
-	CHECK_EQ(t->seg[WAFER_GS].attr, WAFER_SEG_UNUSABLE);
-	CHECK_EQ(t->seg[WAFER_LDTR].base, LDT_B);
-	CHECK_EQ(t->seg[WAFER_TR].base, TSS_B);
-	CHECK_EQ(t->seg[WAFER_TR].selector, SEL(D_B));
-	CHECK_EQ(t->seg[WAFER_TR].attr, 0x8b);
-	CHECK_EQ(t->cr0, 0x80000019);
-	CHECK_EQ(t->cr3, 0x8000);
+			CHECK_EQ(arch.gpr[i], 0xb0b00000 + i);
+	CHECK_EQ(arch.seg[WAFER_CS].selector, SEL(U_CODE) | 3);
+	CHECK_EQ(arch.seg[WAFER_CS].attr, 0xc0fb);
+	CHECK_EQ(arch.seg[WAFER_CS].limit, 0xffffffff);
+	CHECK_EQ(arch.seg[WAFER_SS].base, 0x100);
+	CHECK_EQ(arch.seg[WAFER_SS].limit, 0xffff);
+	CHECK_EQ(arch.seg[WAFER_SS].attr, 0x40f3);
+	CHECK_EQ(arch.seg[WAFER_DS].base, 0x700);
+	CHECK_EQ(arch.seg[WAFER_DS].selector, 15);
+	CHECK_EQ(arch.seg[WAFER_FS].attr, 0xc09f);
+	CHECK_EQ(arch.seg[WAFER_GS].attr, WAFER_SEG_UNUSABLE);
+	CHECK_EQ(arch.seg[WAFER_LDTR].base, LDT_B);
+	CHECK_EQ(arch.seg[WAFER_TR].base, TSS_B);
+	CHECK_EQ(arch.seg[WAFER_TR].selector, SEL(D_B));
+	CHECK_EQ(arch.seg[WAFER_TR].attr, 0x8b);
+	CHECK_EQ(arch.cr0, 0x80000019);
+	CHECK_EQ(arch.cr3, 0x8000);
 	CHECK_EQ(cr3, 0x8000);
-	CHECK_EQ(t->dr7, 0x6aa);
+	CHECK_EQ(arch.dr7, 0x6aa);
 	CHECK(!t->debug_trap);
 }
 
@@ -239,8 +242,8 @@ TEST(jmp)
 	CHECK_EQ(wafer_task_switch(&t), 0);
 	check_loaded(&t);
 	check_saved(0x4202);
-	CHECK_EQ(t.eflags, 0x203);
-	CHECK_EQ(gpr[WAFER_RSP], 0x9000);
+	CHECK_EQ(arch.rflags, 0x203);
+	CHECK_EQ(arch.gpr[WAFER_RSP], 0x9000);
 	CHECK_EQ(type_of(D_A), 0x89);
 	CHECK_EQ(type_of(D_B), 0x8b);
 	CHECK_EQ(get16(TSS_B), 0);
@@ -253,7 +256,7 @@ TEST(call)
 	CHECK_EQ(wafer_task_switch(&t), 0);
 	check_loaded(&t);
 	check_saved(0x4202);
-	CHECK_EQ(t.eflags, 0x4203);
+	CHECK_EQ(arch.rflags, 0x4203);
 	CHECK_EQ(type_of(D_A), 0x8b);
 	CHECK_EQ(type_of(D_B), 0x8b);
 	CHECK_EQ(get16(TSS_B), SEL(D_A));
@@ -267,7 +270,7 @@ TEST(iret)
 	CHECK_EQ(wafer_task_switch(&t), 0);
 	check_loaded(&t);
 	check_saved(0x0202);				/* NT is cleared in what is saved */
-	CHECK_EQ(t.eflags, 0x203);
+	CHECK_EQ(arch.rflags, 0x203);
 	CHECK_EQ(type_of(D_A), 0x89);
 	CHECK_EQ(type_of(D_B), 0x8b);
 	CHECK_EQ(get16(TSS_B), 0);
@@ -279,20 +282,20 @@ TEST(call_and_iret)
 	struct wafer_task t = world(SEL(D_B), WAFER_TASK_CALL);
 	unsigned int i;
 
-	t.eflags = 0x202;
+	arch.rflags = 0x202;
 	tss32(TSS_A, CR3, 0x7000);
 	tss32(TSS_A, LDT, SEL(D_LDT_A));
 	CHECK_EQ(wafer_task_switch(&t), 0);
 	t.selector = get16(TSS_B);
 	t.cause = WAFER_TASK_IRET;
 	CHECK_EQ(wafer_task_switch(&t), 0);
-	CHECK_EQ(t.eip, 0x1111);
-	CHECK_EQ(t.eflags, 0x202);
+	CHECK_EQ(arch.rip, 0x1111);
+	CHECK_EQ(arch.rflags, 0x202);
 	for (i = 0; i < 8; i++)
-		CHECK_EQ(gpr[i], 0xa0a00000 + i);
-	CHECK_EQ(t.seg[WAFER_TR].selector, SEL(D_A));
-	CHECK_EQ(t.seg[WAFER_LDTR].base, LDT_A);
-	CHECK_EQ(t.cr3, 0x7000);
+		CHECK_EQ(arch.gpr[i], 0xa0a00000 + i);
+	CHECK_EQ(arch.seg[WAFER_TR].selector, SEL(D_A));
+	CHECK_EQ(arch.seg[WAFER_LDTR].base, LDT_A);
+	CHECK_EQ(arch.cr3, 0x7000);
 	CHECK_EQ(type_of(D_A), 0x8b);
 	CHECK_EQ(type_of(D_B), 0x89);
 	CHECK_EQ(get32(TSS_B + 4 * EFLAGS), 0x203);	/* without NT */
@@ -305,9 +308,9 @@ TEST(gate_with_error_code)
 	t.has_error = true;
 	t.external = true;
 	CHECK_EQ(wafer_task_switch(&t), 0);
-	CHECK_EQ(t.eflags, 0x4203);
+	CHECK_EQ(arch.rflags, 0x4203);
 	CHECK_EQ(get16(TSS_B), SEL(D_A));
-	CHECK_EQ(gpr[WAFER_RSP], 0x8ffc);
+	CHECK_EQ(arch.gpr[WAFER_RSP], 0x8ffc);
 	CHECK_EQ(get32(0x8ffc + 0x100), 0xe44);
 	CHECK_EQ(last_how, WAFER_WALK_USER);
 	/* a 16-bit task has 16 bits of it, on a stack as wide as its segment */
@@ -322,7 +325,7 @@ TEST(gate_with_error_code)
 	descriptor(GDT + SEL(U_DATA), 0, 0xffff, 0x00f3);
 	tss32(TSS_B, GPR + 4, 0x120000);
 	CHECK_EQ(wafer_task_switch(&t), 0);
-	CHECK_EQ(gpr[WAFER_RSP], 0x12fffc);
+	CHECK_EQ(arch.gpr[WAFER_RSP], 0x12fffc);
 	CHECK_EQ(get32(0xfffc), 0xe44);
 	/* no room on the stack: #SS in the new task */
 	t = world(SEL(D_B), WAFER_TASK_GATE);
@@ -339,22 +342,22 @@ TEST(to_16_bits)
 
 	CHECK_EQ(wafer_task_switch(&t), 0);
 	check_saved(0x4202);
-	CHECK_EQ(t.eip, 7);
-	CHECK_EQ(t.eflags, 2);				/* of 8, only what is defined */
+	CHECK_EQ(arch.rip, 7);
+	CHECK_EQ(arch.rflags, 2);				/* of 8, only what is defined */
 	for (i = 0; i < 8; i++)
-		CHECK_EQ(gpr[i], 9 + i);
-	CHECK_EQ(t.seg[WAFER_CS].selector, SEL(K_CODE));
-	CHECK_EQ(t.seg[WAFER_DS].selector, SEL(K_DATA));
-	CHECK_EQ(t.seg[WAFER_DS].attr, 0xc093);		/* accessed now */
+		CHECK_EQ(arch.gpr[i], 9 + i);
+	CHECK_EQ(arch.seg[WAFER_CS].selector, SEL(K_CODE));
+	CHECK_EQ(arch.seg[WAFER_DS].selector, SEL(K_DATA));
+	CHECK_EQ(arch.seg[WAFER_DS].attr, 0xc093);		/* accessed now */
 	CHECK_EQ(type_of(K_DATA), 0x93);
-	CHECK_EQ(t.seg[WAFER_FS].attr, WAFER_SEG_UNUSABLE);
-	CHECK_EQ(t.seg[WAFER_LDTR].attr, WAFER_SEG_UNUSABLE);
-	CHECK_EQ(t.seg[WAFER_TR].attr, 0x83);
+	CHECK_EQ(arch.seg[WAFER_FS].attr, WAFER_SEG_UNUSABLE);
+	CHECK_EQ(arch.seg[WAFER_LDTR].attr, WAFER_SEG_UNUSABLE);
+	CHECK_EQ(arch.seg[WAFER_TR].attr, 0x83);
 	CHECK_EQ(cr3, 0);				/* a 16-bit TSS has none */
-	CHECK_EQ(t.cr3, 0x7000);
+	CHECK_EQ(arch.cr3, 0x7000);
 	/* and back: 14 halves from IP to DS */
-	gpr[0] = 0xffff1234;
-	t.eip = 0x5555;
+	arch.gpr[0] = 0xffff1234;
+	arch.rip = 0x5553;
 	t.selector = SEL(D_B);
 	memset(mem + TSS_C + 2 * 21, 0xee, 64);
 	CHECK_EQ(wafer_task_switch(&t), 0);
@@ -376,12 +379,12 @@ TEST(vm86)
 	for (i = 0; i < 6; i++)
 		tss32(TSS_B, ES + i, 0x1230 + i);
 	CHECK_EQ(wafer_task_switch(&t), 0);
-	CHECK_EQ(t.eflags, 0x20202);
+	CHECK_EQ(arch.rflags, 0x20202);
 	for (i = 0; i < 6; i++) {
-		CHECK_EQ(t.seg[i].selector, 0x1230 + i);
-		CHECK_EQ(t.seg[i].base, 0x12300 + 16 * i);
-		CHECK_EQ(t.seg[i].limit, 0xffff);
-		CHECK_EQ(t.seg[i].attr, 0xf3);
+		CHECK_EQ(arch.seg[i].selector, 0x1230 + i);
+		CHECK_EQ(arch.seg[i].base, 0x12300 + 16 * i);
+		CHECK_EQ(arch.seg[i].limit, 0xffff);
+		CHECK_EQ(arch.seg[i].attr, 0xf3);
 	}
 }
 
@@ -402,10 +405,10 @@ TEST(without_paging)
 {
 	struct wafer_task t = world(SEL(D_B), WAFER_TASK_JMP);
 
-	t.cr0 = 0x11;
+	arch.cr0 = 0x11;
 	CHECK_EQ(wafer_task_switch(&t), 0);
 	CHECK_EQ(cr3, 0);
-	CHECK_EQ(t.cr3, 0x7000);
+	CHECK_EQ(arch.cr3, 0x7000);
 	t = world(SEL(D_B), WAFER_TASK_JMP);
 	cr3_result = 1;
 	CHECK_EQ(wafer_task_switch(&t), 1);
@@ -418,7 +421,7 @@ TEST(without_paging)
 /* Refusals in the old task: nothing at all has changed. */
 static void refused(struct wafer_task *t, u8 vector, u32 error)
 {
-	u16 tr = t->seg[WAFER_TR].selector;
+	u16 tr = arch.seg[WAFER_TR].selector;
 
 	memcpy(before, mem, SIZE);
 	CHECK_EQ(wafer_task_switch(t), 1);
@@ -427,9 +430,9 @@ static void refused(struct wafer_task *t, u8 vector, u32 error)
 		CHECK_EQ(t->event.error, error);
 	CHECK(!t->switched && !t->debug_trap);
 	CHECK(!memcmp(before, mem, SIZE));
-	CHECK_EQ(t->eip, 0x1111);
-	CHECK_EQ(gpr[0], 0xa0a00000);
-	CHECK_EQ(t->seg[WAFER_TR].selector, tr);
+	CHECK_EQ(arch.rip, 0x110f);
+	CHECK_EQ(arch.gpr[0], 0xa0a00000);
+	CHECK_EQ(arch.seg[WAFER_TR].selector, tr);
 	CHECK_EQ(writes, 0);
 }
 
@@ -454,7 +457,7 @@ TEST(refused_tss)
 		t = world(SEL(ENTRIES), jmp[i]);
 		refused(&t, 13, SEL(ENTRIES));
 		t = world(SEL(D_B), jmp[i]);
-		t.gdt.limit = SEL(D_B) + 6;
+		arch.gdt.limit = SEL(D_B) + 6;
 		refused(&t, 13, SEL(D_B));
 	}
 	t = world(SEL(D_B), WAFER_TASK_IRET);
@@ -482,12 +485,12 @@ TEST(soft_interrupt_gate)
 
 	t.soft_vector = 3;
 	put32(IDT + 24 + 4, 0x8500);				/* task gate, DPL 0 */
-	t.seg[WAFER_SS].attr = 0xc0f3;				/* from CPL 3 */
+	arch.seg[WAFER_SS].attr = 0xc0f3;				/* from CPL 3 */
 	refused(&t, 13, 3 * 8 + 2);
 	t = world(SEL(D_B), WAFER_TASK_GATE);
 	t.soft_vector = 3;
 	put32(IDT + 24 + 4, 0xe500);
-	t.seg[WAFER_SS].attr = 0xc0f3;
+	arch.seg[WAFER_SS].attr = 0xc0f3;
 	CHECK_EQ(wafer_task_switch(&t), 0);
 	t = world(SEL(D_B), WAFER_TASK_GATE);
 	t.soft_vector = 3;
@@ -532,8 +535,8 @@ TEST(page_faults)
 	CHECK_EQ(t.event.payload, TSS_A + 4 * EIP);
 	/* the two descriptors in different pages */
 	t = world(SEL(D_B), WAFER_TASK_JMP);
-	t.gdt.base = 0xa000 - SEL(D_B);
-	memmove(mem + t.gdt.base, mem + GDT, ENTRIES * 8);
+	arch.gdt.base = 0xa000 - SEL(D_B);
+	memmove(mem + arch.gdt.base, mem + GDT, ENTRIES * 8);
 	fault_at = 9;
 	read_only = true;
 	refused(&t, 14, 0);
@@ -546,7 +549,7 @@ TEST(page_faults)
 	fault_at = LDT_B / 4096;
 	CHECK_EQ(wafer_task_switch(&t), 1);
 	CHECK(t.switched && t.event.vector == 14);
-	CHECK_EQ(t.seg[WAFER_DS].selector, 15);
+	CHECK_EQ(arch.seg[WAFER_DS].selector, 15);
 }
 
 /* Lines 7 to 19 of table 8-1: in the new task, with all selectors loaded. */
@@ -584,10 +587,10 @@ TEST(segment_faults)
 		CHECK_MSG(t.switched && t.event.vector == c[i].vector &&
 			  t.event.error == c[i].error,
 			  "%u: %d %u %x", i, t.switched, t.event.vector, t.event.error);
-		CHECK_EQ(t.eip, 0x12345678);
-		CHECK_EQ(t.seg[WAFER_TR].selector, SEL(D_B));
+		CHECK_EQ(arch.rip, 0x12345678);
+		CHECK_EQ(arch.seg[WAFER_TR].selector, SEL(D_B));
 		for (j = 0; j < 6; j++)
-			CHECK_EQ(t.seg[j].selector, get16(TSS_B + 4 * (ES + j)));
+			CHECK_EQ(arch.seg[j].selector, get16(TSS_B + 4 * (ES + j)));
 	}
 	/* and what is allowed */
 	t = world(SEL(D_B), WAFER_TASK_CALL);
@@ -598,9 +601,9 @@ TEST(segment_faults)
 	descriptor(GDT + SEL(U_DATA), 0xab123456, 0x12345, 0x40f3);
 	tss32(TSS_B, LDT, 3);
 	CHECK_EQ(wafer_task_switch(&t), 0);
-	CHECK_EQ(t.seg[WAFER_LDTR].attr, WAFER_SEG_UNUSABLE);
-	CHECK_EQ(t.seg[WAFER_GS].base, 0xab123456);
-	CHECK_EQ(t.seg[WAFER_GS].limit, 0x12345);
+	CHECK_EQ(arch.seg[WAFER_LDTR].attr, WAFER_SEG_UNUSABLE);
+	CHECK_EQ(arch.seg[WAFER_GS].base, 0xab123456);
+	CHECK_EQ(arch.seg[WAFER_GS].limit, 0x12345);
 	t = world(SEL(D_B), WAFER_TASK_CALL);
 	/* DS is in an LDT that is not there */
 	tss32(TSS_B, LDT, 0);
