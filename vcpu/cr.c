@@ -55,6 +55,18 @@ bool wafer_cr4_valid(struct wafer_vcpu *vcpu, u64 cr4)
 	return !(cr4 & ~allowed);
 }
 
+/* The bits whose features the guest's CPUID has. */
+u64 wafer_guest_cr4(struct wafer_vcpu *vcpu)
+{
+	u64 bits = 0;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(cr4_bits); i++)
+		if (wafer_guest_has(vcpu, cr4_bits[i].feature))
+			bits |= cr4_bits[i].bits;
+	return bits & wafer_cr4_allowed();
+}
+
 u64 wafer_efer_allowed(void)
 {
 	return WAFER_EFER_SCE | WAFER_EFER_LME | WAFER_EFER_LMA |

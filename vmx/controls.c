@@ -1,61 +1,103 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Making a vCPU's VMCS, and the controls in it that change at run time. */
+/* Making a vCPU's VMCS, and the controls and the MSR bitmap that change at run time. */
 #include <linux/gfp.h>
-#include <linux/slab.h>
-#include <asm/cpufeature.h>
-#include <asm/desc.h>
-#include <asm/segment.h>
-#include <asm/trapnr.h>
+#include <linux/idr.h>
 
 #include "vmx.h"
 
-#define ALWAYS_INTERCEPTED \
-	(BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC) | BIT(X86_TRAP_UD))
+#define ALWAYS (BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC) | BIT(X86_TRAP_UD))
 
-#define ENABLE_XSAVES		BIT(20)	/* the header changes its name from kernel to kernel */
+/*
+ * What a guest sees as CR0 that is really in CR0 stands in state.c; controls by short names.
+ * ENABLE_XSAVES changes its name from kernel to kernel.
+ */
+#define ENABLE_XSAVES	BIT(20)
+#define PLE		SECONDARY_EXEC_PAUSE_LOOP_EXITING
+#define WINDOWS		(CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING)
+
 #define PLE_GAP_CYCLES		128	/* PAUSEs further apart are not one loop */
 #define PLE_WINDOW_CYCLES	4096	/* how long a loop may spin */
 
-static void free_pages_of(struct wafer_hw *hw)
+/* VPIDs are used again by later vCPUs: see window.c. 0 is the host's. */
+static DEFINE_IDA(vpids);
+
+#define MSR_R	BIT(0)
+#define MSR_W	BIT(1)
+#define MSR_RW	(MSR_R | MSR_W)
+
+/*
+ * MSRs that may be direct, and how: the CPU switches them at entries and exits, or swap_in() and
+ * swap_out() do, or writing them is a command. All others exit, whatever is asked for.
+ */
+static const struct {
+	u32 msr, may;
+} direct[] = {
+	{ MSR_FS_BASE, MSR_RW }, { MSR_GS_BASE, MSR_RW }, { MSR_KERNEL_GS_BASE, MSR_RW },
+	{ MSR_IA32_SYSENTER_CS, MSR_RW }, { MSR_IA32_SYSENTER_ESP, MSR_RW },
+	{ MSR_IA32_SYSENTER_EIP, MSR_RW }, { MSR_IA32_TSC, MSR_R },
+	{ MSR_IA32_PRED_CMD, MSR_W }, { MSR_IA32_FLUSH_CMD, MSR_W },
+};
+
+/*
+ * Four bitmaps of 1 KiB: reads of MSRs from 0 and from 0xc0000000, then writes (§25.6.9). A set bit
+ * exits.
+ */
+static void set_bitmap(struct wafer_hw *hw, u32 msr, u8 open)
 {
-	free_page((unsigned long)hw->vmcs);
-	free_page((unsigned long)hw->msr_bitmap);
-	free_page((unsigned long)hw->vapic);
-	free_page((unsigned long)hw->pml);
+	unsigned long *map = (unsigned long *)hw->msr_bitmap;
+	unsigned int bit = (msr & 0x1fff) + (msr >= 0xc0000000 ? 8192 : 0);
+
+	__assign_bit(bit, map, !(open & MSR_R));
+	__assign_bit(bit + 16384, map, !(open & MSR_W));
 }
 
-static void *zeroed_page(void)
+/*
+ * SPEC_CTRL becomes direct with the first value that is not 0: until then most guests never touch
+ * it, and reading it back at each exit is dear. The CPU itself refuses bits that it does not have.
+ */
+void vmx_open_spec_ctrl(struct wafer_vcpu *vcpu)
 {
-	return (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	struct wafer_hw *hw = vcpu->hw;
+
+	hw->run.spec_guest = vcpu->arch.spec_ctrl;
+	if (!hw->spec_open)
+		hw->run.flags &= ~VMX_RUN_SAVE_SPEC;
+	else if (vcpu->arch.spec_ctrl)
+		hw->run.flags |= VMX_RUN_SAVE_SPEC;
+	set_bitmap(hw, MSR_IA32_SPEC_CTRL, hw->run.flags & VMX_RUN_SAVE_SPEC ? MSR_RW : 0);
+}
+
+void vmx_intercept_msr(struct wafer_vcpu *vcpu, u32 msr, bool read, bool write)
+{
+	u8 open = (read ? 0 : MSR_R) | (write ? 0 : MSR_W);
+	int i;
+
+	if (msr == MSR_IA32_SPEC_CTRL) {
+		vcpu->hw->spec_open = open == MSR_RW && boot_cpu_has(X86_FEATURE_MSR_SPEC_CTRL);
+		vmx_open_spec_ctrl(vcpu);
+		return;
+	}
+	for (i = 0; i < ARRAY_SIZE(direct); i++)
+		if (direct[i].msr == msr)
+			set_bitmap(vcpu->hw, msr, direct[i].may & open);
 }
 
 int vmx_vcpu_create(struct wafer_vcpu *vcpu)
 {
 	static atomic64_t last_id = ATOMIC64_INIT(0);
-	struct wafer_hw *hw = kzalloc(sizeof(*hw), GFP_KERNEL_ACCOUNT);
+	struct wafer_hw *hw = alloc_pages_exact(sizeof(*hw), GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 
 	if (!hw)
 		return -ENOMEM;
-	hw->vmcs = zeroed_page();
-	hw->msr_bitmap = zeroed_page();
-	hw->vapic = zeroed_page();
-	if (vmx_conf.secondary & SECONDARY_EXEC_ENABLE_PML)
-		hw->pml = zeroed_page();
-	if (!hw->vmcs || !hw->msr_bitmap || !hw->vapic ||
-	    (vmx_conf.secondary & SECONDARY_EXEC_ENABLE_PML && !hw->pml)) {
-		free_pages_of(hw);
-		kfree(hw);
-		return -ENOMEM;
-	}
-	*(u32 *)hw->vmcs = vmx_conf.vmcs_revision;
+	*(u32 *)hw->vmcs = vmx_rdmsr(MSR_IA32_VMX_BASIC);	/* the revision, and bit 31 is 0 */
 	hw->vcpu = vcpu;
 	hw->id = atomic64_inc_return(&last_id);
-	hw->vpid = vmx_vpid_alloc();
+	/* None left, or none in the CPU: then every entry and exit drops what it cached. */
+	if (wafer_caps.asids)
+		hw->vpid = max(ida_alloc_range(&vpids, 1, wafer_caps.asids, GFP_KERNEL), 0);
 	hw->todo = VMX_SWAP_IN;
-	hw->cpu = -1;
 	hw->last_cpu = -1;
-	INIT_LIST_HEAD(&hw->link);
-	vmx_msr_init(hw);
+	memset(hw->msr_bitmap, 0xff, sizeof(hw->msr_bitmap));
 	vcpu->hw = hw;
 	return 0;
 }
@@ -64,23 +106,33 @@ void vmx_vcpu_free(struct wafer_vcpu *vcpu)
 {
 	struct wafer_hw *hw = vcpu->hw;
 
-	vmx_vpid_free(hw->vpid);
-	free_pages_of(hw);
-	kfree(hw);
+	if (hw->vpid)
+		ida_free(&vpids, hw->vpid);
+	free_pages_exact(hw, sizeof(*hw));
 	vcpu->hw = NULL;
 }
 
-static void init_host(void)
-{
-	vmwrite(HOST_CS_SELECTOR, __KERNEL_CS);
-	vmwrite(HOST_SS_SELECTOR, __KERNEL_DS);
-	vmwrite(HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8);
-	vmwrite(HOST_DS_SELECTOR, 0);
-	vmwrite(HOST_ES_SELECTOR, 0);
-	vmwrite(HOST_FS_SELECTOR, 0);
-	vmwrite(HOST_GS_SELECTOR, 0);
-	vmwrite(HOST_RIP, (unsigned long)wafer_vmx_exit);
-}
+/*
+ * Fields that keep one value, but for those that start with it; @with: the secondary control that
+ * they came with.
+ */
+static const struct {
+	u32 with, field;
+	u64 val;
+} constants[] = {
+	{ 0, PAGE_FAULT_ERROR_CODE_MASK }, { 0, PAGE_FAULT_ERROR_CODE_MATCH },	/* no #PF exits */
+	{ 0, CR3_TARGET_COUNT }, { 0, VM_EXIT_MSR_STORE_COUNT }, { 0, VM_EXIT_MSR_LOAD_COUNT },
+	{ 0, VM_ENTRY_MSR_LOAD_COUNT }, { 0, VM_ENTRY_INTR_INFO_FIELD }, { 0, TSC_OFFSET },
+	{ 0, GUEST_IA32_DEBUGCTL }, { 0, GUEST_PENDING_DBG_EXCEPTIONS }, { 0, HOST_FS_BASE },
+	{ 0, GUEST_INTERRUPTIBILITY_INFO }, { 0, GUEST_ACTIVITY_STATE, GUEST_ACTIVITY_ACTIVE },
+	{ 0, HOST_DS_SELECTOR }, { 0, HOST_ES_SELECTOR }, { 0, HOST_CS_SELECTOR, __KERNEL_CS },
+	{ 0, HOST_FS_SELECTOR }, { 0, HOST_GS_SELECTOR }, { 0, HOST_SS_SELECTOR, __KERNEL_DS },
+	{ 0, HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8 }, { 0, VMCS_LINK_POINTER, ~0ull },
+	{ PLE, PLE_GAP, PLE_GAP_CYCLES }, { PLE, PLE_WINDOW, PLE_WINDOW_CYCLES },
+	{ ENABLE_XSAVES, XSS_EXIT_BITMAP, ~0ull },
+	{ SECONDARY_EXEC_ENCLS_EXITING, ENCLS_EXITING_BITMAP, ~0ull },
+	{ SECONDARY_EXEC_TSC_SCALING, TSC_MULTIPLIER, BIT_ULL(48) },
+};
 
 /*
  * A new VMCS, current on this CPU: everything that the intercepts, the state groups and the host do
@@ -88,172 +140,98 @@ static void init_host(void)
  */
 void vmx_init_vmcs(struct wafer_hw *hw)
 {
-	hw->ready = true;
-	hw->exit_ctl = vmx_conf.exit & ~VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL;
-	hw->entry_ctl = vmx_conf.entry & ~VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(constants); i++)
+		if (!constants[i].with || vmx_conf.secondary_can & constants[i].with)
+			vmwrite(constants[i].field, constants[i].val);
 	vmwrite(PIN_BASED_VM_EXEC_CONTROL, vmx_conf.pin);
-	vmwrite(VM_EXIT_CONTROLS, hw->exit_ctl);
-	vmwrite(VM_ENTRY_CONTROLS, hw->entry_ctl);
-	vmwrite(PAGE_FAULT_ERROR_CODE_MASK, 0); /* bit 14 is clear: no #PF exits */
-	vmwrite(PAGE_FAULT_ERROR_CODE_MATCH, 0);
-	vmwrite(CR3_TARGET_COUNT, 0);
-	vmwrite(VM_EXIT_MSR_STORE_COUNT, 0);
-	vmwrite(VM_EXIT_MSR_LOAD_COUNT, 0);
-	vmwrite(VM_ENTRY_MSR_LOAD_COUNT, 0);
-	vmwrite(VM_ENTRY_INTR_INFO_FIELD, 0);
-	vmwrite(VMCS_LINK_POINTER, ~0ull);
+	vmwrite(VM_EXIT_CONTROLS, vmx_conf.exit);
+	vmwrite(VM_ENTRY_CONTROLS, vmx_conf.entry);
 	vmwrite(MSR_BITMAP, __pa(hw->msr_bitmap));
-	vmwrite(TSC_OFFSET, 0);
-	vmwrite(GUEST_IA32_DEBUGCTL, 0);
-	vmwrite(GUEST_PENDING_DBG_EXCEPTIONS, 0);
-	vmwrite(GUEST_INTERRUPTIBILITY_INFO, 0);
-	vmwrite(GUEST_ACTIVITY_STATE, GUEST_ACTIVITY_ACTIVE);
-	vmwrite(CR0_GUEST_HOST_MASK, ~(unsigned long)VMX_CR0_OWNED);
-	if (vmx_conf.tpr_shadow) {
+	vmwrite(HOST_RIP, (unsigned long)wafer_vmx_exit);
+	if (wafer_caps.has_tpr_shadow) {
 		vmwrite(VIRTUAL_APIC_PAGE_ADDR, __pa(hw->vapic));
 		vmwrite(TPR_THRESHOLD, 0);
 	}
-	if (vmx_conf.secondary_can & SECONDARY_EXEC_PAUSE_LOOP_EXITING) {
-		vmwrite(PLE_GAP, PLE_GAP_CYCLES);
-		vmwrite(PLE_WINDOW, PLE_WINDOW_CYCLES);
-	}
-	if (vmx_conf.secondary_can & ENABLE_XSAVES)
-		vmwrite(XSS_EXIT_BITMAP, ~0ull);
-	if (vmx_conf.secondary_can & SECONDARY_EXEC_ENCLS_EXITING)
-		vmwrite(ENCLS_EXITING_BITMAP, ~0ull);
-	if (vmx_conf.secondary & SECONDARY_EXEC_TSC_SCALING)
-		vmwrite(TSC_MULTIPLIER, BIT_ULL(48));
-	if (vmx_conf.perf_ctrl) {
+	if (vmx_conf.exit & VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL) {
 		vmwrite(GUEST_IA32_PERF_GLOBAL_CTRL, 0);
 		vmwrite(HOST_IA32_PERF_GLOBAL_CTRL, 0);
 	}
 	if (hw->vpid)
 		vmwrite(VIRTUAL_PROCESSOR_ID, hw->vpid);
-	if (hw->pml) {
+	if (wafer_caps.has_pml) {
 		vmwrite(PML_ADDRESS, __pa(hw->pml));
 		vmwrite(GUEST_PML_INDEX, 511);
 	}
-	init_host();
 	vmx_set_root(hw->vcpu, hw->vcpu->fault.mmu->root);
 	vmx_own_cr4(hw->vcpu, 0);
-	vmx_intercept(hw->vcpu, WAFER_ICPT_HLT | WAFER_ICPT_MWAIT | WAFER_ICPT_DR);
 }
 
-/*
- * Secondary controls that make an instruction work (or, with RDRAND and RDSEED, exit) by the
- * guest's CPUID.
- */
+/* Secondary controls by the guest's CPUID: those that make an instruction work, or let it exit. */
 static const struct {
-	u32 control;
-	u16 feature, or_feature;
-	bool inverted;
+	u32 feature, on, off;
 } by_cpuid[] = {
-	{ SECONDARY_EXEC_ENABLE_RDTSCP,	X86_FEATURE_RDTSCP, X86_FEATURE_RDPID },
-	{ SECONDARY_EXEC_ENABLE_INVPCID, X86_FEATURE_INVPCID, X86_FEATURE_INVPCID },
-	{ ENABLE_XSAVES,	X86_FEATURE_XSAVES, X86_FEATURE_XSAVES },
-	{ SECONDARY_EXEC_RDRAND_EXITING, X86_FEATURE_RDRAND, X86_FEATURE_RDRAND, true },
-	{ SECONDARY_EXEC_RDSEED_EXITING, X86_FEATURE_RDSEED, X86_FEATURE_RDSEED, true },
+	{ X86_FEATURE_RDTSCP, SECONDARY_EXEC_ENABLE_RDTSCP }, { X86_FEATURE_XSAVES, ENABLE_XSAVES },
+	{ X86_FEATURE_RDPID, SECONDARY_EXEC_ENABLE_RDTSCP },
+	{ X86_FEATURE_INVPCID, SECONDARY_EXEC_ENABLE_INVPCID },
+	{ X86_FEATURE_RDRAND, 0, SECONDARY_EXEC_RDRAND_EXITING },
+	{ X86_FEATURE_RDSEED, 0, SECONDARY_EXEC_RDSEED_EXITING },
 };
 
 static u32 secondary_for(struct wafer_vcpu *vcpu, u32 bits)
 {
-	u32 val = vmx_conf.secondary;
+	u32 val = vmx_conf.secondary | (vcpu->hw->vpid ? SECONDARY_EXEC_ENABLE_VPID : 0) |
+		  (bits & WAFER_ICPT_PAUSE ? PLE : 0);
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(by_cpuid); i++) {
-		bool has = wafer_guest_has(vcpu, by_cpuid[i].feature) ||
-			   wafer_guest_has(vcpu, by_cpuid[i].or_feature);
-
-		val &= ~by_cpuid[i].control;
-		if (has != by_cpuid[i].inverted)
-			val |= by_cpuid[i].control & vmx_conf.secondary_can;
-	}
-	if (bits & WAFER_ICPT_PAUSE)
-		val |= SECONDARY_EXEC_PAUSE_LOOP_EXITING & vmx_conf.secondary_can;
-	if (vcpu->hw->vpid)
-		val |= SECONDARY_EXEC_ENABLE_VPID;
-	return val;
+	for (i = 0; i < ARRAY_SIZE(by_cpuid); i++)
+		if (wafer_guest_has(vcpu, by_cpuid[i].feature))
+			val = (val | by_cpuid[i].on) & ~by_cpuid[i].off;
+	return val & vmx_conf.secondary_can;
 }
 
-/*
- * CR4 bits that the guest may change by itself, if its CPUID has the feature. MCE and VMXE never.
- */
+/* Primary controls by WAFER_ICPT_*. */
 static const struct {
-	u32 cr4;
-	u16 feature;
-} cr4_bits[] = {
-	{ X86_CR4_VME | X86_CR4_PVI, X86_FEATURE_VME },
-	{ X86_CR4_TSD, X86_FEATURE_TSC },
-	{ X86_CR4_DE, X86_FEATURE_DE },
-	{ X86_CR4_PSE, X86_FEATURE_PSE },
-	{ X86_CR4_PAE, X86_FEATURE_PAE },
-	{ X86_CR4_PGE, X86_FEATURE_PGE },
-	{ X86_CR4_PCE, X86_FEATURE_TSC },
-	{ X86_CR4_OSFXSR, X86_FEATURE_FXSR },
-	{ X86_CR4_OSXMMEXCPT, X86_FEATURE_XMM },
-	{ X86_CR4_UMIP, X86_FEATURE_UMIP },
-	{ X86_CR4_LA57, X86_FEATURE_LA57 },
-	{ X86_CR4_FSGSBASE, X86_FEATURE_FSGSBASE },
-	{ X86_CR4_PCIDE, X86_FEATURE_PCID },
-	{ X86_CR4_OSXSAVE, X86_FEATURE_XSAVE },
-	{ X86_CR4_SMEP, X86_FEATURE_SMEP },
-	{ X86_CR4_SMAP, X86_FEATURE_SMAP },
-	{ X86_CR4_PKE, X86_FEATURE_PKU },
+	u32 bit, control;
+} by_intercept[] = {
+	{ WAFER_ICPT_HLT, CPU_BASED_HLT_EXITING }, { WAFER_ICPT_DR, CPU_BASED_MOV_DR_EXITING },
+	{ WAFER_ICPT_MWAIT, CPU_BASED_MWAIT_EXITING | CPU_BASED_MONITOR_EXITING },
+	{ WAFER_ICPT_RDTSC, CPU_BASED_RDTSC_EXITING },
+	{ WAFER_ICPT_STEP, CPU_BASED_MONITOR_TRAP_FLAG },
 };
-
-static u64 cr4_for(struct wafer_vcpu *vcpu)
-{
-	u64 owned = 0;
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(cr4_bits); i++)
-		if (wafer_guest_has(vcpu, cr4_bits[i].feature))
-			owned |= cr4_bits[i].cr4;
-	return owned & wafer_cr4_allowed() & wafer_caps.cr4_fixed1;
-}
 
 static u32 primary_for(struct wafer_vcpu *vcpu, u32 bits)
 {
 	const u32 cr8 = CPU_BASED_CR8_LOAD_EXITING | CPU_BASED_CR8_STORE_EXITING;
-	const u32 mwait = CPU_BASED_MWAIT_EXITING | CPU_BASED_MONITOR_EXITING;
-	const u32 windows = CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING;
-	u32 val = vmx_conf.primary | (vcpu->hw->primary & windows);
+	u32 val = vmx_conf.primary | (vcpu->hw->primary & WINDOWS);
+	int i;
 
-	if (!(bits & WAFER_ICPT_HLT))
-		val &= ~CPU_BASED_HLT_EXITING;
-	if (!(bits & WAFER_ICPT_MWAIT))
-		val &= ~mwait;
-	if (!(bits & WAFER_ICPT_DR))
-		val &= ~CPU_BASED_MOV_DR_EXITING;
-	if (bits & WAFER_ICPT_RDTSC)
-		val |= CPU_BASED_RDTSC_EXITING;
-	if (bits & WAFER_ICPT_STEP)
-		val |= CPU_BASED_MONITOR_TRAP_FLAG;
-	if (vmx_conf.tpr_shadow && vcpu->lapic && !(bits & WAFER_ICPT_CR8))
+	for (i = 0; i < ARRAY_SIZE(by_intercept); i++)
+		if (bits & by_intercept[i].bit)
+			val |= by_intercept[i].control;
+		else
+			val &= ~by_intercept[i].control;
+	if (wafer_caps.has_tpr_shadow && vcpu->lapic && !(bits & WAFER_ICPT_CR8))
 		val = (val & ~cr8) | CPU_BASED_TPR_SHADOW;
-	return val;
+	return val & vmx_conf.primary_can;
 }
 
 /* In the window. */
 void vmx_intercept(struct wafer_vcpu *vcpu, u32 bits)
 {
 	struct wafer_hw *hw = vcpu->hw;
-	u32 exceptions = ALWAYS_INTERCEPTED, secondary = secondary_for(vcpu, bits);
-	u64 owned = cr4_for(vcpu);
+	/* MCE stays as the host has it (state.c). */
+	u64 owned = wafer_guest_cr4(vcpu) & ~X86_CR4_MCE;
+	u32 exceptions = ALWAYS | (bits & WAFER_ICPT_BP ? BIT(X86_TRAP_BP) : 0) |
+			 (bits & WAFER_ICPT_GP ? BIT(X86_TRAP_GP) : 0);
 
-	if (bits & WAFER_ICPT_BP)
-		exceptions |= BIT(X86_TRAP_BP);
-	if (bits & WAFER_ICPT_GP)
-		exceptions |= BIT(X86_TRAP_GP);
-	if (hw->exceptions != exceptions) {
-		hw->exceptions = exceptions;
-		vmwrite(EXCEPTION_BITMAP, exceptions);
-	}
-	if (hw->secondary != secondary) {
-		hw->secondary = secondary;
-		vmwrite(SECONDARY_VM_EXEC_CONTROL, secondary);
-	}
-	vmx_set_primary(hw, primary_for(vcpu, bits));
+	vmwrite_changed(&hw->exceptions, EXCEPTION_BITMAP, exceptions);
+	vmwrite_changed(&hw->secondary, SECONDARY_VM_EXEC_CONTROL, secondary_for(vcpu, bits));
+	vmwrite_changed(&hw->primary, CPU_BASED_VM_EXEC_CONTROL, primary_for(vcpu, bits));
+	hw->todo &= ~VMX_STEP_TF;
+	if (bits & WAFER_ICPT_STEP && !(hw->primary & CPU_BASED_MONITOR_TRAP_FLAG))
+		hw->todo |= VMX_STEP_TF;
 	if (hw->cr4_owned != owned)
 		vmx_own_cr4(vcpu, owned);
 }
@@ -262,20 +240,10 @@ void vmx_intercept(struct wafer_vcpu *vcpu, u32 bits)
 void vmx_windows(struct wafer_vcpu *vcpu, u32 which, u8 tpr)
 {
 	struct wafer_hw *hw = vcpu->hw;
-	u32 val = hw->primary & ~(CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING);
+	u32 primary = (hw->primary & ~WINDOWS) |
+		      (which & WAFER_WINDOW_IRQ ? CPU_BASED_INTR_WINDOW_EXITING : 0) |
+		      (which & WAFER_WINDOW_NMI ? CPU_BASED_NMI_WINDOW_EXITING : 0);
 
-	if (which & WAFER_WINDOW_IRQ)
-		val |= CPU_BASED_INTR_WINDOW_EXITING;
-	if (which & WAFER_WINDOW_NMI)
-		val |= CPU_BASED_NMI_WINDOW_EXITING;
-	vmx_set_primary(hw, val);
+	vmwrite_changed(&hw->primary, CPU_BASED_VM_EXEC_CONTROL, primary);
 	hw->tpr_threshold = tpr & 15;
-}
-
-/* In the window. */
-void vmx_set_tsc(struct wafer_vcpu *vcpu, u64 offset, u64 ratio)
-{
-	vmwrite(TSC_OFFSET, offset);
-	if (vmx_conf.secondary & SECONDARY_EXEC_TSC_SCALING)
-		vmwrite(TSC_MULTIPLIER, ratio ?: BIT_ULL(48));
 }

@@ -4,13 +4,8 @@
  */
 #include <linux/linkage.h>
 #include <linux/objtool.h>
-#include <asm/alternative.h>
-#include <asm/asm.h>
-#include <asm/cpufeatures.h>
-#include <asm/msr-index.h>
 #include <asm/nospec-branch.h>
 #include <asm/segment.h>
-#include <asm/unwind_hints.h>
 
 /* Renamed in 7.x. */
 #ifdef X86_FEATURE_CLEAR_BHB_LOOP_ON_VMEXIT
@@ -26,8 +21,37 @@
 
 #define HOST_RSP_FIELD	0x6c14
 
-/* Offsets in struct wafer_arch: gpr[] comes first, in the order of the encoding. */
+/*
+ * Offsets in struct wafer_arch: gpr[] comes first, in the order of the encoding. RAX (0) holds its
+ * address, RSP (4) is in the VMCS.
+ */
 #define GPR(n)		((n) * 8)
+
+/* Offsets in struct vmx_run. */
+#define RUN_SPEC_GUEST	0
+#define RUN_SPEC_HOST	8
+#define RUN_HOST_RSP	16
+#define RUN_FLAGS	24
+
+.macro load_gpr n, reg
+	mov GPR(\n)(%rax), %\reg
+.endm
+
+.macro store_gpr n, reg
+	mov %\reg, GPR(\n)(%rax)
+.endm
+
+.macro each_gpr do
+	\do 1, rcx
+	\do 2, rdx
+	\do 3, rbx
+	\do 5, rbp
+	\do 6, rsi
+	\do 7, rdi
+.irp n, 8, 9, 10, 11, 12, 13, 14, 15
+	\do \n, r\n
+.endr
+.endm
 
 	.section .rodata
 	.balign 8
@@ -39,64 +63,40 @@ verw_selector:
 /**
  * wafer_vmx_run() - enter the guest and come back at its next exit
  * @arch:	(%rdi) gpr[] are loaded and stored; RSP is in the VMCS
- * @host_rsp:	(%rsi) HOST_RSP as the VMCS holds it
- * @flags:	(%edx) bit 0: VMRESUME, else VMLAUNCH; bit 1: store the guest's SPEC_CTRL
- * @spec:	(%rcx) SPEC_CTRL: the guest's, the host's
+ * @run:	(%rsi) struct vmx_run
  *
  * No RET and no indirect branch may run between the exit and the last of the mitigations: they
  * would be predicted by what the guest has taught the CPU.
  *
- * Return: 0: the guest has run, or its state was refused with an exit; 1: VMfail; 2: #UD.
+ * Return: 0: the guest has run, or its state was refused with an exit; 1: VMfail or #UD.
  */
 SYM_FUNC_START(wafer_vmx_run)
-	push %rbp
-	push %rbx
-	push %r12
-	push %r13
-	push %r14
-	push %r15
-	push %rcx
-	push %rdx
-	push %rdi
+.irp reg, rbp, rbx, r12, r13, r14, r15, rsi, rdi
+	push %\reg
+.endr
 
 	/* The stack pointer is nearly always that of the last time. */
-	cmp %rsp, (%rsi)
+	cmp %rsp, RUN_HOST_RSP(%rsi)
 	je .Lhave_rsp
-	mov %rsp, (%rsi)
+	mov %rsp, RUN_HOST_RSP(%rsi)
 	mov $HOST_RSP_FIELD, %eax
 .Lwrite_rsp:
 	vmwrite %rsp, %rax
 	_ASM_EXTABLE(.Lwrite_rsp, .Lhave_rsp)
 .Lhave_rsp:
-	mov %rdi, %r8
-	mov %edx, %r9d
 	ALTERNATIVE "jmp .Lspec_in_done", "", X86_FEATURE_MSR_SPEC_CTRL
-	mov %rcx, %rsi
-	mov (%rsi), %rax
-	cmp 8(%rsi), %rax
+	mov RUN_SPEC_GUEST(%rsi), %rax
+	cmp RUN_SPEC_HOST(%rsi), %rax
 	je .Lspec_in_done
-	mov 4(%rsi), %edx
+	mov RUN_SPEC_GUEST + 4(%rsi), %edx
 	mov $MSR_IA32_SPEC_CTRL, %ecx
 .Lspec_in:
 	wrmsr
 	_ASM_EXTABLE(.Lspec_in, .Lspec_in_done)
 .Lspec_in_done:
-	bt $0, %r9d		/* CF until the branch below; nothing in between changes it */
-	mov %r8, %rax
-	mov GPR(1)(%rax), %rcx
-	mov GPR(2)(%rax), %rdx
-	mov GPR(3)(%rax), %rbx
-	mov GPR(5)(%rax), %rbp
-	mov GPR(6)(%rax), %rsi
-	mov GPR(7)(%rax), %rdi
-	mov GPR(8)(%rax), %r8
-	mov GPR(9)(%rax), %r9
-	mov GPR(10)(%rax), %r10
-	mov GPR(11)(%rax), %r11
-	mov GPR(12)(%rax), %r12
-	mov GPR(13)(%rax), %r13
-	mov GPR(14)(%rax), %r14
-	mov GPR(15)(%rax), %r15
+	btl $0, RUN_FLAGS(%rsi)	/* CF until the branch below; nothing in between changes it */
+	mov %rdi, %rax
+	each_gpr load_gpr
 	mov GPR(0)(%rax), %rax
 	/* MDS and its kin: VERW empties the CPU's buffers. It changes ZF alone. */
 	ALTERNATIVE_2 "jmp .Lverw_done", "", X86_FEATURE_CLEAR_CPU_BUF, \
@@ -111,47 +111,23 @@ SYM_FUNC_START(wafer_vmx_run)
 .Llaunch:
 	vmlaunch
 	jmp .Lvmfail
-	_ASM_EXTABLE(.Lresume, .Lfault)
-	_ASM_EXTABLE(.Llaunch, .Lfault)
+	_ASM_EXTABLE(.Lresume, .Lvmfail)
+	_ASM_EXTABLE(.Llaunch, .Lvmfail)
 
 SYM_INNER_LABEL_ALIGN(wafer_vmx_exit, SYM_L_GLOBAL)
 	UNWIND_HINT_RESTORE
 	ENDBR
 	push %rax
 	mov 8(%rsp), %rax	/* arch */
-	mov %rcx, GPR(1)(%rax)
-	mov %rdx, GPR(2)(%rax)
-	mov %rbx, GPR(3)(%rax)
-	mov %rbp, GPR(5)(%rax)
-	mov %rsi, GPR(6)(%rax)
-	mov %rdi, GPR(7)(%rax)
-	mov %r8, GPR(8)(%rax)
-	mov %r9, GPR(9)(%rax)
-	mov %r10, GPR(10)(%rax)
-	mov %r11, GPR(11)(%rax)
-	mov %r12, GPR(12)(%rax)
-	mov %r13, GPR(13)(%rax)
-	mov %r14, GPR(14)(%rax)
-	mov %r15, GPR(15)(%rax)
+	each_gpr store_gpr
 	pop GPR(0)(%rax)
 	xor %ebx, %ebx
 
 	/* No value of the guest's stays in a register for speculation to use. */
 .Lclear:
-	xor %eax, %eax
-	xor %ecx, %ecx
-	xor %edx, %edx
-	xor %ebp, %ebp
-	xor %esi, %esi
-	xor %edi, %edi
-	xor %r8d, %r8d
-	xor %r9d, %r9d
-	xor %r10d, %r10d
-	xor %r11d, %r11d
-	xor %r12d, %r12d
-	xor %r13d, %r13d
-	xor %r14d, %r14d
-	xor %r15d, %r15d
+.irp reg, eax, ecx, edx, ebp, esi, edi, r8d, r9d, r10d, r11d, r12d, r13d, r14d, r15d
+	xor %\reg, %\reg
+.endr
 
 	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, \
 			   X86_FEATURE_RSB_VMEXIT_LITE
@@ -160,45 +136,37 @@ SYM_INNER_LABEL_ALIGN(wafer_vmx_exit, SYM_L_GLOBAL)
 #endif
 
 	pop %r8			/* arch, not needed any more */
-	pop %r9			/* flags */
-	pop %rsi		/* spec */
+	pop %rsi		/* run */
 	ALTERNATIVE "jmp .Lspec_out_done", "", X86_FEATURE_MSR_SPEC_CTRL
 	mov $MSR_IA32_SPEC_CTRL, %ecx
-	bt $1, %r9d
+	btl $1, RUN_FLAGS(%rsi)
 	jnc .Lspec_known
 	rdmsr
-	mov %eax, (%rsi)
-	mov %edx, 4(%rsi)
+	mov %eax, RUN_SPEC_GUEST(%rsi)
+	mov %edx, RUN_SPEC_GUEST + 4(%rsi)
 .Lspec_known:
-	mov 8(%rsi), %rax
+	mov RUN_SPEC_HOST(%rsi), %rax
 	/* Legacy IBRS protects from what was learnt before its last write: write it in any case. */
 	ALTERNATIVE "", "jmp .Lspec_write", X86_FEATURE_KERNEL_IBRS
-	cmp (%rsi), %rax
+	cmp RUN_SPEC_GUEST(%rsi), %rax
 	je .Lspec_fence
 .Lspec_write:
-	mov 12(%rsi), %edx
+	mov RUN_SPEC_HOST + 4(%rsi), %edx
 	wrmsr
 .Lspec_fence:
 	lfence
 .Lspec_out_done:
 	mov %ebx, %eax
-	pop %r15
-	pop %r14
-	pop %r13
-	pop %r12
-	pop %rbx
-	pop %rbp
+.irp reg, r15, r14, r13, r12, rbx, rbp
+	pop %\reg
+.endr
 	RET
 
 .Lvmfail:
 	mov $1, %ebx
 	jmp .Lclear
-.Lfault:
-	mov $2, %ebx
-	jmp .Lclear
 SYM_FUNC_END(wafer_vmx_run)
 
-#ifdef BHB_ON_VMEXIT
 /*
  * Overwrites the branch history with branches of ours: five nested calls of five taken jumps each,
  * the length that Intel gives for the CPUs that need it in software ("Branch History Injection and
@@ -229,4 +197,3 @@ SYM_FUNC_START_LOCAL(wafer_clear_bhb)
 	RET
 SYM_FUNC_END(wafer_clear_bhb)
 STACK_FRAME_NON_STANDARD wafer_clear_bhb
-#endif
