@@ -12,7 +12,6 @@
 #include <linux/kvm.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
-#include <linux/rcupdate.h>
 #include <linux/spinlock.h>
 
 #include "refuse.h"
@@ -21,9 +20,7 @@
 struct wafer_vm;
 struct wafer_vcpu;
 struct wafer_lapic;	/* irq/lapic.h */
-struct wafer_pic;
-struct wafer_ioapic;
-struct wafer_pit;
+struct wafer_chips;	/* irq/chips.h */
 struct wafer_routes;
 
 enum wafer_chip_mode { WAFER_CHIP_NONE, WAFER_CHIP_SPLIT, WAFER_CHIP_FULL };
@@ -33,36 +30,26 @@ enum wafer_chip_mode { WAFER_CHIP_NONE, WAFER_CHIP_SPLIT, WAFER_CHIP_FULL };
 /**
  * struct wafer_irq - a VM's interrupt wiring, embedded in struct wafer_vm
  * @mode: set once under vm->lock, before the first vCPU; read anywhere (release/acquire)
- * @split_pins: reserved I/O APIC routes of the split chip
  * @x2apic_32bit_ids: KVM_CAP_X2APIC_API flag 1: MSI addresses and KVM_SET_LAPIC carry 32-bit ids
  * @x2apic_no_broadcast_quirk: flag 2: destination 0xff is an id like any other in x2APIC mode
- * @pic: [I] once created
- * @ioapic: [I] once created
- * @pit: [I] once created, which can be late
+ * @split_pins: reserved I/O APIC routes of the split chip
+ * @chips: [I] PIC, I/O APIC and PIT, once created
  * @routes: RCU; replaced as a whole under @lock
- * @apic_index: [I] APIC id -> index in vm->vcpus + 1, 0 none. An entry is a hint that its reader checks
  * @lock: mutex over all that is set up: routes, buses, eventfds, zones
- * @irqfds: under @lock
- * @resamplers: irqfds with KVM_IRQFD_FLAG_RESAMPLE; RCU list, changed under @lock
- * @ioeventfds: under @lock
- * @coalesced_zones: under @lock
- * @nr_zones: under @lock
+ * @irqfds: RCU list, changed under @lock
+ * @nr_resamplers: those of them with KVM_IRQFD_FLAG_RESAMPLE; written under @lock
  * @coalesced_ring: struct kvm_coalesced_mmio_ring, one page, shared with the VMM; written under @ring_lock
  * @ring_lock: for @coalesced_ring
  */
 struct wafer_irq {
 	enum wafer_chip_mode mode;
+	bool x2apic_32bit_ids, x2apic_no_broadcast_quirk;
 	u16 split_pins;
-	bool x2apic_32bit_ids;
-	bool x2apic_no_broadcast_quirk;
-	struct wafer_pic *pic;
-	struct wafer_ioapic *ioapic;
-	struct wafer_pit *pit;
+	struct wafer_chips *chips;
 	struct wafer_routes __rcu *routes;
-	u16 *apic_index;
 	struct mutex lock;
-	struct list_head irqfds, resamplers, ioeventfds, coalesced_zones;
-	unsigned int nr_zones;
+	struct list_head irqfds;
+	unsigned int nr_resamplers;
 	void *coalesced_ring;
 	raw_spinlock_t ring_lock;
 };
@@ -79,10 +66,8 @@ void wafer_irq_free(struct wafer_vm *vm);
 int wafer_create_irqchip(struct wafer_vm *vm);			/* -EEXIST twice, -EINVAL after a vCPU */
 int wafer_enable_split_irqchip(struct wafer_vm *vm, u64 pins);
 int wafer_create_pit(struct wafer_vm *vm, u32 flags);		/* -EEXIST, -ENXIO without full chip */
-int wafer_get_irqchip(struct wafer_vm *vm, struct kvm_irqchip *chip);
-int wafer_set_irqchip(struct wafer_vm *vm, const struct kvm_irqchip *chip);
-int wafer_get_pit(struct wafer_vm *vm, struct kvm_pit_state2 *ps);
-int wafer_set_pit(struct wafer_vm *vm, const struct kvm_pit_state2 *ps);
+int wafer_irqchip_state(struct wafer_vm *vm, struct kvm_irqchip *chip, bool set);
+int wafer_pit_state(struct wafer_vm *vm, struct kvm_pit_state2 *ps, bool set);
 int wafer_reinject_control(struct wafer_vm *vm, bool reinject);
 
 /* ---- routing and lines ---- */
@@ -101,35 +86,15 @@ int wafer_coalesced_zone(struct wafer_vm *vm, const struct kvm_coalesced_mmio_zo
 /* ---- device bus (irq/bus.c): in-kernel devices, ioeventfds, coalesced zones ---- */
 enum wafer_bus_kind { WAFER_BUS_MMIO, WAFER_BUS_PIO, WAFER_NR_BUSES };
 
-struct wafer_bus_dev;
-/**
- * struct wafer_bus_ops - a device on the bus
- * @read: as @write; NULL: not mine
- * @write: @len 1-8 at @addr inside the registered range. 0 done, -EOPNOTSUPP not mine (the next device
- *	or the VMM is asked), -EAGAIN: (only with @window) a lock was busy or the device must sleep: try outside the window
- */
-struct wafer_bus_ops {
-	int (*read)(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr, unsigned int len, void *val, bool window);
-	int (*write)(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr, unsigned int len, const void *val,
-		     bool window);
-};
-
-struct wafer_bus_dev {
-	const struct wafer_bus_ops *ops;
-	gpa_t addr;
-	u64 len;		/* bytes covered, at least 1 (an ioeventfd with length 0 covers 1) */
-};
-
 /* RCU-replaced sorted array. */
 struct wafer_bus { struct wafer_bus_table __rcu *table; };
 
-/* 0; -ENOMEM; -ENOSPC. May sleep. */
-int wafer_bus_add(struct wafer_vm *vm, enum wafer_bus_kind kind, struct wafer_bus_dev *dev);
-/* Does not wait: who is inside @dev's functions leaves them within an RCU grace period. */
-void wafer_bus_del(struct wafer_vm *vm, enum wafer_bus_kind kind, struct wafer_bus_dev *dev);
-int wafer_bus_read(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len, void *val, bool window);
-int wafer_bus_write(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len, const void *val,
-		    bool window);
+/*
+ * @len 1-8 at @addr. 0 done; -EOPNOTSUPP nobody takes it, ask the VMM; -EAGAIN (only with @window): a lock was busy or the
+ * device must sleep: try outside the window
+ */
+int wafer_bus(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len, void *val,
+	      bool write, bool window);
 
 /* ---- the CPU's side: what the run loop asks (irq/deliver.c) ---- */
 /* Window or vCPU thread: is there a maskable interrupt that the guest's TPR and priority let through? */
@@ -149,13 +114,11 @@ void wafer_lapic_reset(struct wafer_vcpu *vcpu, bool init);	/* init: INIT keeps 
 void wafer_lapic_set_cr8(struct wafer_vcpu *vcpu, u8 cr8);
 u8 wafer_lapic_get_cr8(struct wafer_vcpu *vcpu);
 /* MMIO page access, @offset 0-4095, window: true if in the window. 0; -EOPNOTSUPP (hw-disabled, x2APIC); -EAGAIN */
-int wafer_lapic_mmio_read(struct wafer_vcpu *vcpu, u32 offset, unsigned int len, void *val, bool window);
-int wafer_lapic_mmio_write(struct wafer_vcpu *vcpu, u32 offset, unsigned int len, const void *val, bool window);
+int wafer_lapic_mmio(struct wafer_vcpu *vcpu, u32 offset, unsigned int len, void *val, bool write, bool window);
 /* x2APIC MSRs 0x800-0x8ff: 0, 1 (#GP), -EAGAIN (only in the window) */
 int wafer_x2apic_read(struct wafer_vcpu *vcpu, u32 msr, u64 *val, bool window);
 int wafer_x2apic_write(struct wafer_vcpu *vcpu, u32 msr, u64 val, bool window);
 /* IA32_APIC_BASE: checks as the CPU does (guest) or as KVM does (host); 0 or 1 (#GP / -EINVAL) */
-u64 wafer_apic_base_get(struct wafer_vcpu *vcpu);
 int wafer_apic_base_set(struct wafer_vcpu *vcpu, u64 val, bool host);
 u64 wafer_tsc_deadline_get(struct wafer_vcpu *vcpu);
 void wafer_tsc_deadline_set(struct wafer_vcpu *vcpu, u64 val);
@@ -165,8 +128,6 @@ void wafer_lapic_tsc_changed(struct wafer_vcpu *vcpu);
 void wafer_lapic_timer_due(struct wafer_vcpu *vcpu);
 int wafer_lapic_get(struct wafer_vcpu *vcpu, struct kvm_lapic_state *s);
 int wafer_lapic_set(struct wafer_vcpu *vcpu, const struct kvm_lapic_state *s);
-/* KVM_NMI through LINT1 is not modelled: NMIs go to wafer_vcpu_nmi() at once. PIT/NMI through LVT goes here. Any. */
-void wafer_lapic_local_nmi(struct wafer_vcpu *vcpu);
 
 /**
  * struct wafer_irq_msg - an interrupt message on its way to local APICs

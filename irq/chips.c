@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The chips of a VM as a whole: made, saved, restored, silenced, freed. */
+/*
+ * The chips of a VM as a whole: made, saved, restored, silenced, freed, and how guests and lines reach them.
+ *
+ * What a chip does is in pic.c, ioapic.c and pit.c. One lock is enough for all of them: they are slow devices.
+ */
 #include <linux/gfp.h>
 #include <linux/kernel.h>
 #include <linux/nospec.h>
@@ -8,73 +12,148 @@
 
 #include "chips.h"
 #include "lapic.h"
-#include "vm.h"
+
+/* What the chips have on the buses; @bytes: accesses that are longer are dropped. */
+static const struct model {
+	u32 (*read)(struct wafer_chips *c, u32 addr);
+	void (*write)(struct wafer_chips *c, u32 addr, u32 val);
+	enum wafer_bus_kind kind;
+	u32 addr, len;
+	bool bytes;
+} models[] = {
+	{ wafer_pic_read, wafer_pic_write, WAFER_BUS_PIO, 0x20, 2, true },
+	{ wafer_pic_read, wafer_pic_write, WAFER_BUS_PIO, 0xa0, 2, true },
+	{ wafer_pic_read, wafer_pic_write, WAFER_BUS_PIO, 0x4d0, 2, true },
+	{ wafer_ioapic_read, wafer_ioapic_write, WAFER_BUS_MMIO, WAFER_IOAPIC_BASE, 0x100 },
+	{ wafer_pit_read, wafer_pit_write, WAFER_BUS_PIO, 0x40, 4 },
+	{ wafer_pit_read, wafer_pit_write, WAFER_BUS_PIO, 0x61, 1 },
+};
+
+enum { FIRST_PIT = 4, SPEAKER = 5 };
+
+static int chip_access(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr, unsigned int len,
+		       void *val, bool write, bool window)
+{
+	struct wafer_chips *c = vcpu->vm->irq.chips;
+	const struct model *m = &models[dev - c->devs];
+	bool dropped = m->bytes && len != 1;
+	unsigned long flags;
+	u64 reg = 0;
+
+	/* An EOI may signal a resamplefd. */
+	if (window && write && wafer_has_resamplers(vcpu->vm))
+		return -EAGAIN;
+	if (write)
+		memcpy(&reg, val, min(len, 4u));
+	if (!wafer_lock(&c->lock, &flags, window))
+		return -EAGAIN;
+	if (write && !dropped)
+		m->write(c, addr, reg);
+	else if (!dropped)
+		reg = m->read(c, addr);
+	wafer_chips_unlock(c, flags);
+	if (!write)
+		memcpy(val, &reg, len);
+	return 0;
+}
+
+static const struct wafer_bus_ops chip_ops = { .access = chip_access };
+
+void wafer_chips_unlock(struct wafer_chips *c, unsigned long flags)
+{
+	unsigned long acked = c->acked;
+	bool unblock = c->unblock;
+	unsigned int line;
+
+	c->acked = 0;
+	c->unblock = false;
+	wafer_unlock(&c->lock, flags);
+	for_each_set_bit(line, &acked, 2 * WAFER_PIC_LINES)
+		wafer_pin_acked(c->vm, line / WAFER_PIC_LINES, line % WAFER_PIC_LINES);
+	if (unblock)
+		wafer_pit_unblock(c);
+}
+
+int wafer_set_pin(struct wafer_chips *c, unsigned int chip, unsigned int pin, enum wafer_irq_source source,
+		  bool level)
+{
+	u8 *sources = &c->sources[chip][pin];
+	unsigned long flags;
+	int r;
+
+	wafer_lock(&c->lock, &flags, false);
+	*sources = (*sources & ~BIT(source)) | level << source;
+	r = chip == IOAPIC ? wafer_ioapic_set(c, pin, *sources) : wafer_pic_set(c, chip, pin, *sources);
+	wafer_chips_unlock(c, flags);
+	return r;
+}
 
 int wafer_irq_init(struct wafer_vm *vm)
 {
-	struct wafer_irq *irq = &vm->irq;
-
-	irq->coalesced_ring = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!irq->coalesced_ring)
-		return -ENOMEM;
-	mutex_init(&irq->lock);
-	raw_spin_lock_init(&irq->ring_lock);
-	INIT_LIST_HEAD(&irq->irqfds);
-	INIT_LIST_HEAD(&irq->resamplers);
-	INIT_LIST_HEAD(&irq->ioeventfds);
-	INIT_LIST_HEAD(&irq->coalesced_zones);
-	return 0;
+	vm->irq.coalesced_ring = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	mutex_init(&vm->irq.lock);
+	raw_spin_lock_init(&vm->irq.ring_lock);
+	INIT_LIST_HEAD(&vm->irq.irqfds);
+	return vm->irq.coalesced_ring ? 0 : -ENOMEM;
 }
 
 /* Nobody uses the VM any more but what fires by itself: that ends here. No vCPU runs, so nothing starts it again. */
 void wafer_irq_quiesce(struct wafer_vm *vm)
 {
+	struct wafer_chips *c = vm->irq.chips;
 	struct wafer_vcpu *vcpu;
 	unsigned int i;
 
 	wafer_irqfd_quiesce(vm);
-	wafer_pit_quiesce(vm);
-	wafer_ioapic_quiesce(vm);
+	if (c) {
+		hrtimer_cancel(&c->tick);
+		irq_work_sync(&c->next);
+		hrtimer_cancel(&c->storm);
+	}
 	wafer_for_each_vcpu(i, vcpu, vm)
 		if (vcpu->lapic)
-			wafer_lapic_timer_cancel(vcpu->lapic);
+			hrtimer_cancel(&vcpu->lapic->timer.hrtimer);
 }
 
+/* Nobody else is left, or the chips could not be made. */
 static void free_chips(struct wafer_vm *vm)
 {
-	wafer_pit_free(vm);
-	wafer_ioapic_free(vm);
-	wafer_pic_free(vm);
-	wafer_routes_free(vm);
-	kfree(vm->irq.apic_index);
-	vm->irq.apic_index = NULL;
+	wafer_bus_free(vm);
+	kvfree(rcu_dereference_protected(vm->irq.routes, true));
+	RCU_INIT_POINTER(vm->irq.routes, NULL);
+	kfree(vm->irq.chips);
+	vm->irq.chips = NULL;
 }
 
 void wafer_irq_free(struct wafer_vm *vm)
 {
-	wafer_bus_free(vm);
-	wafer_ioeventfd_free(vm);
-	wafer_coalesced_free(vm);
 	free_chips(vm);
 	free_page((unsigned long)vm->irq.coalesced_ring);
+}
+
+/* Those of models[] from @first to @last; a device is not found before it is complete. */
+static int add_devs(struct wafer_chips *c, unsigned int first, unsigned int last)
+{
+	unsigned int i;
+	int r = 0;
+
+	mutex_lock(&c->vm->irq.lock);
+	for (i = first; i <= last && !r; i++) {
+		c->devs[i] = (struct wafer_bus_dev){ &chip_ops, models[i].kind, models[i].addr, models[i].len };
+		r = wafer_bus_add(c->vm, &c->devs[i]);
+	}
+	while (r && i-- > first)
+		wafer_bus_del(c->vm, &c->devs[i]);
+	mutex_unlock(&c->vm->irq.lock);
+	return r;
 }
 
 /* Before the first vCPU: what is set here is seen by all of them. vm->lock held. */
 static int may_create(struct wafer_vm *vm)
 {
-	if (vm->irq.mode != WAFER_CHIP_NONE)
-		return wafer_refuse(&vm->refusal, -EEXIST, "irqchip", vm->irq.mode,
-				    "is created once");
-	if (vm->nr_vcpus)
-		return wafer_refuse(&vm->refusal, -EINVAL, "vcpus", vm->nr_vcpus,
-				    "are created after the irqchip");
-	return 0;
-}
-
-static int alloc_ids(struct wafer_vm *vm)
-{
-	vm->irq.apic_index = kcalloc(WAFER_MAX_VCPU_ID, sizeof(u16), GFP_KERNEL_ACCOUNT);
-	return vm->irq.apic_index ? 0 : -ENOMEM;
+	return WAFER_RULE(vm->irq.mode, &vm->refusal, -EEXIST, "irqchip", vm->irq.mode, "is created once") ?:
+	       WAFER_RULE(vm->nr_vcpus, &vm->refusal, -EINVAL, "vcpus", vm->nr_vcpus,
+			  "are created after the irqchip");
 }
 
 /**
@@ -85,23 +164,26 @@ static int alloc_ids(struct wafer_vm *vm)
  */
 int wafer_create_irqchip(struct wafer_vm *vm)
 {
+	struct wafer_chips *c;
 	int r = may_create(vm);
 
 	if (r)
 		return r;
-	r = alloc_ids(vm);
-	if (!r)
-		r = wafer_pic_create(vm);
-	if (!r)
-		r = wafer_ioapic_create(vm);
-	if (!r)
-		r = wafer_set_default_routing(vm);
-	if (r) {
+	c = kzalloc(sizeof(*c), GFP_KERNEL_ACCOUNT);
+	if (!c)
+		return -ENOMEM;
+	raw_spin_lock_init(&c->lock);
+	c->vm = vm;
+	wafer_pic_init(c);
+	wafer_ioapic_init(c);
+	wafer_pit_init(c);
+	vm->irq.chips = c;
+	r = add_devs(c, 0, FIRST_PIT - 1) ?: wafer_set_default_routing(vm);
+	if (r)
 		free_chips(vm);
-		return r;
-	}
-	smp_store_release(&vm->irq.mode, WAFER_CHIP_FULL);	/* see wafer_chip_mode() */
-	return 0;
+	else
+		smp_store_release(&vm->irq.mode, WAFER_CHIP_FULL);	/* see wafer_chip_mode() */
+	return r;
 }
 
 /**
@@ -109,17 +191,13 @@ int wafer_create_irqchip(struct wafer_vm *vm)
  * @vm: VM, its lock held
  * @pins: GSIs below are those of the VMM's I/O APIC
  *
- * Return: 0; -EEXIST; -EINVAL: too many pins, or there are vCPUs; -ENOMEM.
+ * Return: 0; -EEXIST; -EINVAL: too many pins, or there are vCPUs.
  */
 int wafer_enable_split_irqchip(struct wafer_vm *vm, u64 pins)
 {
-	int r;
+	int r = WAFER_RULE(pins > WAFER_MAX_GSI, &vm->refusal, -EINVAL, "args[0]", pins, "is at most 4096") ?:
+		may_create(vm);
 
-	if (pins > WAFER_MAX_GSI)
-		return wafer_refuse(&vm->refusal, -EINVAL, "args[0]", pins, "is at most 4096");
-	r = may_create(vm);
-	if (!r)
-		r = alloc_ids(vm);
 	if (r)
 		return r;
 	vm->irq.split_pins = pins;
@@ -127,46 +205,132 @@ int wafer_enable_split_irqchip(struct wafer_vm *vm, u64 pins)
 	return 0;
 }
 
-static int check_chip(struct wafer_vm *vm, const struct kvm_irqchip *chip)
+static int needs_chips(struct wafer_vm *vm)
 {
-	if (vm->irq.mode != WAFER_CHIP_FULL)
-		return wafer_refuse(&vm->refusal, -ENXIO, "irqchip", vm->irq.mode,
-				    "is complete (KVM_CREATE_IRQCHIP)");
-	if (chip->chip_id >= KVM_NR_IRQCHIPS)
-		return wafer_refuse(&vm->refusal, -EINVAL, "chip_id", chip->chip_id, "is 0 to 2");
+	return WAFER_RULE(!vm->irq.chips, &vm->refusal, -ENXIO, "irqchip", vm->irq.mode,
+			  "is complete (KVM_CREATE_IRQCHIP)");
+}
+
+static int needs_pit(struct wafer_vm *vm)
+{
+	return WAFER_RULE(!vm->irq.chips || !vm->irq.chips->has_pit, &vm->refusal, -ENXIO, "pit", 0, "is created");
+}
+
+/**
+ * wafer_irqchip_state() - KVM_GET_IRQCHIP, KVM_SET_IRQCHIP
+ * @vm: VM, its lock held
+ * @chip: chip_id says which
+ * @set: restore
+ *
+ * Return: 0; -ENXIO: not with a split chip or none; -EINVAL: no such chip.
+ */
+int wafer_irqchip_state(struct wafer_vm *vm, struct kvm_irqchip *chip, bool set)
+{
+	struct wafer_chips *c = vm->irq.chips;
+	u32 id = array_index_nospec(chip->chip_id, KVM_NR_IRQCHIPS);
+	unsigned long flags;
+	int r = needs_chips(vm) ?:
+		WAFER_RULE(chip->chip_id >= KVM_NR_IRQCHIPS, &vm->refusal, -EINVAL, "chip_id", chip->chip_id,
+			   "is 0 to 2");
+
+	if (r)
+		return r;
+	if (!set)
+		memset(&chip->chip, 0, sizeof(chip->chip));
+	wafer_lock(&c->lock, &flags, false);
+	if (id == IOAPIC && set) {
+		c->ioapic = chip->chip.ioapic;
+		wafer_ioapic_restored(c);
+	} else if (id == IOAPIC) {
+		chip->chip.ioapic = c->ioapic;
+		chip->chip.ioapic.irr &= ~c->delivered;
+	} else if (set) {
+		c->pic[id] = chip->chip.pic;
+		wafer_pic_restored(c, id);
+	} else {
+		chip->chip.pic = c->pic[id];
+	}
+	c->unblock = set;
+	wafer_chips_unlock(c, flags);
 	return 0;
 }
 
 /**
- * wafer_get_irqchip() - KVM_GET_IRQCHIP
+ * wafer_create_pit() - KVM_CREATE_PIT2
  * @vm: VM, its lock held
- * @chip: chip_id says which; the result
+ * @flags: KVM_PIT_SPEAKER_DUMMY: port 61, too
  *
- * Return: 0; -ENXIO: not with a split chip or none; -EINVAL: no such chip.
+ * Return: 0; -EEXIST; -ENXIO: not with a split chip or none; -EINVAL: unknown flags; -ENOMEM.
  */
-int wafer_get_irqchip(struct wafer_vm *vm, struct kvm_irqchip *chip)
+int wafer_create_pit(struct wafer_vm *vm, u32 flags)
 {
-	int r = check_chip(vm, chip);
+	struct wafer_chips *c = vm->irq.chips;
+	int r = needs_chips(vm) ?:
+		WAFER_RULE(c->has_pit, &vm->refusal, -EEXIST, "pit", 1, "is created once") ?:
+		WAFER_RULE(flags & ~KVM_PIT_SPEAKER_DUMMY, &vm->refusal, -EINVAL, "flags", flags,
+			   "is 0 or KVM_PIT_SPEAKER_DUMMY");
 
 	if (r)
 		return r;
-	memset(&chip->chip, 0, sizeof(chip->chip));
-	if (chip->chip_id == KVM_IRQCHIP_IOAPIC)
-		wafer_ioapic_get(vm, &chip->chip.ioapic);
-	else
-		wafer_pic_get(vm, array_index_nospec(chip->chip_id, 2), &chip->chip.pic);
+	wafer_pit_reset(c);
+	r = add_devs(c, FIRST_PIT, flags & KVM_PIT_SPEAKER_DUMMY ? SPEAKER : FIRST_PIT);
+	if (r)
+		return r;
+	c->has_pit = true;
+	return wafer_reinject_control(vm, true);
+}
+
+/* What the model computes with must be in range; the rest only decides which byte comes next. */
+static int check_pit(struct wafer_vm *vm, const struct kvm_pit_state2 *ps)
+{
+	const u32 known = KVM_PIT_FLAGS_HPET_LEGACY | KVM_PIT_FLAGS_SPEAKER_DATA_ON;
+	const struct kvm_pit_channel_state *ch;
+	int r = WAFER_RULE(ps->flags & ~known, &vm->refusal, -EINVAL, "flags", ps->flags, "is of KVM_PIT_FLAGS_*");
+
+	for (ch = ps->channels; ch < ps->channels + ARRAY_SIZE(ps->channels) && !r; ch++)
+		r = WAFER_RULE(ch->count > 0x10000, &vm->refusal, -EINVAL, "channels[].count", ch->count,
+			       "is at most 65536") ?:
+		    WAFER_RULE(ch->mode > 5 && ch->mode != WAFER_PIT_UNSET, &vm->refusal, -EINVAL,
+			       "channels[].mode", ch->mode, "is 0 to 5, or 255: none");
+	return r;
+}
+
+/**
+ * wafer_pit_state() - KVM_GET_PIT2, KVM_SET_PIT2
+ * @vm: VM, its lock held
+ * @ps: registers
+ * @set: restore; all channels count from now
+ *
+ * Return: 0; -ENXIO: no PIT; -EINVAL.
+ */
+int wafer_pit_state(struct wafer_vm *vm, struct kvm_pit_state2 *ps, bool set)
+{
+	struct wafer_chips *c = vm->irq.chips;
+	int r = needs_pit(vm) ?: set ? check_pit(vm, ps) : 0;
+	unsigned long flags;
+
+	if (r)
+		return r;
+	wafer_lock(&c->lock, &flags, false);
+	if (set) {
+		c->pit = *ps;
+		wafer_pit_restored(c);
+	} else {
+		*ps = c->pit;
+	}
+	c->unblock = set;
+	wafer_chips_unlock(c, flags);
 	return 0;
 }
 
-int wafer_set_irqchip(struct wafer_vm *vm, const struct kvm_irqchip *chip)
+int wafer_reinject_control(struct wafer_vm *vm, bool reinject)
 {
-	int r = check_chip(vm, chip);
+	int r = needs_pit(vm);
 
 	if (r)
 		return r;
-	if (chip->chip_id == KVM_IRQCHIP_IOAPIC)
-		wafer_ioapic_put(vm, &chip->chip.ioapic);
-	else
-		wafer_pic_put(vm, array_index_nospec(chip->chip_id, 2), &chip->chip.pic);
+	atomic_set(&vm->irq.chips->reinject, reinject);
+	wafer_pit_unblock(vm->irq.chips);
+	wafer_ioapic_rewatch(vm->irq.chips);
 	return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* PIC, I/O APIC, PIT and routing as the files of this room know them. */
+/* PIC, I/O APIC, PIT, routing and the bus as the files of this room know them. */
 #ifndef WAFER_CHIPS_H
 #define WAFER_CHIPS_H
 
@@ -16,30 +16,19 @@
 /* For those who come without vm->lock. */
 static inline enum wafer_chip_mode wafer_chip_mode(struct wafer_vm *vm)
 {
-	/* Who sees the mode sees the chips. Pairs with the releases in chips.c. */
+	/* Who sees the mode sees the chips. Pairs with the release in chips.c. */
 	return smp_load_acquire(&vm->irq.mode);
 }
 
-#define WAFER_PIC_PINS		16	/* both chips; slave's pins are 8-15 */
-#define WAFER_IOAPIC_PINS	24
-#define WAFER_IOAPIC_BASE	0xfec00000u
-#define WAFER_IOAPIC_LEN	0x100
-
-/* Levels of one pin by source (enum wafer_irq_source), ORed. Under the chip's lock. Return: the pin's level. */
-static inline bool wafer_drive(u8 *sources, enum wafer_irq_source source, bool level)
-{
-	if (level)
-		*sources |= BIT(source);
-	else
-		*sources &= ~BIT(source);
-	return *sources;
-}
+/* One rule for what user space hands in: refused if @broken, else 0. Rules are chained with ?: */
+#define WAFER_RULE(broken, refusal, err, field, value, rule) \
+	((broken) ? wafer_refuse(refusal, err, field, value, rule) : 0)
 
 /*
- * The lock of a chip: in the window only if it is free at once. Interrupts are off while it is held, as it is taken by
- * interrupt handlers (irqfds, timers), too. sparse can't follow a lock that may not be had, so it is kept from it.
+ * A spinlock of this room: in the window only if it is free at once. Interrupts are off while it is held, as it is taken
+ * by interrupt handlers (irqfds, timers), too. sparse can't follow a lock that may not be had, so it is kept from it.
  */
-static inline bool wafer_chip_lock(raw_spinlock_t *lock, unsigned long *flags, bool window)
+static inline bool wafer_lock(raw_spinlock_t *lock, unsigned long *flags, bool window)
 {
 	if (!window)
 		raw_spin_lock_irqsave(lock, *flags);
@@ -49,105 +38,154 @@ static inline bool wafer_chip_lock(raw_spinlock_t *lock, unsigned long *flags, b
 	return true;
 }
 
-static inline void wafer_chip_unlock(raw_spinlock_t *lock, unsigned long flags)
+static inline void wafer_unlock(raw_spinlock_t *lock, unsigned long flags)
 {
 	__acquire(lock);
 	raw_spin_unlock_irqrestore(lock, flags);
 }
 
-/* ---- irq/deliver.c ---- */
-/* At EOI of @vector: tells I/O APICs and the VMM what they want to know. 0; -EAGAIN (window only): nothing was done */
-int wafer_eoi_broadcast(struct wafer_vcpu *vcpu, u8 vector, bool level, bool window);
+/* ---- irq/bus.c ---- */
+struct wafer_bus_dev;
 
 /**
- * struct wafer_pic - the two 8259A of a PC
- * @lock: protects all of it
- * @vm: [I] whose it is
- * @chip: master, slave: registers as KVM_GET_IRQCHIP has them
- * @sources: levels by source
- * @output: INTR of the master. Read without the lock by vCPUs; whoever raises it raises WAFER_H_EVENT after
- * @ports: places on the bus
+ * struct wafer_bus_ops - what a device on the bus does
+ * @access: @len 1-8 at @addr inside the range, or at its only byte; as wafer_bus(). -EOPNOTSUPP: the next device is asked
+ * @free: a grace period after it was taken off; NULL: the VM's end frees it
  */
-struct wafer_pic {
-	raw_spinlock_t lock;
-	struct wafer_vm *vm;
-	struct kvm_pic_state chip[2];
-	u8 sources[WAFER_PIC_PINS];
-	bool output;
-	struct wafer_bus_dev ports[3];
+struct wafer_bus_ops {
+	int (*access)(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr, unsigned int len,
+		      void *val, bool write, bool window);
+	void (*free)(struct rcu_head *rcu);
 };
 
-int wafer_pic_create(struct wafer_vm *vm);
-void wafer_pic_free(struct wafer_vm *vm);
-int wafer_pic_set(struct wafer_vm *vm, unsigned int pin, enum wafer_irq_source source, bool level);
-int wafer_pic_ack(struct wafer_vcpu *vcpu);	/* the vector; -EAGAIN: the lock was busy. Window */
-void wafer_pic_get(struct wafer_vm *vm, unsigned int chip, struct kvm_pic_state *s);
-void wafer_pic_put(struct wafer_vm *vm, unsigned int chip, const struct kvm_pic_state *s);
+struct wafer_bus_dev {
+	const struct wafer_bus_ops *ops;
+	enum wafer_bus_kind kind;
+	gpa_t addr;
+	u64 len;		/* bytes covered, at least 1 (an ioeventfd with length 0 covers 1) */
+	struct rcu_head rcu;
+};
+
+/* 0; -ENOMEM; -ENOSPC. irq.lock held */
+int wafer_bus_add(struct wafer_vm *vm, struct wafer_bus_dev *dev);
+/* Can't fail and does not wait. irq.lock held */
+void wafer_bus_del(struct wafer_vm *vm, struct wafer_bus_dev *dev);
+/* The @i'th place of a bus: NULL at the end, an empty device where none is. irq.lock held */
+struct wafer_bus_dev *wafer_bus_at(struct wafer_vm *vm, enum wafer_bus_kind kind, unsigned int i);
+void wafer_bus_free(struct wafer_vm *vm);
+
+/* ---- irq/chips.c ---- */
+enum { MASTER = KVM_IRQCHIP_PIC_MASTER, SLAVE = KVM_IRQCHIP_PIC_SLAVE, IOAPIC = KVM_IRQCHIP_IOAPIC };
+
+#define WAFER_PIC_LINES		8
+#define WAFER_IOAPIC_BASE	0xfec00000u
+#define WAFER_PIT_UNSET		0xff	/* a channel's mode: not programmed since RESET */
 
 /**
- * struct wafer_ioapic - an I/O APIC of version 0x11 (no EOI register)
- * @lock: protects all of it
- * @vm: [I] whose it is
- * @id: of register IOAPICID
- * @select: IOREGSEL
- * @irr: pins that are asserted
- * @delivered: edge pins in @irr of which the interrupt was sent
- * @redir: redirection table
- * @sources: levels by source
+ * struct wafer_chips - the two 8259A, the I/O APIC (version 0x11: no EOI register) and the 8254 of a PC
+ * @lock: protects all of it but the atomics
+ * @vm: [I] whose they are
+ * @sources: levels by source (enum wafer_irq_source) of each pin
+ * @pic: registers as KVM_GET_IRQCHIP has them
+ * @intr: INTR of the master. Read without the lock by vCPUs; whoever raises it raises WAFER_H_EVENT after
+ * @acked: PIC lines (slave's from 8) that were ended; told when the lock is given back
+ * @unblock: a pin was set up anew, so that the PIT's last tick may never be taken; as @acked
+ * @ioapic: registers as KVM_GET_IRQCHIP has them; in irr the pins that are asserted
+ * @delivered: edge pins in irr of which the interrupt was sent
  * @watch: vectors of edge pins whose EOI somebody asked for (the PIT); read without the lock
  * @eois: level interrupts in a row that came back at their EOI
  * @storm: sends them later when there were too many
- * @mmio: place on the bus
+ * @has_pit: under vm->lock
+ * @pit: registers as KVM_GET_PIT2 has them; count 1-65536
+ * @tick: channel 0's timer
+ * @due: when channel 0's output rises next, CLOCK_MONOTONIC ns; WAFER_NEVER
+ * @ticks: how many periods @due is after the load
+ * @reinject: [a] make up for missed ticks
+ * @waiting: [a] a tick was delivered and not acknowledged
+ * @pending: [a] ticks to come
+ * @next: sends the next one, from an interrupt of its own
+ * @devs: places on the bus
  */
-struct wafer_ioapic {
+struct wafer_chips {
 	raw_spinlock_t lock;
 	struct wafer_vm *vm;
-	u32 id, select;
-	u32 irr, delivered;
-	u64 redir[WAFER_IOAPIC_PINS];
-	u8 sources[WAFER_IOAPIC_PINS];
+	u8 sources[KVM_NR_IRQCHIPS][KVM_IOAPIC_NUM_PINS];
+	struct kvm_pic_state pic[2];
+	bool intr, unblock;
+	u16 acked;
+	struct kvm_ioapic_state ioapic;
+	u32 delivered, eois[KVM_IOAPIC_NUM_PINS];
 	unsigned long watch[4];
-	u32 eois[WAFER_IOAPIC_PINS];
 	struct hrtimer storm;
-	struct wafer_bus_dev mmio;
+	bool has_pit;
+	struct kvm_pit_state2 pit;
+	struct hrtimer tick;
+	u64 due, ticks;
+	atomic_t reinject, waiting, pending;
+	struct irq_work next;
+	struct wafer_bus_dev devs[6];
 };
 
-int wafer_ioapic_create(struct wafer_vm *vm);
-void wafer_ioapic_quiesce(struct wafer_vm *vm);
-void wafer_ioapic_free(struct wafer_vm *vm);
-int wafer_ioapic_set(struct wafer_vm *vm, unsigned int pin, enum wafer_irq_source source, bool level);
-int wafer_ioapic_eoi(struct wafer_vcpu *vcpu, u8 vector, bool level, bool window);
-void wafer_ioapic_get(struct wafer_vm *vm, struct kvm_ioapic_state *s);
-void wafer_ioapic_put(struct wafer_vm *vm, const struct kvm_ioapic_state *s);
-void wafer_ioapic_rewatch(struct wafer_vm *vm);	/* routes or the wish for acknowledgments have changed */
+/* As wafer_set_gsi() */
+int wafer_set_pin(struct wafer_chips *c, unsigned int chip, unsigned int pin, enum wafer_irq_source source,
+		  bool level);
+/* Gives the lock back and tells what has happened under it. */
+void wafer_chips_unlock(struct wafer_chips *c, unsigned long flags);
 
-/* ---- irq/pit.c ---- */
-void wafer_pit_quiesce(struct wafer_vm *vm);
-void wafer_pit_free(struct wafer_vm *vm);
-bool wafer_pit_wants_acks(struct wafer_vm *vm);
-void wafer_pit_acked(struct wafer_vm *vm);	/* any context: the guest has taken the last tick */
-void wafer_pit_unblock(struct wafer_vm *vm);	/* any: a pin was set up anew; the last tick may never be taken */
+/* ---- irq/pic.c, ioapic.c, pit.c: the chips' models; the lock is held where nothing else is said ---- */
+void wafer_pic_init(struct wafer_chips *c);
+u32 wafer_pic_read(struct wafer_chips *c, u32 port);
+void wafer_pic_write(struct wafer_chips *c, u32 port, u32 val);
+int wafer_pic_set(struct wafer_chips *c, unsigned int chip, unsigned int line, bool level);
+void wafer_pic_restored(struct wafer_chips *c, unsigned int chip);
+int wafer_pic_ack(struct wafer_chips *c);	/* the vector; -EAGAIN: the lock was busy. Window, without the lock */
+
+void wafer_ioapic_init(struct wafer_chips *c);
+u32 wafer_ioapic_read(struct wafer_chips *c, u32 addr);
+void wafer_ioapic_write(struct wafer_chips *c, u32 addr, u32 val);
+int wafer_ioapic_set(struct wafer_chips *c, unsigned int pin, bool level);
+void wafer_ioapic_restored(struct wafer_chips *c);
+/* A local APIC has ended @vector. 0; -EAGAIN (window only). Without the lock */
+int wafer_ioapic_eoi(struct wafer_chips *c, u8 vector, bool level, bool window);
+/* Routes or the wish for acknowledgments have changed. Without the lock */
+void wafer_ioapic_rewatch(struct wafer_chips *c);
+
+void wafer_pit_init(struct wafer_chips *c);
+u32 wafer_pit_read(struct wafer_chips *c, u32 port);
+void wafer_pit_write(struct wafer_chips *c, u32 port, u32 val);
+void wafer_pit_reset(struct wafer_chips *c);
+void wafer_pit_restored(struct wafer_chips *c);
+void wafer_pit_acked(struct wafer_chips *c);	/* any context: the guest has taken the last tick */
+void wafer_pit_unblock(struct wafer_chips *c);	/* any context */
 
 /* ---- irq/routing.c ---- */
 #define WAFER_PIT_GSI 0
 int wafer_set_default_routing(struct wafer_vm *vm);
-void wafer_routes_free(struct wafer_vm *vm);
-/* The guest has ended the interrupt of a chip's pin: whom does that concern? Outside the chip's lock */
+/* The guest has ended the interrupt of a chip's pin: whom does that concern? Outside the chips' lock */
 void wafer_pin_acked(struct wafer_vm *vm, unsigned int chip, unsigned int pin);
 int wafer_pin_gsi(struct wafer_vm *vm, unsigned int chip, unsigned int pin);	/* -1 none */
 /* Split chip: does a level-triggered route of a reserved pin send @vector? */
 bool wafer_routes_level_vector(struct wafer_vm *vm, u8 vector);
 
+/*
+ * The message that ICR, I/O APIC entries and MSI data have in common: vector, mode, destination mode, trigger mode. The
+ * same bits everywhere, but for MSIs, where an address bit says whether @dest is logical.
+ */
+static inline struct wafer_irq_msg wafer_message(u32 dest, u32 bits)
+{
+	return (struct wafer_irq_msg){
+		.dest = dest, .vector = bits & 0xff, .mode = bits >> 8 & 7, .logical = bits & BIT(11),
+		.level = bits & BIT(15), .assert = true,
+	};
+}
+
 /* ---- irq/irqfd.c ---- */
-bool wafer_has_resamplers(struct wafer_vm *vm);
+static inline bool wafer_has_resamplers(struct wafer_vm *vm)
+{
+	return READ_ONCE(vm->irq.nr_resamplers);
+}
+
 void wafer_resample(struct wafer_vm *vm, u32 gsi);
 void wafer_irqfd_quiesce(struct wafer_vm *vm);
-
-/* ---- irq/ioeventfd.c, coalesced.c, bus.c ---- */
-int __wafer_bus_add(struct wafer_vm *vm, enum wafer_bus_kind kind, struct wafer_bus_dev *dev);
-void __wafer_bus_del(struct wafer_vm *vm, enum wafer_bus_kind kind, struct wafer_bus_dev *dev);
-void wafer_ioeventfd_free(struct wafer_vm *vm);
-void wafer_coalesced_free(struct wafer_vm *vm);
-void wafer_bus_free(struct wafer_vm *vm);
 
 #endif

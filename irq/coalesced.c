@@ -12,32 +12,19 @@
 #include <linux/string.h>
 
 #include "chips.h"
-#include "lapic.h"
-#include "vm.h"
 
-#define MAX_ZONES 1000
-
-struct wafer_zone {
-	struct wafer_bus_dev dev;
-	struct list_head link;		/* in irq.coalesced_zones */
-	struct rcu_head rcu;
-	enum wafer_bus_kind kind;
-};
+#define MAX_ZONES 1000		/* on one bus */
 
 /* One entry stays free, so that a full ring is not taken for an empty one. ring_lock held. */
-static int put(struct kvm_coalesced_mmio_ring *ring, gpa_t addr, unsigned int len, const void *val,
-	       bool pio)
+static int put(struct kvm_coalesced_mmio_ring *ring, gpa_t addr, unsigned int len, const void *val, bool pio)
 {
-	u32 last = READ_ONCE(ring->last), next;
+	u32 last = READ_ONCE(ring->last), next = (last + 1) % KVM_COALESCED_MMIO_MAX;
 	struct kvm_coalesced_mmio *entry;
 
-	if (last >= KVM_COALESCED_MMIO_MAX)
+	/* Full: a normal exit, before which the VMM empties it. */
+	if (last >= KVM_COALESCED_MMIO_MAX || next == READ_ONCE(ring->first))
 		return -EOPNOTSUPP;
-	last = array_index_nospec(last, KVM_COALESCED_MMIO_MAX);
-	next = (last + 1) % KVM_COALESCED_MMIO_MAX;
-	if (next == READ_ONCE(ring->first))
-		return -EOPNOTSUPP;	/* full: a normal exit, before which the VMM empties it */
-	entry = &ring->coalesced_mmio[last];
+	entry = &ring->coalesced_mmio[array_index_nospec(last, KVM_COALESCED_MMIO_MAX)];
 	entry->phys_addr = addr;
 	entry->len = len;
 	entry->pio = pio;
@@ -46,66 +33,49 @@ static int put(struct kvm_coalesced_mmio_ring *ring, gpa_t addr, unsigned int le
 	return 0;
 }
 
-static int zone_write(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr,
-		      unsigned int len, const void *val, bool window)
+static int zone_access(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr, unsigned int len,
+		       void *val, bool write, bool window)
 {
-	struct wafer_zone *zone = container_of(dev, struct wafer_zone, dev);
 	struct wafer_irq *irq = &vcpu->vm->irq;
 	unsigned long flags;
 	int r;
 
-	if (len > sizeof_field(struct kvm_coalesced_mmio, data) ||
-	    addr + len > dev->addr + dev->len)
+	if (!write || len > sizeof_field(struct kvm_coalesced_mmio, data) || len > dev->len - (addr - dev->addr))
 		return -EOPNOTSUPP;
-	if (!wafer_chip_lock(&irq->ring_lock, &flags, window))
+	if (!wafer_lock(&irq->ring_lock, &flags, window))
 		return -EAGAIN;
-	r = put(irq->coalesced_ring, addr, len, val, zone->kind == WAFER_BUS_PIO);
-	wafer_chip_unlock(&irq->ring_lock, flags);
+	r = put(irq->coalesced_ring, addr, len, val, dev->kind == WAFER_BUS_PIO);
+	wafer_unlock(&irq->ring_lock, flags);
 	return r;
 }
 
-static const struct wafer_bus_ops zone_ops = { .write = zone_write };
-
-static int add_zone(struct wafer_vm *vm, const struct kvm_coalesced_mmio_zone *z)
+static void free_zone(struct rcu_head *rcu)
 {
-	struct wafer_zone *zone;
-	int r;
-
-	zone = kzalloc(sizeof(*zone), GFP_KERNEL_ACCOUNT);
-	if (!zone)
-		return -ENOMEM;
-	zone->dev = (struct wafer_bus_dev){ &zone_ops, z->addr, z->size };
-	zone->kind = z->pio ? WAFER_BUS_PIO : WAFER_BUS_MMIO;
-	mutex_lock(&vm->irq.lock);
-	r = vm->irq.nr_zones < MAX_ZONES ? __wafer_bus_add(vm, zone->kind, &zone->dev) : -ENOSPC;
-	if (!r) {
-		list_add_tail(&zone->link, &vm->irq.coalesced_zones);
-		vm->irq.nr_zones++;
-	}
-	mutex_unlock(&vm->irq.lock);
-	if (r)
-		kfree(zone);
-	return r;
+	kfree(container_of(rcu, struct wafer_bus_dev, rcu));
 }
 
-/* All zones that cover the range go; that there are none is no error. */
-static int del_zone(struct wafer_vm *vm, const struct kvm_coalesced_mmio_zone *z)
+static const struct wafer_bus_ops zone_ops = { .access = zone_access, .free = free_zone };
+
+/*
+ * @new comes, or all zones that cover the range of @z go; that there are none is no error.
+ */
+static int change_zones(struct wafer_vm *vm, const struct kvm_coalesced_mmio_zone *z, struct wafer_bus_dev *new)
 {
 	enum wafer_bus_kind kind = z->pio ? WAFER_BUS_PIO : WAFER_BUS_MMIO;
-	struct wafer_zone *zone, *next;
+	struct wafer_bus_dev *dev;
+	unsigned int i, nr = 0;
 
-	mutex_lock(&vm->irq.lock);
-	list_for_each_entry_safe(zone, next, &vm->irq.coalesced_zones, link) {
-		if (zone->kind != kind || zone->dev.addr > z->addr ||
-		    zone->dev.addr + zone->dev.len < z->addr + z->size)
+	for (i = 0; (dev = wafer_bus_at(vm, kind, i)); i++) {
+		if (dev->ops != &zone_ops)
 			continue;
-		list_del(&zone->link);
-		vm->irq.nr_zones--;
-		__wafer_bus_del(vm, kind, &zone->dev);
-		kfree_rcu(zone, rcu);
+		nr++;
+		if (!new && dev->addr <= z->addr && dev->addr + dev->len >= z->addr + z->size)
+			wafer_bus_del(vm, dev);
 	}
-	mutex_unlock(&vm->irq.lock);
-	return 0;
+	if (!new)
+		return 0;
+	*new = (struct wafer_bus_dev){ &zone_ops, kind, z->addr, z->size };
+	return nr < MAX_ZONES ? wafer_bus_add(vm, new) : -ENOSPC;
 }
 
 /**
@@ -120,19 +90,23 @@ static int del_zone(struct wafer_vm *vm, const struct kvm_coalesced_mmio_zone *z
 int wafer_coalesced_zone(struct wafer_vm *vm, const struct kvm_coalesced_mmio_zone *zone, bool add,
 			 struct wafer_refusal *refusal)
 {
-	if (zone->pio > 1)
-		return wafer_refuse(refusal, -EINVAL, "pio", zone->pio, "is 0 or 1");
-	if (zone->addr + zone->size < zone->addr)
-		return wafer_refuse(refusal, -EINVAL, "addr", zone->addr, "plus size does not wrap");
-	if (add && !zone->size)
-		return wafer_refuse(refusal, -EINVAL, "size", 0, "is not 0");
-	return add ? add_zone(vm, zone) : del_zone(vm, zone);
-}
+	struct wafer_bus_dev *dev = NULL;
+	int r = WAFER_RULE(zone->pio > 1, refusal, -EINVAL, "pio", zone->pio, "is 0 or 1") ?:
+		WAFER_RULE(zone->addr + zone->size < zone->addr, refusal, -EINVAL, "addr", zone->addr,
+			   "plus size does not wrap") ?:
+		WAFER_RULE(add && !zone->size, refusal, -EINVAL, "size", 0, "is not 0");
 
-void wafer_coalesced_free(struct wafer_vm *vm)
-{
-	struct wafer_zone *zone, *next;
-
-	list_for_each_entry_safe(zone, next, &vm->irq.coalesced_zones, link)
-		kfree(zone);
+	if (r)
+		return r;
+	if (add) {
+		dev = kzalloc(sizeof(*dev), GFP_KERNEL_ACCOUNT);
+		if (!dev)
+			return -ENOMEM;
+	}
+	mutex_lock(&vm->irq.lock);
+	r = change_zones(vm, zone, dev);
+	mutex_unlock(&vm->irq.lock);
+	if (r)
+		kfree(dev);
+	return r;
 }

@@ -22,14 +22,12 @@
 
 #include "chips.h"
 #include "compat.h"
-#include "vm.h"
 
 /**
  * struct wafer_irqfd - one irqfd
  * @vm: whose line it drives
  * @gsi: the line
  * @link: in irq.irqfds
- * @resample_link: in irq.resamplers if @resample is set
  * @rcu: for free_irqfd()
  * @ctx: the eventfd
  * @resample: the resamplefd, or NULL
@@ -41,7 +39,6 @@ struct wafer_irqfd {
 	struct wafer_vm *vm;
 	u32 gsi;
 	struct list_head link;
-	struct list_head resample_link;
 	struct rcu_head rcu;
 	struct eventfd_ctx *ctx, *resample;
 	poll_table pt;
@@ -51,12 +48,9 @@ struct wafer_irqfd {
 
 static void fire(struct wafer_irqfd *irqfd)
 {
-	if (irqfd->resample) {
-		wafer_set_gsi(irqfd->vm, WAFER_SRC_RESAMPLE, irqfd->gsi, 1);
-	} else {
-		wafer_set_gsi(irqfd->vm, WAFER_SRC_USER, irqfd->gsi, 1);
+	wafer_set_gsi(irqfd->vm, irqfd->resample ? WAFER_SRC_RESAMPLE : WAFER_SRC_USER, irqfd->gsi, 1);
+	if (!irqfd->resample)
 		wafer_set_gsi(irqfd->vm, WAFER_SRC_USER, irqfd->gsi, 0);
-	}
 }
 
 /* The eventfd's lock is held and interrupts are off. */
@@ -80,13 +74,6 @@ static void enqueue(struct file *file, wait_queue_head_t *wqh, poll_table *pt)
 	add_wait_queue(wqh, &container_of(pt, struct wafer_irqfd, pt)->wait);
 }
 
-/* ---- resampling ---- */
-
-bool wafer_has_resamplers(struct wafer_vm *vm)
-{
-	return !list_empty_careful(&vm->irq.resamplers);
-}
-
 /* The guest has ended the interrupt: the line goes down, then those who raised it may look whether it is over. */
 void wafer_resample(struct wafer_vm *vm, u32 gsi)
 {
@@ -94,8 +81,8 @@ void wafer_resample(struct wafer_vm *vm, u32 gsi)
 	bool down = false;
 
 	rcu_read_lock();
-	list_for_each_entry_rcu(irqfd, &vm->irq.resamplers, resample_link) {
-		if (irqfd->gsi != gsi)
+	list_for_each_entry_rcu(irqfd, &vm->irq.irqfds, link) {
+		if (!irqfd->resample || irqfd->gsi != gsi)
 			continue;
 		if (!down)
 			wafer_set_gsi(vm, WAFER_SRC_RESAMPLE, gsi, 0);
@@ -105,84 +92,74 @@ void wafer_resample(struct wafer_vm *vm, u32 gsi)
 	rcu_read_unlock();
 }
 
-static bool line_is_resampled(struct wafer_vm *vm, u32 gsi)
-{
-	struct wafer_irqfd *irqfd;
-
-	list_for_each_entry(irqfd, &vm->irq.resamplers, resample_link)
-		if (irqfd->gsi == gsi)
-			return true;
-	return false;
-}
-
-/* ---- life ---- */
-
+/* Also what was made in part. */
 static void free_irqfd(struct rcu_head *rcu)
 {
 	struct wafer_irqfd *irqfd = container_of(rcu, struct wafer_irqfd, rcu);
 
-	if (irqfd->resample)
+	if (!IS_ERR_OR_NULL(irqfd->resample))
 		eventfd_ctx_put(irqfd->resample);
-	eventfd_ctx_put(irqfd->ctx);
+	if (!IS_ERR(irqfd->ctx))
+		eventfd_ctx_put(irqfd->ctx);
 	kfree(irqfd);
 }
 
-/* irq.lock held, or the VM's end. Who walks the resamplers may signal its resamplefd once more: nobody waits for them. */
+/*
+ * irq.lock held, or the VM's end. Who walks the list may signal the resamplefd once more: nobody waits for them. With
+ * the last that resamples a line it goes down.
+ */
 static void destroy(struct wafer_irqfd *irqfd)
 {
+	struct wafer_irq *irq = &irqfd->vm->irq;
+	bool last = irqfd->resample;
+	struct wafer_irqfd *other;
 	u64 count;
 
 	eventfd_ctx_remove_wait_queue(irqfd->ctx, &irqfd->wait, &count);
-	list_del(&irqfd->link);
-	if (!irqfd->resample) {
-		free_irqfd(&irqfd->rcu);
-		return;
+	list_del_rcu(&irqfd->link);
+	if (irqfd->resample) {
+		WRITE_ONCE(irq->nr_resamplers, irq->nr_resamplers - 1);
+		list_for_each_entry(other, &irq->irqfds, link)
+			last &= !other->resample || other->gsi != irqfd->gsi;
 	}
-	list_del_rcu(&irqfd->resample_link);
-	if (!line_is_resampled(irqfd->vm, irqfd->gsi))
+	if (last)
 		wafer_set_gsi(irqfd->vm, WAFER_SRC_RESAMPLE, irqfd->gsi, 0);
 	call_rcu(&irqfd->rcu, free_irqfd);
 }
 
-static void reap_dead(struct wafer_vm *vm)
+/* Those of @ctx on @gsi, and those whose eventfd was closed. */
+static void destroy_all(struct wafer_vm *vm, struct eventfd_ctx *ctx, u32 gsi)
 {
 	struct wafer_irqfd *irqfd, *next;
 
+	mutex_lock(&vm->irq.lock);
 	list_for_each_entry_safe(irqfd, next, &vm->irq.irqfds, link)
-		if (READ_ONCE(irqfd->dead))
+		if (READ_ONCE(irqfd->dead) || (irqfd->ctx == ctx && irqfd->gsi == gsi))
 			destroy(irqfd);
+	mutex_unlock(&vm->irq.lock);
 }
 
-static int deassign(struct wafer_vm *vm, const struct kvm_irqfd *args,
-		    struct wafer_refusal *refusal)
+static int deassign(struct wafer_vm *vm, const struct kvm_irqfd *args, struct wafer_refusal *refusal)
 {
 	struct eventfd_ctx *ctx = eventfd_ctx_fdget(args->fd);
-	struct wafer_irqfd *irqfd, *next;
 
 	if (IS_ERR(ctx))
 		return wafer_refuse(refusal, PTR_ERR(ctx), "fd", args->fd, "is an eventfd");
-	mutex_lock(&vm->irq.lock);
-	list_for_each_entry_safe(irqfd, next, &vm->irq.irqfds, link)
-		if (irqfd->ctx == ctx && irqfd->gsi == args->gsi)
-			destroy(irqfd);
-	mutex_unlock(&vm->irq.lock);
+	destroy_all(vm, ctx, args->gsi);
 	eventfd_ctx_put(ctx);
 	return 0;
 }
 
-static int attach(struct wafer_vm *vm, struct wafer_irqfd *irqfd, struct file *file,
-		  struct wafer_refusal *refusal)
+static int attach(struct wafer_irqfd *irqfd, struct file *file, struct wafer_refusal *refusal)
 {
+	struct wafer_irq *irq = &irqfd->vm->irq;
 	struct wafer_irqfd *other;
 
-	reap_dead(vm);
-	list_for_each_entry(other, &vm->irq.irqfds, link)
+	list_for_each_entry(other, &irq->irqfds, link)
 		if (other->ctx == irqfd->ctx)
-			return wafer_refuse(refusal, -EBUSY, "fd", 0,
-					    "is an eventfd that drives no other line");
-	list_add_tail(&irqfd->link, &vm->irq.irqfds);
-	if (irqfd->resample)
-		list_add_tail_rcu(&irqfd->resample_link, &vm->irq.resamplers);
+			return wafer_refuse(refusal, -EBUSY, "fd", 0, "is an eventfd that drives no other line");
+	list_add_tail_rcu(&irqfd->link, &irq->irqfds);
+	WRITE_ONCE(irq->nr_resamplers, irq->nr_resamplers + !!irqfd->resample);
 	/* From here on the callback comes; what was signalled before is looked for. */
 	if (vfs_poll(file, &irqfd->pt) & EPOLLIN)
 		fire(irqfd);
@@ -192,10 +169,9 @@ static int attach(struct wafer_vm *vm, struct wafer_irqfd *irqfd, struct file *f
 static int assign(struct wafer_vm *vm, const struct kvm_irqfd *args, struct file *file,
 		  struct wafer_refusal *refusal)
 {
-	struct wafer_irqfd *irqfd;
+	struct wafer_irqfd *irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
 	int r;
 
-	irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
 	if (!irqfd)
 		return -ENOMEM;
 	irqfd->vm = vm;
@@ -203,29 +179,19 @@ static int assign(struct wafer_vm *vm, const struct kvm_irqfd *args, struct file
 	init_waitqueue_func_entry(&irqfd->wait, wakeup);
 	init_poll_funcptr(&irqfd->pt, enqueue);
 	irqfd->ctx = eventfd_ctx_fileget(file);
-	if (IS_ERR(irqfd->ctx)) {
-		r = wafer_refuse(refusal, PTR_ERR(irqfd->ctx), "fd", args->fd, "is an eventfd");
-		goto free;
-	}
-	if (args->flags & KVM_IRQFD_FLAG_RESAMPLE) {
+	if (args->flags & KVM_IRQFD_FLAG_RESAMPLE)
 		irqfd->resample = eventfd_ctx_fdget(args->resamplefd);
-		if (IS_ERR(irqfd->resample)) {
-			r = wafer_refuse(refusal, PTR_ERR(irqfd->resample), "resamplefd",
-					 args->resamplefd, "is an eventfd");
-			goto put;
-		}
+	r = WAFER_RULE(IS_ERR(irqfd->ctx), refusal, PTR_ERR(irqfd->ctx), "fd", args->fd, "is an eventfd") ?:
+	    WAFER_RULE(IS_ERR(irqfd->resample), refusal, PTR_ERR(irqfd->resample), "resamplefd",
+		       args->resamplefd, "is an eventfd");
+	if (!r) {
+		destroy_all(vm, NULL, 0);
+		mutex_lock(&vm->irq.lock);
+		r = attach(irqfd, file, refusal);
+		mutex_unlock(&vm->irq.lock);
 	}
-	mutex_lock(&vm->irq.lock);
-	r = attach(vm, irqfd, file, refusal);
-	mutex_unlock(&vm->irq.lock);
-	if (!r)
-		return 0;
-	if (irqfd->resample)
-		eventfd_ctx_put(irqfd->resample);
-put:
-	eventfd_ctx_put(irqfd->ctx);
-free:
-	kfree(irqfd);
+	if (r)
+		free_irqfd(&irqfd->rcu);
 	return r;
 }
 
@@ -242,25 +208,23 @@ free:
  */
 int wafer_irqfd(struct wafer_vm *vm, const struct kvm_irqfd *args, struct wafer_refusal *refusal)
 {
+	const u32 known = KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE;
 	enum wafer_chip_mode mode = wafer_chip_mode(vm);
 	struct fd f;
-	int r;
+	int r = WAFER_RULE(args->flags & ~known, refusal, -EINVAL, "flags", args->flags,
+			   "is of DEASSIGN and RESAMPLE");
 
-	if (args->flags & ~(KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE))
-		return wafer_refuse(refusal, -EINVAL, "flags", args->flags,
-				    "is of DEASSIGN and RESAMPLE");
-	if (args->flags & KVM_IRQFD_FLAG_DEASSIGN)
+	if (!r && args->flags & KVM_IRQFD_FLAG_DEASSIGN)
 		return deassign(vm, args, refusal);
-	if (mode == WAFER_CHIP_NONE)
-		return wafer_refuse(refusal, -EAGAIN, "irqchip", mode, "is in the kernel");
-	if (args->flags & KVM_IRQFD_FLAG_RESAMPLE && mode != WAFER_CHIP_FULL)
-		return wafer_refuse(refusal, -EINVAL, "flags", args->flags,
-				    "has no RESAMPLE with a split irqchip");
+	r = r ?: WAFER_RULE(!mode, refusal, -EAGAIN, "irqchip", mode, "is in the kernel") ?:
+		 WAFER_RULE(args->flags && mode != WAFER_CHIP_FULL, refusal, -EINVAL, "flags", args->flags,
+			    "has no RESAMPLE with a split irqchip");
+	if (r)
+		return r;
 	f = fdget(args->fd);
-	if (!wafer_fd_file(f))
-		return wafer_refuse(refusal, -EBADF, "fd", args->fd, "is open");
 	/* The file is held until all is in place: it can't be closed, with nobody there to hear it, before. */
-	r = assign(vm, args, wafer_fd_file(f), refusal);
+	r = WAFER_RULE(!wafer_fd_file(f), refusal, -EBADF, "fd", args->fd, "is open") ?:
+	    assign(vm, args, wafer_fd_file(f), refusal);
 	fdput(f);
 	return r;
 }

@@ -11,7 +11,6 @@
 
 #include "chips.h"
 #include "lapic.h"
-#include "vm.h"
 
 /* Readable, writable in xAPIC (X) and x2APIC (N) mode. */
 enum { XR = BIT(0), XW = BIT(1), NR = BIT(2), NW = BIT(3), RO = XR | NR, RW = RO | XW | NW };
@@ -30,32 +29,16 @@ static const struct {
 	u8 access;
 	u32 bits;
 } rules[WAFER_APIC_REGS] = {
-	[REG(APIC_ID)]		= { RO },
-	[REG(APIC_LVR)]		= { RO },
-	[REG(APIC_TASKPRI)]	= { RW, 0xff },
-	[REG(APIC_ARBPRI)]	= { XR },
-	[REG(APIC_PROCPRI)]	= { RO },
-	[REG(APIC_EOI)]		= { XW | NW },
-	[REG(APIC_RRR)]		= { XR },
-	[REG(APIC_LDR)]		= { RO | XW, APIC_LDR_MASK },
-	[REG(APIC_DFR)]		= { XR | XW, GENMASK(31, 28) },
-	[REG(APIC_SPIV)]		= { RW, 0x3ff },
-	[REG(APIC_ISR) ... REG(APIC_ISR) + 7] = { RO },
-	[REG(APIC_TMR) ... REG(APIC_TMR) + 7] = { RO },
-	[REG(APIC_IRR) ... REG(APIC_IRR) + 7] = { RO },
-	[REG(APIC_ESR)]		= { RW },
-	[REG(APIC_ICR)]		= { RW, GENMASK(31, 0) },
-	[REG(APIC_ICR2)]		= { XR | XW, GENMASK(31, 24) },
-	[REG(APIC_LVTT)]		= { RW, LVT | APIC_LVT_TIMER_PERIODIC | APIC_LVT_TIMER_TSCDEADLINE },
-	[REG(APIC_LVTTHMR)]	= { RW, LVT | APIC_MODE_MASK },
-	[REG(APIC_LVTPC)]		= { RW, LVT | APIC_MODE_MASK },
-	[REG(APIC_LVT0)]		= { RW, LVT_PIN },
-	[REG(APIC_LVT1)]		= { RW, LVT_PIN },
-	[REG(APIC_LVTERR)]	= { RW, LVT },
-	[REG(APIC_TMICT)]		= { RW, GENMASK(31, 0) },
-	[REG(APIC_TMCCT)]		= { RO },
-	[REG(APIC_TDCR)]		= { RW, 0xb },
-	[REG(APIC_SELF_IPI)]	= { NW, 0xff },
+	[REG(APIC_ID)] = { RO }, [REG(APIC_LVR)] = { RO }, [REG(APIC_ARBPRI)] = { XR }, [REG(APIC_RRR)] = { XR },
+	[REG(APIC_PROCPRI)] = { RO }, [REG(APIC_TMCCT)] = { RO }, [REG(APIC_EOI)] = { XW | NW },
+	[REG(APIC_ISR) ... REG(APIC_IRR) + 7] = { RO },
+	[REG(APIC_TASKPRI)] = { RW, 0xff }, [REG(APIC_SPIV)] = { RW, 0x3ff }, [REG(APIC_ESR)] = { RW },
+	[REG(APIC_LDR)] = { RO | XW, APIC_LDR_MASK }, [REG(APIC_DFR)] = { XR | XW, GENMASK(31, 28) },
+	[REG(APIC_ICR)] = { RW, GENMASK(31, 0) }, [REG(APIC_ICR2)] = { XR | XW, GENMASK(31, 24) },
+	[REG(APIC_LVTT)] = { RW, LVT | APIC_LVT_TIMER_PERIODIC | APIC_LVT_TIMER_TSCDEADLINE },
+	[REG(APIC_LVTTHMR)] = { RW, LVT | APIC_MODE_MASK }, [REG(APIC_LVTPC)] = { RW, LVT | APIC_MODE_MASK },
+	[REG(APIC_LVT0)] = { RW, LVT_PIN }, [REG(APIC_LVT1)] = { RW, LVT_PIN }, [REG(APIC_LVTERR)] = { RW, LVT },
+	[REG(APIC_TMICT)] = { RW, GENMASK(31, 0) }, [REG(APIC_TDCR)] = { RW, 0xb }, [REG(APIC_SELF_IPI)] = { NW, 0xff },
 };
 
 /* SDM vol. 3 §11.5.3. An error interrupt with an illegal vector is an error that cannot be told. */
@@ -83,14 +66,10 @@ int wafer_lapic_accept(struct wafer_lapic *apic, u8 vector, bool level)
 		note_error(apic, APIC_ESR_RECVILL);
 		return -1;
 	}
-	if (level != test_bit(vector, apic->tmr)) {
-		if (level)
-			set_bit(vector, apic->tmr);
-		else
-			clear_bit(vector, apic->tmr);
-	}
+	if (level != test_bit(vector & 31, wafer_apic_bits(apic, APIC_TMR, vector)))
+		change_bit(vector & 31, wafer_apic_bits(apic, APIC_TMR, vector));
 	/* Who set the bit raises the hazard, too: nothing to do for a second one. */
-	if (test_and_set_bit(vector, apic->irr))
+	if (test_and_set_bit(vector & 31, wafer_apic_bits(apic, APIC_IRR, vector)))
 		return 0;
 	WRITE_ONCE(apic->irr_maybe, 1);
 	wafer_vcpu_raise(apic->vcpu, WAFER_H_EVENT);
@@ -117,27 +96,26 @@ void wafer_lapic_local(struct wafer_lapic *apic, u32 lvt)
 }
 
 /* PPR (SDM vol. 3 §11.8.3.1) */
-static u32 ppr(struct wafer_lapic *apic)
+static int ppr(struct wafer_lapic *apic)
 {
-	u32 tpr = apic->reg[WAFER_APIC_REG(APIC_TASKPRI)];
-	u32 isrv = apic->isrv < 0 ? 0 : apic->isrv & 0xf0;
+	int tpr = wafer_apic_reg(apic, APIC_TASKPRI), isrv = apic->isrv < 0 ? 0 : apic->isrv & 0xf0;
 
 	return (tpr & 0xf0) >= isrv ? tpr : isrv;
 }
 
-/* The highest requested vector. Finding none is noted, so that the next look costs nothing. */
-static int highest_irr(struct wafer_lapic *apic)
+/* Finding none is noted, so that the next look costs nothing. */
+int wafer_lapic_requested(struct wafer_lapic *apic)
 {
 	int vector;
 
-	if (!READ_ONCE(apic->irr_maybe))
+	if (!READ_ONCE(apic->irr_maybe) || apic->mode == WAFER_APIC_OFF)
 		return -1;
-	vector = wafer_highest_vector(apic->irr);
+	vector = wafer_highest_vector(apic, APIC_IRR);
 	if (vector >= 0)
 		return vector;
 	WRITE_ONCE(apic->irr_maybe, 0);
-	smp_mb();	/* pairs with the atomic in wafer_lapic_accept(), which sets irr before irr_maybe */
-	vector = wafer_highest_vector(apic->irr);
+	smp_mb();	/* pairs with the atomic in wafer_lapic_accept(), which sets IRR before irr_maybe */
+	vector = wafer_highest_vector(apic, APIC_IRR);
 	if (vector >= 0)
 		WRITE_ONCE(apic->irr_maybe, 1);
 	return vector;
@@ -145,9 +123,9 @@ static int highest_irr(struct wafer_lapic *apic)
 
 int wafer_lapic_pending(struct wafer_lapic *apic)
 {
-	int vector = highest_irr(apic);
+	int vector = wafer_lapic_requested(apic);
 
-	return vector >= 0 && (vector & 0xf0) > (int)(ppr(apic) & 0xf0) ? vector : -1;
+	return vector >> 4 > ppr(apic) >> 4 ? vector : -1;
 }
 
 int wafer_lapic_ack(struct wafer_lapic *apic)
@@ -156,10 +134,10 @@ int wafer_lapic_ack(struct wafer_lapic *apic)
 
 	if (vector < 0)
 		return -1;
-	clear_bit(vector, apic->irr);
-	__set_bit(vector, apic->isr);
+	clear_bit(vector & 31, wafer_apic_bits(apic, APIC_IRR, vector));
+	__set_bit(vector & 31, wafer_apic_bits(apic, APIC_ISR, vector));
 	apic->isrv = vector;
-	highest_irr(apic);	/* most often that was all: let EOI know */
+	wafer_lapic_requested(apic);	/* most often that was all: let EOI know */
 	return vector;
 }
 
@@ -199,11 +177,12 @@ static int end_of_interrupt(struct wafer_lapic *apic, bool window)
 
 	if (vector < 0)
 		return 0;
-	r = wafer_eoi_broadcast(apic->vcpu, vector, test_bit(vector, apic->tmr), window);
+	r = wafer_eoi_broadcast(apic->vcpu, vector, test_bit(vector & 31, wafer_apic_bits(apic, APIC_TMR, vector)),
+				window);
 	if (r)
 		return r;
-	__clear_bit(vector, apic->isr);
-	apic->isrv = wafer_highest_vector(apic->isr);
+	__clear_bit(vector & 31, wafer_apic_bits(apic, APIC_ISR, vector));
+	apic->isrv = wafer_highest_vector(apic, APIC_ISR);
 	look_again(apic);
 	return 0;
 }
@@ -214,24 +193,16 @@ static int end_of_interrupt(struct wafer_lapic *apic, bool window)
  */
 static void send_ipi(struct wafer_lapic *apic, u32 icr, u32 dest)
 {
-	struct wafer_irq_msg msg = {
-		.dest = dest,
-		.vector = icr & APIC_VECTOR_MASK,
-		.mode = GET_APIC_DELIVERY_MODE(icr),
-		.shorthand = icr >> 18 & 3,
-		.logical = icr & APIC_DEST_LOGICAL,
-		.assert = true,
-		.x2apic_dest = apic->mode == WAFER_X2APIC,
-	};
+	struct wafer_irq_msg msg = wafer_message(dest, icr);
 
 	if (msg.mode <= WAFER_DM_LOWEST && msg.vector < 16) {
 		note_error(apic, APIC_ESR_SENDILL);
 		return;
 	}
-	if (msg.mode == WAFER_DM_INIT) {
-		msg.level = icr & APIC_INT_LEVELTRIG;
-		msg.assert = icr & APIC_INT_ASSERT;
-	}
+	msg.shorthand = icr >> 18 & 3;
+	msg.x2apic_dest = apic->mode == WAFER_X2APIC;
+	msg.assert = msg.mode != WAFER_DM_INIT || !msg.level || icr & APIC_INT_ASSERT;
+	msg.level = false;
 	wafer_deliver(apic->vcpu->vm, apic->vcpu, &msg);
 }
 
@@ -241,35 +212,27 @@ static void write_lvt(struct wafer_lapic *apic, u32 offset, u32 val)
 	if (!wafer_apic_enabled(apic))
 		val |= APIC_LVT_MASKED;
 	if (offset == APIC_LVTT)
-		wafer_lapic_timer_mode(apic, val);
-	wafer_apic_set_reg(apic, offset, val);
-	if (offset == APIC_LVT0)	/* the PIC may reach this vCPU now */
-		wafer_hazard_set(apic->vcpu, WAFER_H_EVENT);
-}
-
-/* Software-disabling masks all local interrupts (SDM vol. 3 §11.4.7.2). */
-static void write_spiv(struct wafer_lapic *apic, u32 val)
-{
-	u32 lvt;
-
-	wafer_apic_set_reg(apic, APIC_SPIV, val);
-	if (val & APIC_SPIV_APIC_ENABLED)
-		return;
-	for (lvt = APIC_LVTT; lvt <= APIC_LVTERR; lvt += 16)
-		wafer_apic_set_reg(apic, lvt, wafer_apic_reg(apic, lvt) | APIC_LVT_MASKED);
+		wafer_lapic_timer_write(apic, offset, val);
+	else
+		wafer_apic_set_reg(apic, offset, val);
+	wafer_hazard_set(apic->vcpu, WAFER_H_EVENT);	/* LVT0: the PIC may reach this vCPU now */
 }
 
 /* @val has passed the table. 0; -EAGAIN: not in the window, and nothing was done. */
 static int write_reg(struct wafer_lapic *apic, u32 offset, u32 val, bool window)
 {
+	u32 lvt;
+
 	switch (offset) {
 	case APIC_TASKPRI:
 		set_tpr(apic, val);
 		break;
 	case APIC_EOI:
 		return end_of_interrupt(apic, window);
-	case APIC_SPIV:
-		write_spiv(apic, val);
+	case APIC_SPIV:		/* software-disabling masks all local interrupts (SDM vol. 3 §11.4.7.2) */
+		wafer_apic_set_reg(apic, APIC_SPIV, val);
+		for (lvt = APIC_LVTT; lvt <= APIC_LVTERR && !wafer_apic_enabled(apic); lvt += 16)
+			wafer_apic_set_reg(apic, lvt, wafer_apic_reg(apic, lvt) | APIC_LVT_MASKED);
 		break;
 	case APIC_ESR:
 		wafer_apic_set_reg(apic, APIC_ESR, xchg(&apic->errors, 0));
@@ -283,11 +246,8 @@ static int write_reg(struct wafer_lapic *apic, u32 offset, u32 val, bool window)
 		write_lvt(apic, offset, val);
 		break;
 	case APIC_TMICT:
-		wafer_apic_set_reg(apic, APIC_TMICT, val);
-		wafer_lapic_timer_start(apic, val);
-		break;
 	case APIC_TDCR:
-		wafer_lapic_timer_divide(apic, val);
+		wafer_lapic_timer_write(apic, offset, val);
 		break;
 	case APIC_SELF_IPI:
 		send_ipi(apic, val | APIC_DEST_SELF, 0);
@@ -301,106 +261,53 @@ static int write_reg(struct wafer_lapic *apic, u32 offset, u32 val, bool window)
 	return 0;
 }
 
-/* Eight registers hold 256 bits; @nr & 7 says which of them. */
-static u32 vectors32(const unsigned long *words, u32 nr)
-{
-	return READ_ONCE(words[(nr & 7) / 2]) >> (nr & 1) * 32;
-}
-
 static u32 read_reg(struct wafer_lapic *apic, u32 nr)
 {
-	u32 id = apic->vcpu->id;
-
-	switch (nr << 4) {
-	case APIC_ID:
-		return apic->mode == WAFER_X2APIC ? id : id << 24;
-	case APIC_LVR:
-		return WAFER_APIC_VERSION;
-	case APIC_PROCPRI:
+	if (nr == REG(APIC_PROCPRI))
 		return ppr(apic);
-	case APIC_LDR:
-		return apic->mode == WAFER_X2APIC ? wafer_x2apic_ldr(id) : wafer_apic_reg(apic, APIC_LDR);
-	case APIC_ISR ... APIC_ISR + 0x70:
-		return vectors32(apic->isr, nr);
-	case APIC_TMR ... APIC_TMR + 0x70:
-		return vectors32(apic->tmr, nr);
-	case APIC_IRR ... APIC_IRR + 0x70:
-		return vectors32(apic->irr, nr);
-	case APIC_TMCCT:
-		return wafer_lapic_timer_count(apic);
-	default:
-		return apic->reg[nr];
-	}
-}
-
-/* The APIC's page without an xAPIC behind it: as the quirk has it reads give ones and writes go nowhere. */
-static bool is_hole(struct wafer_vcpu *vcpu)
-{
-	return !(vcpu->vm->quirks_disabled & KVM_X86_QUIRK_LAPIC_MMIO_HOLE);
+	return nr == REG(APIC_TMCCT) ? wafer_lapic_timer_count(apic) : apic->reg[nr].val;
 }
 
 /**
- * wafer_lapic_mmio_read() - a read of the APIC's page
+ * wafer_lapic_mmio() - an access to the APIC's page
  * @vcpu: vCPU
  * @offset: in the page, below 4096
  * @len: 1-8
- * @val: result
+ * @val: result, or what is written
+ * @write: write
  * @window: in the window
  *
- * Registers are 32 bits at multiples of 16; what is read beyond them is 0.
- *
- * Return: 0; -EOPNOTSUPP: the APIC is not there.
- */
-int wafer_lapic_mmio_read(struct wafer_vcpu *vcpu, u32 offset, unsigned int len, void *val,
-			  bool window)
-{
-	struct wafer_lapic *apic = vcpu->lapic;
-	u32 reg = 0, nr = offset >> 4, at = offset & 15;
-
-	if (unlikely(apic->mode != WAFER_XAPIC)) {
-		memset(val, 0xff, len);
-		return is_hole(vcpu) ? 0 : -EOPNOTSUPP;
-	}
-	if (nr >= WAFER_APIC_REGS || !(rules[array_index_nospec(nr, WAFER_APIC_REGS)].access & XR))
-		note_error(apic, APIC_ESR_ILLREGA);
-	else if (at < sizeof(reg))
-		reg = read_reg(apic, array_index_nospec(nr, WAFER_APIC_REGS)) >> at * 8;
-	if (unlikely(len > sizeof(reg)))
-		memset(val, 0, len);
-	if (likely(len == sizeof(reg)))
-		memcpy(val, &reg, sizeof(reg));
-	else
-		memcpy(val, &reg, min_t(u32, len, sizeof(reg)));
-	return 0;
-}
-
-/**
- * wafer_lapic_mmio_write() - a write to the APIC's page
- * @vcpu: vCPU
- * @offset: in the page, below 4096
- * @len: 1-8; registers take aligned 32-bit writes alone (SDM vol. 3 §11.4.1), others are dropped
- * @val: what is written
- * @window: in the window
+ * Registers are 32 bits at multiples of 16; what is read beyond them is 0. They take aligned 32-bit writes alone (SDM
+ * vol. 3 §11.4.1), others are dropped. Without an xAPIC behind the page, as the quirk has it, reads give ones and
+ * writes go nowhere.
  *
  * Return: 0; -EOPNOTSUPP: the APIC is not there; -EAGAIN: not in the window, nothing was done.
  */
-int wafer_lapic_mmio_write(struct wafer_vcpu *vcpu, u32 offset, unsigned int len, const void *val,
-			   bool window)
+int wafer_lapic_mmio(struct wafer_vcpu *vcpu, u32 offset, unsigned int len, void *val, bool write, bool window)
 {
 	struct wafer_lapic *apic = vcpu->lapic;
-	u32 reg, nr = offset >> 4;
+	u32 nr = array_index_nospec(offset >> 4, WAFER_APIC_REGS), at = offset & 15;
+	bool allowed = offset >> 4 < WAFER_APIC_REGS && rules[nr].access & (write ? XW : XR);
+	u64 reg = 0;
 
-	if (unlikely(apic->mode != WAFER_XAPIC))
-		return is_hole(vcpu) ? 0 : -EOPNOTSUPP;
-	if (len != sizeof(reg) || offset & 15)
-		return 0;
-	if (nr >= WAFER_APIC_REGS || !(rules[array_index_nospec(nr, WAFER_APIC_REGS)].access & XW)) {
-		note_error(apic, APIC_ESR_ILLREGA);
-		return 0;
+	if (unlikely(apic->mode != WAFER_XAPIC)) {
+		if (!write)
+			memset(val, 0xff, len);
+		return vcpu->vm->quirks_disabled & KVM_X86_QUIRK_LAPIC_MMIO_HOLE ? -EOPNOTSUPP : 0;
 	}
-	nr = array_index_nospec(nr, WAFER_APIC_REGS);
-	memcpy(&reg, val, sizeof(reg));
-	return write_reg(apic, nr << 4, reg & rules[nr].bits, window);
+	if (write && (len != sizeof(u32) || at))
+		return 0;
+	if (!allowed)
+		note_error(apic, APIC_ESR_ILLREGA);
+	if (write)
+		return allowed ? write_reg(apic, nr << 4, *(u32 *)val & rules[nr].bits, window) : 0;
+	if (allowed && at < sizeof(u32))
+		reg = read_reg(apic, nr) >> at * 8;
+	if (likely(len == sizeof(u32)))
+		memcpy(val, &reg, sizeof(u32));
+	else
+		memcpy(val, &reg, len);
+	return 0;
 }
 
 /* The MSR's register if this mode has it and allows @access, or -1. */
@@ -431,7 +338,7 @@ int wafer_x2apic_read(struct wafer_vcpu *vcpu, u32 msr, u64 *val, bool window)
 	if (nr < 0)
 		return 1;
 	*val = read_reg(apic, nr);
-	if (nr == WAFER_APIC_REG(APIC_ICR))
+	if (nr == REG(APIC_ICR))
 		*val |= (u64)wafer_apic_reg(apic, APIC_ICR2) << 32;
 	return 0;
 }
@@ -450,17 +357,12 @@ int wafer_x2apic_write(struct wafer_vcpu *vcpu, u32 msr, u64 val, bool window)
 	struct wafer_lapic *apic = vcpu->lapic;
 	int nr = x2apic_nr(apic, msr, NW);
 
-	if (nr < 0)
+	if (nr < 0 || val & (nr == REG(APIC_ICR) ? ICR_RESERVED : ~(u64)rules[nr].bits))
 		return 1;
-	if (nr == WAFER_APIC_REG(APIC_ICR)) {
-		if (val & ICR_RESERVED)
-			return 1;
-		wafer_apic_set_reg(apic, APIC_ICR, (u32)val & ~APIC_ICR_BUSY);
-		wafer_apic_set_reg(apic, APIC_ICR2, val >> 32);
-		send_ipi(apic, val, val >> 32);
-		return 0;
-	}
-	if (val & ~(u64)rules[nr].bits)
-		return 1;
-	return write_reg(apic, nr << 4, val, window);
+	if (nr != REG(APIC_ICR))
+		return write_reg(apic, nr << 4, val, window);
+	wafer_apic_set_reg(apic, APIC_ICR, (u32)val & ~APIC_ICR_BUSY);
+	wafer_apic_set_reg(apic, APIC_ICR2, val >> 32);
+	send_ipi(apic, val, val >> 32);
+	return 0;
 }

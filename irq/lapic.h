@@ -18,7 +18,6 @@
 #include "vcpu.h"
 
 #define WAFER_APIC_REGS		64
-#define WAFER_APIC_VERSION	0x50014u	/* integrated, LVT entries 0-5, no directed EOI */
 #define WAFER_APIC_REG(offset)	((offset) >> 4)
 
 /* IA32_APIC_BASE (SDM vol. 3 §11.4.4, §11.12.1) */
@@ -34,58 +33,63 @@ enum {
 	WAFER_DM_INIT = 5, WAFER_DM_SIPI = 6, WAFER_DM_EXTINT = 7,
 };
 
-/**
- * struct wafer_lapic_timer - the local APIC timer; all of it is [v] but the hrtimer's expiry
- * @hrtimer: does nothing but raise WAFER_H_TIMER
- * @target: when the guest's timer is due, CLOCK_MONOTONIC ns; WAFER_NEVER
- * @armed: when @hrtimer will fire at the latest, as far as is known; may be earlier than @target
- * @period: of periodic mode, ns
- * @tsc_deadline: IA32_TSC_DEADLINE
- */
-struct wafer_lapic_timer {
-	struct hrtimer hrtimer;
-	u64 target;
-	u64 armed;
-	u64 period;
-	u64 tsc_deadline;
-};
-
 #define WAFER_NEVER ((u64)KTIME_MAX)
 
 /**
  * struct wafer_lapic - a local APIC
  * @vcpu: [I] whose it is
- * @irr: [a] set by anybody, cleared by the vCPU's thread
- * @tmr: [a] written before the vector's IRR bit is set
- * @isr: [v]
  * @isrv: [v] highest vector in service, -1 none
- * @irr_maybe: [a] 0: @irr is empty. Set after a bit of @irr; cleared by [v], then a full barrier, then @irr is read
+ * @irr_maybe: [a] 0: IRR is empty. Set after a bit of IRR; cleared by [v], then a full barrier, then IRR is read
  * @mode: [v] enum wafer_apic_mode, follows vcpu->apic_base
  * @errors: [a] what the next write of ESR shows
- * @reg: [v] registers by offset / 16; those that are computed or kept elsewhere are unused here
- * @timer: [v]
+ * @reg: [v] registers as in the APIC's page and in struct kvm_lapic_state. IRR [a] is set by anybody, cleared by the
+ *	vCPU's thread; TMR [a] is written before the vector's IRR bit is set. PPR and the timer's count are computed
+ * @timer: the local APIC timer; all of it is [v] but the hrtimer's expiry
+ * @timer.hrtimer: does nothing but raise WAFER_H_TIMER
+ * @timer.target: when the guest's timer is due, CLOCK_MONOTONIC ns; WAFER_NEVER
+ * @timer.armed: when @timer.hrtimer will fire at the latest, as far as is known; may be earlier than @timer.target
+ * @timer.period: of periodic mode, ns
+ * @timer.tsc_deadline: IA32_TSC_DEADLINE
  */
 struct wafer_lapic {
 	struct wafer_vcpu *vcpu;
-	unsigned long irr[4];
-	unsigned long tmr[4];
-	unsigned long isr[4];
-	int isrv;
-	int irr_maybe;
+	int isrv, irr_maybe;
 	u8 mode;
 	unsigned long errors;
-	u32 reg[WAFER_APIC_REGS];
-	struct wafer_lapic_timer timer;
+	struct { u32 val, pad[3]; } __aligned(16) reg[WAFER_APIC_REGS];
+	struct {
+		struct hrtimer hrtimer;
+		u64 target, armed, period, tsc_deadline;
+	} timer;
 };
 
 static inline u32 wafer_apic_reg(const struct wafer_lapic *apic, u32 offset)
 {
-	return READ_ONCE(apic->reg[WAFER_APIC_REG(offset)]);
+	return READ_ONCE(apic->reg[WAFER_APIC_REG(offset)].val);
 }
 
 static inline void wafer_apic_set_reg(struct wafer_lapic *apic, u32 offset, u32 val)
 {
-	WRITE_ONCE(apic->reg[WAFER_APIC_REG(offset)], val);
+	WRITE_ONCE(apic->reg[WAFER_APIC_REG(offset)].val, val);
+}
+
+/* Eight registers hold 256 bits: the one of @vector, whose bit is @vector & 31 there. */
+static inline unsigned long *wafer_apic_bits(struct wafer_lapic *apic, u32 offset, u8 vector)
+{
+	return (unsigned long *)&apic->reg[WAFER_APIC_REG(offset) + vector / 32];
+}
+
+static inline int wafer_highest_vector(const struct wafer_lapic *apic, u32 offset)
+{
+	int i;
+	u32 word;
+
+	for (i = 7; i >= 0; i--) {
+		word = wafer_apic_reg(apic, offset + i * 16);
+		if (word)
+			return i * 32 + __fls(word);
+	}
+	return -1;
 }
 
 /* Not software-disabled: takes fixed interrupts (SDM vol. 3 §11.4.7.2). */
@@ -94,39 +98,22 @@ static inline bool wafer_apic_enabled(const struct wafer_lapic *apic)
 	return wafer_apic_reg(apic, APIC_SPIV) & APIC_SPIV_APIC_ENABLED;
 }
 
-/* The logical id in x2APIC mode follows from the id (SDM vol. 3 §11.12.10.2). */
-static inline u32 wafer_x2apic_ldr(u32 id)
-{
-	return id >> 4 << 16 | 1u << (id & 15);
-}
-
-static inline int wafer_highest_vector(const unsigned long *words)
-{
-	int i;
-
-	for (i = 3; i >= 0; i--) {
-		unsigned long word = READ_ONCE(words[i]);
-
-		if (word)
-			return i * 64 + __fls(word);
-	}
-	return -1;
-}
+/* ---- irq/deliver.c ---- */
+/* At EOI of @vector: tells I/O APICs and the VMM what they want to know. 0; -EAGAIN (window only): nothing was done */
+int wafer_eoi_broadcast(struct wafer_vcpu *vcpu, u8 vector, bool level, bool window);
 
 /* ---- irq/lapic.c ---- */
 int wafer_lapic_accept(struct wafer_lapic *apic, u8 vector, bool level);	/* any; 1, 0 coalesced, -1 illegal */
 void wafer_lapic_local(struct wafer_lapic *apic, u32 lvt);			/* any; an LVT entry's interrupt */
+int wafer_lapic_requested(struct wafer_lapic *apic);				/* [v] highest vector in IRR, -1 */
 int wafer_lapic_pending(struct wafer_lapic *apic);				/* [v] deliverable vector, -1 */
 int wafer_lapic_ack(struct wafer_lapic *apic);					/* [v] the same, now in service */
 
 /* ---- irq/lapic_timer.c; [v] ---- */
 void wafer_lapic_timer_init(struct wafer_lapic *apic);
 void wafer_lapic_timer_stop(struct wafer_lapic *apic);			/* never fires again by itself */
-void wafer_lapic_timer_cancel(struct wafer_lapic *apic);		/* waits for the callback */
 u32 wafer_lapic_timer_count(struct wafer_lapic *apic);			/* TMCCT */
-void wafer_lapic_timer_start(struct wafer_lapic *apic, u32 count);	/* after TMICT was written */
-void wafer_lapic_timer_divide(struct wafer_lapic *apic, u32 tdcr);
-void wafer_lapic_timer_mode(struct wafer_lapic *apic, u32 lvtt);
-void wafer_lapic_timer_restore(struct wafer_lapic *apic, u32 count);	/* KVM_SET_LAPIC */
+void wafer_lapic_timer_write(struct wafer_lapic *apic, u32 offset, u32 val);	/* of LVTT, TMICT, TDCR */
+void wafer_lapic_timer_restore(struct wafer_lapic *apic);		/* KVM_SET_LAPIC */
 
 #endif

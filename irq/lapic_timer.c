@@ -11,7 +11,6 @@
  */
 #include <linux/kernel.h>
 #include <linux/ktime.h>
-#include <linux/math64.h>
 
 #include "compat.h"
 #include "lapic.h"
@@ -29,26 +28,19 @@ static enum hrtimer_restart timer_fn(struct hrtimer *hrtimer)
 
 void wafer_lapic_timer_init(struct wafer_lapic *apic)
 {
-	struct wafer_lapic_timer *t = &apic->timer;
-
-	t->target = WAFER_NEVER;
-	t->armed = WAFER_NEVER;
-	wafer_hrtimer_setup(&t->hrtimer, timer_fn, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_PINNED_HARD);
-}
-
-void wafer_lapic_timer_cancel(struct wafer_lapic *apic)
-{
-	hrtimer_cancel(&apic->timer.hrtimer);
+	apic->timer.target = WAFER_NEVER;
+	apic->timer.armed = WAFER_NEVER;
+	wafer_hrtimer_setup(&apic->timer.hrtimer, timer_fn, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_PINNED_HARD);
 }
 
 /* Pinned: the interrupt then comes where the vCPU runs and ends its stay in the guest without a kick. */
-static void arm(struct wafer_lapic_timer *t, u64 target)
+static void arm(struct wafer_lapic *apic, u64 target)
 {
-	t->target = target;
-	if (target >= t->armed)
+	apic->timer.target = target;
+	if (target >= apic->timer.armed)
 		return;
-	t->armed = target;
-	hrtimer_start(&t->hrtimer, ns_to_ktime(target), HRTIMER_MODE_ABS_PINNED_HARD);
+	apic->timer.armed = target;
+	hrtimer_start(&apic->timer.hrtimer, ns_to_ktime(target), HRTIMER_MODE_ABS_PINNED_HARD);
 }
 
 void wafer_lapic_timer_stop(struct wafer_lapic *apic)
@@ -58,189 +50,152 @@ void wafer_lapic_timer_stop(struct wafer_lapic *apic)
 	apic->timer.tsc_deadline = 0;
 }
 
-static u32 mode(struct wafer_lapic *apic)
+static bool has_mode(struct wafer_lapic *apic, u32 mode)
 {
-	return wafer_apic_reg(apic, APIC_LVTT) &
-	       (APIC_LVT_TIMER_PERIODIC | APIC_LVT_TIMER_TSCDEADLINE);
+	return wafer_apic_reg(apic, APIC_LVTT) & mode;
 }
 
 /* log2 of the divisor: 2, 4 ... 128, 1 (SDM vol. 3 figure 11-10) */
-static u32 divide_shift(u32 tdcr)
-{
-	return ((tdcr & 3) + (tdcr >> 1 & 4) + 1) & 7;
-}
-
 static u32 shift(struct wafer_lapic *apic)
 {
-	return divide_shift(wafer_apic_reg(apic, APIC_TDCR));
+	u32 tdcr = wafer_apic_reg(apic, APIC_TDCR);
+
+	return ((tdcr & 3) + (tdcr >> 1 & 4) + 1) & 7;
 }
 
 /* The timer's time has come: the interrupt, and the next period if there is one. */
 static void expire(struct wafer_lapic *apic, u64 now)
 {
-	struct wafer_lapic_timer *t = &apic->timer;
+	u64 target = apic->timer.target, period = apic->timer.period;
 
 	wafer_lapic_local(apic, APIC_LVTT);
-	t->tsc_deadline = 0;
-	if (!t->period) {
-		t->target = WAFER_NEVER;
-		return;
-	}
+	apic->timer.tsc_deadline = 0;
 	/* Periods that were missed are one interrupt: there is one bit of IRR. */
-	t->target += t->period;
-	if (unlikely(t->target <= now))
-		t->target += (div64_u64(now - t->target, t->period) + 1) * t->period;
-	arm(t, t->target);
+	if (period)
+		arm(apic, target + ((now - target) / period + 1) * period);
+	else
+		apic->timer.target = WAFER_NEVER;
+}
+
+static void start_deadline(struct wafer_lapic *apic)
+{
+	u64 now, delta;
+
+	delta = wafer_tsc_delta_ns(apic->vcpu, apic->timer.tsc_deadline, &now);
+	if (!delta)
+		expire(apic, now);
+	else
+		/* One more: the quotient was rounded down, and a timer must not be early. */
+		arm(apic, min(delta, WAFER_NEVER - now - 1) + now + 1);
 }
 
 /**
- * wafer_lapic_timer_due() - at WAFER_H_TIMER: the hrtimer has fired
+ * wafer_lapic_timer_due() - at WAFER_H_TIMER: the hrtimer has fired, or the guest's TSC has changed
  * @vcpu: vCPU with a local APIC, its mutex held
  *
- * Harmless if nothing has fired. A callback that comes while this runs raises the hazard again.
+ * Harmless if nothing has. A callback that comes while this runs raises the hazard again.
  */
 void wafer_lapic_timer_due(struct wafer_vcpu *vcpu)
 {
-	struct wafer_lapic_timer *t = &vcpu->lapic->timer;
-	u64 now;
+	struct wafer_lapic *apic = vcpu->lapic;
+	u64 target = apic->timer.target, now = target == WAFER_NEVER ? 0 : ktime_get_ns();
 
-	t->armed = WAFER_NEVER;
-	if (t->target == WAFER_NEVER)
-		return;
-	now = ktime_get_ns();
-	if (now >= t->target)
-		expire(vcpu->lapic, now);
+	apic->timer.armed = WAFER_NEVER;
+	if (apic->timer.tsc_deadline)
+		start_deadline(apic);
+	else if (now >= target)
+		expire(apic, now);
 	else
-		arm(t, t->target);
+		arm(apic, target);	/* NEVER arms nothing */
 }
 
 /* Counts down from @count now; a period is that of TMICT. */
 static void start(struct wafer_lapic *apic, u32 count)
 {
-	struct wafer_lapic_timer *t = &apic->timer;
+	u32 initial = wafer_apic_reg(apic, APIC_TMICT);
 	u64 first = (u64)count << shift(apic);
 
-	t->period = 0;
-	if (mode(apic) == APIC_LVT_TIMER_PERIODIC) {
-		t->period = (u64)wafer_apic_reg(apic, APIC_TMICT) << shift(apic);
-		t->period = max_t(u64, t->period, MIN_PERIOD_NS);
-		if (count == wafer_apic_reg(apic, APIC_TMICT))
-			first = t->period;
+	apic->timer.period = 0;
+	if (has_mode(apic, APIC_LVT_TIMER_PERIODIC)) {
+		apic->timer.period = max_t(u64, (u64)initial << shift(apic), MIN_PERIOD_NS);
+		if (count == initial)
+			first = apic->timer.period;
 	}
-	arm(t, ktime_get_ns() + first);
-}
-
-void wafer_lapic_timer_start(struct wafer_lapic *apic, u32 count)
-{
-	if (mode(apic) & APIC_LVT_TIMER_TSCDEADLINE)
-		return;		/* writes of the initial count are ignored (SDM vol. 3 §11.5.4.1) */
-	if (count)
-		start(apic, count);
-	else
-		wafer_lapic_timer_stop(apic);
+	arm(apic, ktime_get_ns() + first);
 }
 
 u32 wafer_lapic_timer_count(struct wafer_lapic *apic)
 {
-	struct wafer_lapic_timer *t = &apic->timer;
-	u64 now, left, late;
+	u64 now, left, target = apic->timer.target, period = apic->timer.period;
 
-	if (t->target == WAFER_NEVER || mode(apic) & APIC_LVT_TIMER_TSCDEADLINE)
+	if (target == WAFER_NEVER || has_mode(apic, APIC_LVT_TIMER_TSCDEADLINE))
 		return 0;
 	now = ktime_get_ns();
-	if (likely(now < t->target)) {
-		left = t->target - now;
-	} else if (t->period) {
-		div64_u64_rem(now - t->target, t->period, &late);
-		left = t->period - late;
-	} else {
-		return 0;
-	}
+	if (likely(now < target))
+		left = target - now;
+	else
+		left = period ? period - (now - target) % period : 0;
 	return min_t(u64, left >> shift(apic), wafer_apic_reg(apic, APIC_TMICT));
 }
 
-/* What is left to count is counted at the new speed. */
-void wafer_lapic_timer_divide(struct wafer_lapic *apic, u32 tdcr)
+/*
+ * What is left to count is counted at a new speed, or in a new mode. Between TSC deadline and the other modes the timer is
+ * disarmed; with TSC deadline writes of the initial count are ignored (SDM vol. 3 §11.5.4.1).
+ */
+void wafer_lapic_timer_write(struct wafer_lapic *apic, u32 offset, u32 val)
 {
-	u32 count = wafer_lapic_timer_count(apic);
+	u32 count = offset == APIC_TMICT ? val : wafer_lapic_timer_count(apic);
+	u32 changed = offset == APIC_LVTT ? val ^ wafer_apic_reg(apic, APIC_LVTT) : APIC_LVT_TIMER_PERIODIC;
 
-	wafer_apic_set_reg(apic, APIC_TDCR, tdcr);
-	if (count)
-		start(apic, count);
-}
-
-/* Between TSC deadline and the other modes the timer is disarmed (SDM vol. 3 §11.5.4.1). */
-void wafer_lapic_timer_mode(struct wafer_lapic *apic, u32 lvtt)
-{
-	u32 changed = lvtt ^ wafer_apic_reg(apic, APIC_LVTT), count;
-
+	wafer_apic_set_reg(apic, offset, val);
 	if (changed & APIC_LVT_TIMER_TSCDEADLINE) {
 		wafer_lapic_timer_stop(apic);
 		wafer_apic_set_reg(apic, APIC_TMICT, 0);
-	} else if (changed & APIC_LVT_TIMER_PERIODIC) {
-		count = wafer_lapic_timer_count(apic);
-		wafer_apic_set_reg(apic, APIC_LVTT, lvtt);
+	} else if (changed & APIC_LVT_TIMER_PERIODIC && !has_mode(apic, APIC_LVT_TIMER_TSCDEADLINE)) {
 		if (count)
 			start(apic, count);
+		else if (offset == APIC_TMICT)
+			wafer_lapic_timer_stop(apic);
 	}
 }
 
 /*
- * KVM_SET_LAPIC: goes on counting from @count. A one-shot timer that is set and has count 0 has expired; whether its
+ * KVM_SET_LAPIC: goes on counting from TMCCT. A one-shot timer that is set and has count 0 has expired; whether its
  * interrupt is in the IRR that was saved with it is not known, so it comes (again): a tick too many does no
  * harm, a lost one may be the guest's last.
  */
-void wafer_lapic_timer_restore(struct wafer_lapic *apic, u32 count)
+void wafer_lapic_timer_restore(struct wafer_lapic *apic)
 {
-	u32 initial = wafer_apic_reg(apic, APIC_TMICT);
+	u32 initial = wafer_apic_reg(apic, APIC_TMICT), count = wafer_apic_reg(apic, APIC_TMCCT);
 
 	wafer_lapic_timer_stop(apic);
-	if (!initial || mode(apic) & APIC_LVT_TIMER_TSCDEADLINE)
+	if (!initial || has_mode(apic, APIC_LVT_TIMER_TSCDEADLINE))
 		return;
-	if (!count && mode(apic) == APIC_LVT_TIMER_PERIODIC)
+	if (!count && has_mode(apic, APIC_LVT_TIMER_PERIODIC))
 		count = initial;
 	start(apic, min(count, initial));
 }
 
-static void start_deadline(struct wafer_lapic *apic)
+/* IA32_TSC_DEADLINE is 0, and writes are ignored, in the other modes (SDM vol. 3 §11.5.4.1). */
+static bool has_deadline(struct wafer_vcpu *vcpu)
 {
-	struct wafer_lapic_timer *t = &apic->timer;
-	u64 now, delta;
+	const u32 modes = APIC_LVT_TIMER_PERIODIC | APIC_LVT_TIMER_TSCDEADLINE;
 
-	if (!t->tsc_deadline) {
-		t->target = WAFER_NEVER;
-		return;
-	}
-	delta = wafer_tsc_delta_ns(apic->vcpu, t->tsc_deadline, &now);
-	if (!delta)
-		expire(apic, now);
-	else
-		/* One more: the quotient was rounded down, and a timer must not be early. */
-		arm(t, delta < WAFER_NEVER - now - 1 ? now + delta + 1 : WAFER_NEVER);
+	return vcpu->lapic && (wafer_apic_reg(vcpu->lapic, APIC_LVTT) & modes) == APIC_LVT_TIMER_TSCDEADLINE;
 }
 
-/* IA32_TSC_DEADLINE is 0, and writes are ignored, in the other modes (SDM vol. 3 §11.5.4.1). */
 void wafer_tsc_deadline_set(struct wafer_vcpu *vcpu, u64 val)
 {
-	struct wafer_lapic *apic = vcpu->lapic;
-
-	if (!apic || mode(apic) != APIC_LVT_TIMER_TSCDEADLINE)
+	if (!has_deadline(vcpu))
 		return;
-	apic->timer.tsc_deadline = val;
-	start_deadline(apic);
+	vcpu->lapic->timer.tsc_deadline = val;
+	if (val)
+		start_deadline(vcpu->lapic);
+	else
+		wafer_lapic_timer_stop(vcpu->lapic);
 }
 
 u64 wafer_tsc_deadline_get(struct wafer_vcpu *vcpu)
 {
-	struct wafer_lapic *apic = vcpu->lapic;
-
-	return apic && mode(apic) == APIC_LVT_TIMER_TSCDEADLINE ? apic->timer.tsc_deadline : 0;
-}
-
-void wafer_lapic_tsc_changed(struct wafer_vcpu *vcpu)
-{
-	struct wafer_lapic *apic = vcpu->lapic;
-
-	if (mode(apic) == APIC_LVT_TIMER_TSCDEADLINE && apic->timer.tsc_deadline)
-		start_deadline(apic);
+	return has_deadline(vcpu) ? vcpu->lapic->timer.tsc_deadline : 0;
 }

@@ -9,11 +9,12 @@
 #include <linux/nospec.h>
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
+#include <linux/sort.h>
 #include <linux/string.h>
 
 #include "chips.h"
-#include "lapic.h"
-#include "vm.h"
+
+#define IS_MSI 0xff
 
 /* One route: a pin of a chip, or a message. */
 struct wafer_route {
@@ -23,33 +24,21 @@ struct wafer_route {
 	struct wafer_irq_msg msg;
 };
 
-#define IS_MSI 0xff
-
 /**
  * struct wafer_routes - a routing table
  * @rcu: for kvfree_rcu()
  * @nr: number of routes
- * @nr_gsis: one more than the highest GSI in the table
+ * @first: index of the first route of each GSI; of one that has none, the index of another's
  * @pin_gsi: chip and pin back to GSI, -1 none
- * @first: index of the first route of each GSI, and at the end @nr; behind the routes in memory
- * @route: sorted by GSI
+ * @route: sorted by GSI, then chip
  */
 struct wafer_routes {
 	struct rcu_head rcu;
-	unsigned int nr, nr_gsis;
-	s16 pin_gsi[KVM_NR_IRQCHIPS][WAFER_IOAPIC_PINS];
-	u16 *first;
+	unsigned int nr;
+	u16 first[WAFER_MAX_GSI];
+	s16 pin_gsi[KVM_NR_IRQCHIPS][KVM_IOAPIC_NUM_PINS];
 	struct wafer_route route[];
 };
-
-static int set_pin(struct wafer_vm *vm, const struct wafer_route *route,
-		   enum wafer_irq_source source, bool level)
-{
-	if (route->chip == KVM_IRQCHIP_IOAPIC)
-		return wafer_ioapic_set(vm, route->pin, source, level);
-	return wafer_pic_set(vm, route->pin + (route->chip == KVM_IRQCHIP_PIC_SLAVE ? 8 : 0),
-			     source, level);
-}
 
 /**
  * wafer_set_gsi() - drive an interrupt line
@@ -64,19 +53,17 @@ static int set_pin(struct wafer_vm *vm, const struct wafer_route *route,
 int wafer_set_gsi(struct wafer_vm *vm, enum wafer_irq_source source, u32 gsi, int level)
 {
 	const struct wafer_routes *routes;
-	unsigned int i;
+	const struct wafer_route *route;
 	int r = -1, one;
 
 	rcu_read_lock();
 	routes = rcu_dereference(vm->irq.routes);
-	if (!routes || gsi >= routes->nr_gsis)
+	if (!routes || gsi >= WAFER_MAX_GSI)
 		goto out;
-	gsi = array_index_nospec(gsi, routes->nr_gsis);
-	for (i = routes->first[gsi]; i < routes->first[gsi + 1]; i++) {
-		const struct wafer_route *route = &routes->route[i];
-
+	route = &routes->route[routes->first[array_index_nospec(gsi, WAFER_MAX_GSI)]];
+	for (; route < routes->route + routes->nr && route->gsi == gsi; route++) {
 		if (route->chip != IS_MSI)
-			one = set_pin(vm, route, source, level);
+			one = wafer_set_pin(vm->irq.chips, route->chip, route->pin, source, level);
 		else
 			one = level ? wafer_deliver(vm, NULL, &route->msg) : -1;
 		if (one >= 0)
@@ -104,7 +91,7 @@ void wafer_pin_acked(struct wafer_vm *vm, unsigned int chip, unsigned int pin)
 	int gsi = wafer_pin_gsi(vm, chip, pin);
 
 	if (gsi == WAFER_PIT_GSI)
-		wafer_pit_acked(vm);
+		wafer_pit_acked(vm->irq.chips);
 	if (gsi >= 0 && wafer_has_resamplers(vm))
 		wafer_resample(vm, gsi);
 }
@@ -130,23 +117,24 @@ bool wafer_routes_level_vector(struct wafer_vm *vm, u8 vector)
 /* SDM vol. 3 §11.11: address and data of a message. */
 static struct wafer_irq_msg msi_message(struct wafer_vm *vm, u32 lo, u32 hi, u32 data)
 {
-	bool wide = vm->irq.x2apic_32bit_ids;
+	u32 high_id = vm->irq.x2apic_32bit_ids ? hi & GENMASK(31, 8) : 0;
+	struct wafer_irq_msg msg = wafer_message((lo >> 12 & 0xff) | high_id, data);
 
-	return (struct wafer_irq_msg){
-		.dest = (lo >> 12 & 0xff) | (wide ? hi & GENMASK(31, 8) : 0),
-		.logical = lo & BIT(2),
-		.redir_hint = lo & BIT(3),
-		.vector = data & 0xff,
-		.mode = data >> 8 & 7,
-		.level = data & BIT(15),
-		.assert = true,
-	};
+	msg.logical = lo & BIT(2);
+	msg.redir_hint = lo & BIT(3);
+	return msg;
 }
 
 /* With 32-bit ids the high half's low byte is reserved; without them the high half is not looked at. */
-static bool msi_valid(struct wafer_vm *vm, u32 hi)
+static int check_msi(struct wafer_vm *vm, u32 hi, struct wafer_refusal *refusal)
 {
-	return !vm->irq.x2apic_32bit_ids || !(hi & 0xff);
+	return WAFER_RULE(vm->irq.x2apic_32bit_ids && hi & 0xff, refusal, -EINVAL, "address_hi", hi,
+			  "has bits 7-0 clear");
+}
+
+static int needs_apics(struct wafer_vm *vm, struct wafer_refusal *refusal)
+{
+	return WAFER_RULE(!wafer_chip_mode(vm), refusal, -EINVAL, "irqchip", 0, "is in the kernel");
 }
 
 /**
@@ -159,168 +147,109 @@ static bool msi_valid(struct wafer_vm *vm, u32 hi)
  */
 int wafer_signal_msi(struct wafer_vm *vm, const struct kvm_msi *msi, struct wafer_refusal *refusal)
 {
-	struct wafer_irq_msg msg;
+	struct wafer_irq_msg msg = msi_message(vm, msi->address_lo, msi->address_hi, msi->data);
 
-	if (wafer_chip_mode(vm) == WAFER_CHIP_NONE)
-		return wafer_refuse(refusal, -EINVAL, "irqchip", 0, "is in the kernel");
-	if (msi->flags)
-		return wafer_refuse(refusal, -EINVAL, "flags", msi->flags, "is 0");
-	if (!msi_valid(vm, msi->address_hi))
-		return wafer_refuse(refusal, -EINVAL, "address_hi", msi->address_hi,
-				    "has bits 7-0 clear");
-	msg = msi_message(vm, msi->address_lo, msi->address_hi, msi->data);
-	return max(wafer_deliver(vm, NULL, &msg), 0);
+	return needs_apics(vm, refusal) ?:
+	       WAFER_RULE(msi->flags, refusal, -EINVAL, "flags", msi->flags, "is 0") ?:
+	       check_msi(vm, msi->address_hi, refusal) ?: max(wafer_deliver(vm, NULL, &msg), 0);
 }
 
 /* ---- making tables ---- */
 
-static int check_pin(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e,
-		     struct wafer_refusal *refusal)
+static int check_entry(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, struct wafer_refusal *r)
 {
-	static const u8 pins[KVM_NR_IRQCHIPS] = { 8, 8, WAFER_IOAPIC_PINS };
-	u32 chip = e->u.irqchip.irqchip;
+	u32 chip = e->u.irqchip.irqchip, pins = chip == IOAPIC ? KVM_IOAPIC_NUM_PINS : WAFER_PIC_LINES;
+	bool msi = e->type == KVM_IRQ_ROUTING_MSI, pin = e->type == KVM_IRQ_ROUTING_IRQCHIP && vm->irq.chips;
 
-	if (vm->irq.mode == WAFER_CHIP_SPLIT)
-		return wafer_refuse(refusal, -EINVAL, "entries[].type", e->type,
-				    "is not a chip's pin with a split irqchip");
-	if (chip >= KVM_NR_IRQCHIPS)
-		return wafer_refuse(refusal, -EINVAL, "entries[].u.irqchip.irqchip", chip,
-				    "is 0 to 2");
-	if (e->u.irqchip.pin >= pins[array_index_nospec(chip, KVM_NR_IRQCHIPS)])
-		return wafer_refuse(refusal, -EINVAL, "entries[].u.irqchip.pin", e->u.irqchip.pin,
-				    "is a pin of that chip");
-	return 0;
-}
-
-/* The same GSI can lead to one pin of each chip, or to one message. */
-static int check_entry(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e,
-		       struct wafer_refusal *refusal)
-{
-	bool msi = e->type == KVM_IRQ_ROUTING_MSI;
-
-	if (e->gsi >= WAFER_MAX_GSI)
-		return wafer_refuse(refusal, -EINVAL, "entries[].gsi", e->gsi, "is below 4096");
-	if (e->flags & ~(msi ? KVM_MSI_VALID_DEVID : 0))
-		return wafer_refuse(refusal, -EINVAL, "entries[].flags", e->flags, "is 0");
-	if (e->type == KVM_IRQ_ROUTING_IRQCHIP)
-		return check_pin(vm, e, refusal);
-	if (!msi)
-		return wafer_refuse(refusal, -EINVAL, "entries[].type", e->type,
-				    "is KVM_IRQ_ROUTING_IRQCHIP or KVM_IRQ_ROUTING_MSI");
-	if (!msi_valid(vm, e->u.msi.address_hi))
-		return wafer_refuse(refusal, -EINVAL, "entries[].u.msi.address_hi",
-				    e->u.msi.address_hi, "has bits 7-0 clear");
-	return 0;
+	return WAFER_RULE(e->gsi >= WAFER_MAX_GSI, r, -EINVAL, "entries[].gsi", e->gsi, "is below 4096") ?:
+	       WAFER_RULE(e->flags & ~(msi ? KVM_MSI_VALID_DEVID : 0), r, -EINVAL, "entries[].flags", e->flags,
+			  "is 0") ?:
+	       WAFER_RULE(!msi && !pin, r, -EINVAL, "entries[].type", e->type,
+			  "is KVM_IRQ_ROUTING_MSI, or with a full irqchip KVM_IRQ_ROUTING_IRQCHIP") ?:
+	       WAFER_RULE(pin && chip >= KVM_NR_IRQCHIPS, r, -EINVAL, "entries[].u.irqchip.irqchip", chip,
+			  "is 0 to 2") ?:
+	       WAFER_RULE(pin && e->u.irqchip.pin >= pins, r, -EINVAL, "entries[].u.irqchip.pin",
+			  e->u.irqchip.pin, "is a pin of that chip") ?:
+	       (msi ? check_msi(vm, e->u.msi.address_hi, r) : 0);
 }
 
 static struct wafer_route make_route(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e)
 {
-	struct wafer_route route = { .gsi = e->gsi };
-
-	if (e->type == KVM_IRQ_ROUTING_MSI) {
-		route.chip = IS_MSI;
-		route.msg = msi_message(vm, e->u.msi.address_lo, e->u.msi.address_hi,
-					e->u.msi.data);
-	} else {
-		route.chip = array_index_nospec(e->u.irqchip.irqchip, KVM_NR_IRQCHIPS);
-		route.pin = array_index_nospec(e->u.irqchip.pin, WAFER_IOAPIC_PINS);
-	}
-	return route;
+	if (e->type == KVM_IRQ_ROUTING_MSI)
+		return (struct wafer_route){ .gsi = e->gsi, .chip = IS_MSI,
+			.msg = msi_message(vm, e->u.msi.address_lo, e->u.msi.address_hi, e->u.msi.data) };
+	return (struct wafer_route){ .gsi = e->gsi, .chip = array_index_nospec(e->u.irqchip.irqchip, KVM_NR_IRQCHIPS),
+		.pin = array_index_nospec(e->u.irqchip.pin, KVM_IOAPIC_NUM_PINS) };
 }
 
-static int check_neighbours(const struct wafer_routes *routes, struct wafer_refusal *refusal)
+static int by_gsi(const void *a, const void *b)
 {
-	unsigned int i, j;
+	const struct wafer_route *l = a, *r = b;
 
-	for (i = 1; i < routes->nr; i++)
-		for (j = i; j > routes->first[routes->route[i].gsi]; j--) {
-			const struct wafer_route *a = &routes->route[i], *b = &routes->route[j - 1];
-
-			if (a->chip == IS_MSI || b->chip == IS_MSI || a->chip == b->chip)
-				return wafer_refuse(refusal, -EINVAL, "entries[].gsi", a->gsi,
-						    "leads to a chip once, or to a message alone");
-		}
-	return 0;
+	return l->gsi != r->gsi ? l->gsi - r->gsi : l->chip - r->chip;
 }
 
-/*
- * Counting sort: first[] counts, then is where the next route of a GSI goes, which at the end is where the next
- * GSI's begin.
- */
-static void fill(struct wafer_vm *vm, struct wafer_routes *routes,
-		 const struct kvm_irq_routing_entry *e)
+/* Sorts and indexes. The same GSI can lead to one pin of each chip, or to one message. */
+static int index_routes(struct wafer_routes *routes, struct wafer_refusal *refusal)
 {
-	u16 *first = routes->first;
-	unsigned int i, gsi;
+	struct wafer_route *route = routes->route;
+	unsigned int i;
+	int r = 0;
 
+	sort(route, routes->nr, sizeof(*route), by_gsi, NULL);
 	memset(routes->pin_gsi, -1, sizeof(routes->pin_gsi));
-	for (i = 0; i < routes->nr; i++)
-		first[array_index_nospec(e[i].gsi, routes->nr_gsis) + 1]++;
-	for (gsi = 1; gsi <= routes->nr_gsis; gsi++)
-		first[gsi] += first[gsi - 1];
-	for (i = 0; i < routes->nr; i++) {
-		struct wafer_route route = make_route(vm, &e[i]);
-
-		gsi = array_index_nospec(route.gsi, routes->nr_gsis);
-		routes->route[first[gsi]++] = route;
-		if (route.chip != IS_MSI)
-			routes->pin_gsi[route.chip][route.pin] = gsi;
+	for (i = routes->nr; i-- && !r;) {
+		routes->first[route[i].gsi] = i;
+		if (route[i].chip != IS_MSI)
+			routes->pin_gsi[route[i].chip][route[i].pin] = route[i].gsi;
+		r = WAFER_RULE(i && route[i].gsi == route[i - 1].gsi &&
+			       (route[i].chip == IS_MSI || route[i].chip == route[i - 1].chip),
+			       refusal, -EINVAL, "entries[].gsi", route[i].gsi,
+			       "leads to a chip once, or to a message alone");
 	}
-	for (gsi = routes->nr_gsis; gsi > 0; gsi--)
-		first[gsi] = first[gsi - 1];
-	first[0] = 0;
+	return r;
 }
 
-static struct wafer_routes *alloc_routes(unsigned int nr, unsigned int nr_gsis)
+/* The @i'th of KVM's routes after KVM_CREATE_IRQCHIP: GSIs are the I/O APIC's pins, the first 16 the PICs', too. */
+static struct wafer_route default_route(unsigned int i)
 {
-	struct wafer_routes *routes;
-
-	routes = kvzalloc(struct_size(routes, route, nr) + (nr_gsis + 1) * sizeof(u16),
-			  GFP_KERNEL_ACCOUNT);
-	if (!routes)
-		return NULL;
-	routes->nr = nr;
-	routes->nr_gsis = nr_gsis;
-	routes->first = (u16 *)&routes->route[nr];
-	return routes;
+	if (i < KVM_IOAPIC_NUM_PINS)
+		return (struct wafer_route){ .gsi = i, .chip = IOAPIC, .pin = i };
+	i -= KVM_IOAPIC_NUM_PINS;
+	return (struct wafer_route){ .gsi = i, .chip = i / WAFER_PIC_LINES, .pin = i % WAFER_PIC_LINES };
 }
 
-static void publish(struct wafer_vm *vm, struct wafer_routes *routes)
-{
-	struct wafer_routes *old;
-
-	mutex_lock(&vm->irq.lock);
-	old = rcu_dereference_protected(vm->irq.routes, lockdep_is_held(&vm->irq.lock));
-	rcu_assign_pointer(vm->irq.routes, routes);
-	mutex_unlock(&vm->irq.lock);
-	if (old)
-		kvfree_rcu(old, rcu);
-	wafer_ioapic_rewatch(vm);
-}
-
+/* @e: NULL: KVM's table */
 static int replace(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, unsigned int nr,
 		   struct wafer_refusal *refusal)
 {
 	struct wafer_routes *routes;
-	unsigned int i, nr_gsis = 0;
+	unsigned int i;
 	int r;
 
-	for (i = 0; i < nr; i++) {
-		r = check_entry(vm, &e[i], refusal);
-		if (r)
-			return r;
-		nr_gsis = max(nr_gsis, e[i].gsi + 1);
-	}
-	routes = alloc_routes(nr, nr_gsis);
+	routes = kvzalloc(struct_size(routes, route, nr), GFP_KERNEL_ACCOUNT);
 	if (!routes)
 		return -ENOMEM;
-	fill(vm, routes, e);
-	r = check_neighbours(routes, refusal);
-	if (r)
+	routes->nr = nr;
+	for (i = 0; i < nr; i++)
+		routes->route[i] = e ? make_route(vm, &e[i]) : default_route(i);
+	r = index_routes(routes, refusal);
+	if (r) {
 		kvfree(routes);
-	else
-		publish(vm, routes);
-	return r;
+		return r;
+	}
+	mutex_lock(&vm->irq.lock);
+	routes = rcu_replace_pointer(vm->irq.routes, routes, lockdep_is_held(&vm->irq.lock));
+	mutex_unlock(&vm->irq.lock);
+	kvfree_rcu(routes, rcu);
+	if (vm->irq.chips)
+		wafer_ioapic_rewatch(vm->irq.chips);
+	return 0;
+}
+
+int wafer_set_default_routing(struct wafer_vm *vm)
+{
+	return replace(vm, NULL, KVM_IOAPIC_NUM_PINS + 2 * WAFER_PIC_LINES, NULL);
 }
 
 /**
@@ -335,43 +264,11 @@ static int replace(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, u
 int wafer_set_routing(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, unsigned int nr,
 		      struct wafer_refusal *refusal)
 {
-	if (wafer_chip_mode(vm) == WAFER_CHIP_NONE)
-		return wafer_refuse(refusal, -EINVAL, "irqchip", 0, "is in the kernel");
-	if (nr > WAFER_MAX_GSI)
-		return wafer_refuse(refusal, -EINVAL, "nr", nr, "is at most 4096");
-	return replace(vm, e, nr, refusal);
-}
+	unsigned int i;
+	int r = needs_apics(vm, refusal) ?:
+		WAFER_RULE(nr > WAFER_MAX_GSI, refusal, -EINVAL, "nr", nr, "is at most 4096");
 
-/* KVM's table after KVM_CREATE_IRQCHIP: GSIs are the I/O APIC's pins, the first 16 the PICs', too. */
-int wafer_set_default_routing(struct wafer_vm *vm)
-{
-	struct kvm_irq_routing_entry *e;
-	unsigned int gsi, nr = 0;
-	int r;
-
-	e = kcalloc(WAFER_PIC_PINS + WAFER_IOAPIC_PINS, sizeof(*e), GFP_KERNEL);
-	if (!e)
-		return -ENOMEM;
-	for (gsi = 0; gsi < WAFER_IOAPIC_PINS; gsi++) {
-		e[nr].gsi = gsi;
-		e[nr].type = KVM_IRQ_ROUTING_IRQCHIP;
-		e[nr].u.irqchip.irqchip = KVM_IRQCHIP_IOAPIC;
-		e[nr++].u.irqchip.pin = gsi;
-		if (gsi >= WAFER_PIC_PINS)
-			continue;
-		e[nr].gsi = gsi;
-		e[nr].type = KVM_IRQ_ROUTING_IRQCHIP;
-		e[nr].u.irqchip.irqchip = gsi / 8;	/* KVM_IRQCHIP_PIC_MASTER, _SLAVE */
-		e[nr++].u.irqchip.pin = gsi % 8;
-	}
-	r = replace(vm, e, nr, NULL);
-	kfree(e);
-	return r;
-}
-
-/* No readers are left. */
-void wafer_routes_free(struct wafer_vm *vm)
-{
-	kvfree(rcu_dereference_protected(vm->irq.routes, true));
-	RCU_INIT_POINTER(vm->irq.routes, NULL);
+	for (i = 0; i < nr && !r; i++)
+		r = check_entry(vm, &e[i], refusal);
+	return r ?: replace(vm, e, nr, refusal);
 }

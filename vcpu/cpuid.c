@@ -319,7 +319,7 @@ static void put_bit(u32 *reg, u32 bit, bool on)
  */
 static bool follow_state(struct kvm_cpuid_entry2 *e, struct wafer_vcpu *vcpu)
 {
-	u64 cr4 = vcpu ? wafer_cr4(vcpu) : 0, apic_base = vcpu ? wafer_apic_base_get(vcpu) : 0;
+	u64 cr4 = vcpu ? wafer_cr4(vcpu) : 0, apic_base = vcpu ? vcpu->apic_base : 0;
 
 	if (e->function == 1) {
 		put_bit(&e->ecx, B(OSXSAVE), cr4 & X86_CR4_OSXSAVE);

@@ -62,11 +62,9 @@ static int emu_access(struct wafer_emu *emu, gpa_t gpa, void *data, unsigned int
 	if (is_memory(vcpu, gpa, write))
 		return wafer_copy_guest(vcpu, gpa, data, len, write);
 	if (vcpu->lapic && gpa >> PAGE_SHIFT == APIC_PAGE)
-		r = write ? wafer_lapic_mmio_write(vcpu, offset, len, data, window) :
-			    wafer_lapic_mmio_read(vcpu, offset, len, data, window);
+		r = wafer_lapic_mmio(vcpu, offset, len, data, write, window);
 	if (r == -EOPNOTSUPP)
-		r = write ? wafer_bus_write(vcpu, WAFER_BUS_MMIO, gpa, len, data, window) :
-			    wafer_bus_read(vcpu, WAFER_BUS_MMIO, gpa, len, data, window);
+		r = wafer_bus(vcpu, WAFER_BUS_MMIO, gpa, len, data, write, window);
 	return r == -EOPNOTSUPP ? 1 : r;
 }
 

@@ -15,8 +15,7 @@ static int device(struct wafer_vcpu *vcpu, void *data, bool in)
 {
 	const struct wafer_exit *exit = &vcpu->exit;
 
-	return in ? wafer_bus_read(vcpu, WAFER_BUS_PIO, exit->io.port, exit->io.size, data, vcpu->loaded) :
-		    wafer_bus_write(vcpu, WAFER_BUS_PIO, exit->io.port, exit->io.size, data, vcpu->loaded);
+	return wafer_bus(vcpu, WAFER_BUS_PIO, exit->io.port, exit->io.size, data, !in, vcpu->loaded);
 }
 
 static int to_user(struct wafer_vcpu *vcpu, u32 count, int (*complete)(struct wafer_vcpu *vcpu))

@@ -209,7 +209,7 @@ static void report(struct wafer_vcpu *vcpu)
 
 	run->if_flag = !!(wafer_rflags(vcpu) & X86_EFLAGS_IF);
 	run->cr8 = wafer_cr8(vcpu);
-	run->apic_base = wafer_apic_base_get(vcpu);
+	run->apic_base = vcpu->apic_base;
 	run->ready_for_interrupt_injection = vcpu->vm->irq.mode == WAFER_CHIP_FULL || wafer_ready_for_extint(vcpu);
 	if (unlikely(run->kvm_valid_regs))
 		wafer_sync_regs_out(vcpu);

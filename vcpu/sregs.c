@@ -73,7 +73,7 @@ static void get_common(struct wafer_vcpu *vcpu, struct kvm_sregs *s)
 	s->cr4 = a->cr4;
 	s->cr8 = wafer_cr8(vcpu);
 	s->efer = a->efer;
-	s->apic_base = wafer_apic_base_get(vcpu);
+	s->apic_base = vcpu->apic_base;
 }
 
 int wafer_get_sregs(struct wafer_vcpu *vcpu, struct kvm_sregs *s)

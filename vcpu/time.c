@@ -54,7 +54,7 @@ int wafer_set_tsc_offset(struct wafer_vcpu *vcpu, u64 offset)
 	vcpu->tsc_offset = offset;
 	wafer_hazards_set(vcpu, BIT(WAFER_H_TSC) | BIT(WAFER_H_CLOCK));
 	if (vcpu->lapic)
-		wafer_lapic_tsc_changed(vcpu);
+		wafer_lapic_timer_due(vcpu);
 	return 0;
 }
 

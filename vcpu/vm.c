@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Life of a VM. */
+#include <linux/nospec.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 
@@ -78,8 +79,11 @@ struct wafer_vcpu *wafer_vcpu_by_id(struct wafer_vm *vm, u32 id)
 	unsigned int i;
 
 	/* The common case: ids count from 0. */
-	if (id < smp_load_acquire(&vm->nr_vcpus) && vm->vcpus[id]->id == id)
-		return vm->vcpus[id];
+	if (id < smp_load_acquire(&vm->nr_vcpus)) {
+		vcpu = vm->vcpus[array_index_nospec(id, WAFER_MAX_VCPUS)];
+		if (vcpu->id == id)
+			return vcpu;
+	}
 	wafer_for_each_vcpu(i, vcpu, vm)
 		if (vcpu->id == id)
 			return vcpu;

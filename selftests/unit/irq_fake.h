@@ -22,7 +22,6 @@ static struct fake_vcpu {
 	u8 sipi_vector;
 } fake[WAFER_MAX_VCPUS];
 static unsigned int resampled;		/* calls of wafer_resample() */
-static bool resamplers;
 static bool has_x2apic = true;
 static u64 guest_tsc;			/* 1 GHz, at shim_ns 0 */
 
@@ -88,9 +87,18 @@ u64 wafer_tsc_delta_ns(struct wafer_vcpu *vcpu, u64 deadline, u64 *now)
 	return deadline > tsc ? deadline - tsc : 0;
 }
 
-bool wafer_has_resamplers(struct wafer_vm *v) { return resamplers; }
 void wafer_resample(struct wafer_vm *v, u32 gsi) { resampled++; }
 void wafer_irqfd_quiesce(struct wafer_vm *v) { }
+
+struct wafer_vcpu *wafer_vcpu_by_id(struct wafer_vm *v, u32 id)
+{
+	unsigned int i;
+
+	for (i = 0; i < v->nr_vcpus; i++)
+		if (v->vcpus[i]->id == id)
+			return v->vcpus[i];
+	return NULL;
+}
 
 static struct wafer_vcpu *cpu(unsigned int i) { return vm.vcpus[i]; }
 
@@ -116,7 +124,6 @@ static inline void make_vm(enum wafer_chip_mode mode, unsigned int nr)
 	memset(&vm, 0, sizeof(vm));
 	memset(fake, 0, sizeof(fake));
 	resampled = 0;
-	resamplers = false;
 	guest_tsc = 0;
 	CHECK_EQ(wafer_irq_init(&vm), 0);
 	if (mode == WAFER_CHIP_FULL)
@@ -147,40 +154,40 @@ static inline u32 apic_read(unsigned int i, u32 offset)
 {
 	u32 val = 0xdeadbeef;
 
-	CHECK_EQ(wafer_lapic_mmio_read(cpu(i), offset, 4, &val, true), 0);
+	CHECK_EQ(wafer_lapic_mmio(cpu(i), offset, 4, &val, false, true), 0);
 	return val;
 }
 
 static inline int apic_write(unsigned int i, u32 offset, u32 val)
 {
-	return wafer_lapic_mmio_write(cpu(i), offset, 4, &val, true);
+	return wafer_lapic_mmio(cpu(i), offset, 4, &val, true, true);
 }
 
 static inline void outb(u16 port, u8 val)
 {
-	CHECK_EQ(wafer_bus_write(cpu(0), WAFER_BUS_PIO, port, 1, &val, true), 0);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, port, 1, &val, true, true), 0);
 }
 
 static inline u8 inb(u16 port)
 {
 	u8 val = 0;
 
-	CHECK_EQ(wafer_bus_read(cpu(0), WAFER_BUS_PIO, port, 1, &val, true), 0);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, port, 1, &val, false, true), 0);
 	return val;
 }
 
 static inline void ioapic_reg(u32 reg, u32 val)
 {
-	CHECK_EQ(wafer_bus_write(cpu(0), WAFER_BUS_MMIO, 0xfec00000, 4, &reg, true), 0);
-	CHECK_EQ(wafer_bus_write(cpu(0), WAFER_BUS_MMIO, 0xfec00010, 4, &val, true), 0);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00000, 4, &reg, true, true), 0);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00010, 4, &val, true, true), 0);
 }
 
 static inline u32 ioapic_get(u32 reg)
 {
 	u32 val = 0;
 
-	CHECK_EQ(wafer_bus_write(cpu(0), WAFER_BUS_MMIO, 0xfec00000, 4, &reg, true), 0);
-	CHECK_EQ(wafer_bus_read(cpu(0), WAFER_BUS_MMIO, 0xfec00010, 4, &val, true), 0);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00000, 4, &reg, true, true), 0);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00010, 4, &val, false, true), 0);
 	return val;
 }
 

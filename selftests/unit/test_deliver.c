@@ -18,7 +18,7 @@ static u32 who(u8 vector)
 	unsigned int i;
 
 	for (i = 0; i < vm.nr_vcpus; i++)
-		if (test_and_clear_bit(vector, cpu(i)->lapic->irr))
+		if (test_and_clear_bit(vector & 31, wafer_apic_bits(cpu(i)->lapic, APIC_IRR, vector)))
 			set |= 1u << i;
 	return set;
 }
@@ -369,7 +369,7 @@ TEST(creation_rules)
 
 static int io_write(u64 addr, u32 len, u64 val)
 {
-	return wafer_bus_write(cpu(0), WAFER_BUS_MMIO, addr, len, &val, true);
+	return wafer_bus(cpu(0), WAFER_BUS_MMIO, addr, len, &val, true, true);
 }
 
 static int io(int fd, u64 addr, u32 len, s64 match, u32 flags)

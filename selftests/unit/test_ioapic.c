@@ -4,7 +4,7 @@
 
 static int drive(unsigned int pin, bool level)
 {
-	return wafer_ioapic_set(&vm, pin, WAFER_SRC_USER, level);
+	return wafer_set_pin(vm.irq.chips, IOAPIC, pin, WAFER_SRC_USER, level);
 }
 
 static void program(unsigned int pin, u32 low, u32 high)
@@ -29,11 +29,11 @@ TEST(registers)
 	program(23, 0xffff5fff, 0xff000000);
 	CHECK_EQ(ioapic_get(0x3e) & 0x5000, 0);	/* status and remote IRR are read-only */
 	CHECK_EQ(ioapic_get(0x3f), 0xff000000);
-	CHECK_EQ(wafer_bus_read(cpu(0), WAFER_BUS_MMIO, 0xfec00004, 4, &val, true), 0);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00004, 4, &val, false, true), 0);
 	CHECK_EQ(val >> 32, 0xffffffff);
 	CHECK_EQ((u32)val, 0);
-	CHECK_EQ(wafer_bus_read(cpu(0), WAFER_BUS_MMIO, 0xfec000fc, 8, &val, true), -EOPNOTSUPP);
-	CHECK_EQ(wafer_bus_read(cpu(0), WAFER_BUS_MMIO, 0xfec00100, 4, &val, true), -EOPNOTSUPP);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec000fc, 8, &val, false, true), -EOPNOTSUPP);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00100, 4, &val, false, true), -EOPNOTSUPP);
 	free_vm();
 }
 
@@ -82,13 +82,13 @@ TEST(shared_level)
 {
 	make_vm(WAFER_CHIP_FULL, 1);
 	program(9, 0x8039, 0);
-	wafer_ioapic_set(&vm, 9, WAFER_SRC_USER, true);
-	wafer_ioapic_set(&vm, 9, WAFER_SRC_RESAMPLE, true);
+	wafer_set_pin(vm.irq.chips, IOAPIC, 9, WAFER_SRC_USER, true);
+	wafer_set_pin(vm.irq.chips, IOAPIC, 9, WAFER_SRC_RESAMPLE, true);
 	CHECK_EQ(take_irq(0), 0x39);
-	wafer_ioapic_set(&vm, 9, WAFER_SRC_USER, false);
+	wafer_set_pin(vm.irq.chips, IOAPIC, 9, WAFER_SRC_USER, false);
 	apic_write(0, APIC_EOI, 0);
 	CHECK_EQ(take_irq(0), 0x39);
-	wafer_ioapic_set(&vm, 9, WAFER_SRC_RESAMPLE, false);
+	wafer_set_pin(vm.irq.chips, IOAPIC, 9, WAFER_SRC_RESAMPLE, false);
 	apic_write(0, APIC_EOI, 0);
 	CHECK_EQ(take_irq(0), -1);
 	free_vm();
@@ -142,11 +142,11 @@ TEST(acknowledgments_go_first)
 	program(9, 0x8039, 0);
 	drive(9, true);
 	CHECK_EQ(take_irq(0), 0x39);
-	resamplers = true;
+	vm.irq.nr_resamplers = 1;
 	CHECK_EQ(apic_write(0, APIC_EOI, 0), -EAGAIN);
 	CHECK_EQ(cpu(0)->lapic->isrv, 0x39);
 	CHECK_EQ(resampled, 0);
-	CHECK_EQ(wafer_lapic_mmio_write(cpu(0), APIC_EOI, 4, "\0\0\0\0", false), 0);
+	CHECK_EQ(wafer_lapic_mmio(cpu(0), APIC_EOI, 4, "\0\0\0\0", true, false), 0);
 	CHECK_EQ(resampled, 1);
 	CHECK_EQ(cpu(0)->lapic->isrv, -1);
 	free_vm();
@@ -163,7 +163,7 @@ TEST(state)
 	drive(4, true);
 	drive(9, true);
 	drive(10, true);
-	CHECK_EQ(wafer_get_irqchip(&vm, &chip), 0);
+	CHECK_EQ(wafer_irqchip_state(&vm, &chip, false), 0);
 	CHECK_EQ(chip.chip.ioapic.base_address, 0xfec00000);
 	CHECK_EQ(chip.chip.ioapic.irr, 0x600);	/* the edge was sent */
 	CHECK_EQ(chip.chip.ioapic.redirtbl[9].bits, 0xc039);
@@ -173,7 +173,7 @@ TEST(state)
 	chip.chip.ioapic.irr |= 1 << 4;
 	chip.chip.ioapic.redirtbl[9].bits = 0x8039;
 	chip.chip.ioapic.ioregsel = 0x10;
-	CHECK_EQ(wafer_set_irqchip(&vm, &chip), 0);
+	CHECK_EQ(wafer_irqchip_state(&vm, &chip, true), 0);
 	CHECK_EQ(apic_read(0, APIC_IRR + 0x10), 1 << 0x14 | 1 << 0x19);
 	apic_write(0, APIC_EOI, 0);
 	CHECK_EQ(take_irq(0), 0x39);
@@ -209,10 +209,10 @@ TEST(fuzz)
 				break;
 			for (j = 0; j < sizeof(chip.chip.ioapic); j++)
 				((u8 *)&chip.chip.ioapic)[j] = rnd();
-			CHECK_EQ(wafer_set_irqchip(&vm, &chip), 0);
+			CHECK_EQ(wafer_irqchip_state(&vm, &chip, true), 0);
 		}
 		for (pin = 0; pin < 24; pin++) {
-			u64 entry = vm.irq.ioapic->redir[pin];
+			u64 entry = vm.irq.chips->ioapic.redirtbl[pin].bits;
 
 			/* Sent and not ended, or an edge: then there is no remote IRR (but for what SET brought). */
 			if (rnd() % 64 == 0 && entry & 0x4000 && !(entry & 0x8000))

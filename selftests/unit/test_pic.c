@@ -25,7 +25,7 @@ static void make(u8 icw4)
 
 static int drive(unsigned int pin, bool level)
 {
-	return wafer_pic_set(&vm, pin, WAFER_SRC_USER, level);
+	return wafer_set_pin(vm.irq.chips, pin / 8, pin % 8, WAFER_SRC_USER, level);
 }
 
 static void pulse(unsigned int pin)
@@ -115,11 +115,11 @@ TEST(sources_are_ored)
 {
 	make(1);
 	outb(0x4d0, 0x20);
-	wafer_pic_set(&vm, 5, WAFER_SRC_USER, true);
-	wafer_pic_set(&vm, 5, WAFER_SRC_RESAMPLE, true);
-	wafer_pic_set(&vm, 5, WAFER_SRC_USER, false);
+	wafer_set_pin(vm.irq.chips, 5 / 8, 5 % 8, WAFER_SRC_USER, true);
+	wafer_set_pin(vm.irq.chips, 5 / 8, 5 % 8, WAFER_SRC_RESAMPLE, true);
+	wafer_set_pin(vm.irq.chips, 5 / 8, 5 % 8, WAFER_SRC_USER, false);
 	CHECK(wafer_irq_pending(cpu(0)));
-	wafer_pic_set(&vm, 5, WAFER_SRC_RESAMPLE, false);
+	wafer_set_pin(vm.irq.chips, 5 / 8, 5 % 8, WAFER_SRC_RESAMPLE, false);
 	CHECK(!wafer_irq_pending(cpu(0)));
 	free_vm();
 }
@@ -233,7 +233,7 @@ TEST(spurious)
 	drive(5, true);
 	CHECK(wafer_irq_pending(cpu(0)));
 	drive(5, false);
-	vm.irq.pic->output = true;		/* as a vCPU that looked just before has it */
+	vm.irq.chips->intr = true;		/* as a vCPU that looked just before has it */
 	CHECK_EQ(wafer_irq_ack(cpu(0)), 0x37);
 	CHECK(!wafer_irq_pending(cpu(0)));
 	free_vm();
@@ -263,16 +263,16 @@ TEST(busy_lock)
 
 	make(1);
 	pulse(0);
-	raw_spin_lock(&vm.irq.pic->lock);
+	raw_spin_lock(&vm.irq.chips->lock);
 	CHECK_EQ(wafer_irq_ack(cpu(0)), -EAGAIN);
-	CHECK_EQ(wafer_bus_write(cpu(0), WAFER_BUS_PIO, 0x20, 1, &val, true), -EAGAIN);
-	CHECK_EQ(wafer_bus_read(cpu(0), WAFER_BUS_PIO, 0x20, 1, &val, true), -EAGAIN);
-	raw_spin_unlock(&vm.irq.pic->lock);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x20, 1, &val, true, true), -EAGAIN);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x20, 1, &val, false, true), -EAGAIN);
+	raw_spin_unlock(&vm.irq.chips->lock);
 	CHECK_EQ(take_irq(0), 0x30);
-	resamplers = true;			/* an EOI may signal: not in the window */
-	CHECK_EQ(wafer_bus_write(cpu(0), WAFER_BUS_PIO, 0x20, 1, &val, true), -EAGAIN);
+	vm.irq.nr_resamplers = 1;			/* an EOI may signal: not in the window */
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x20, 1, &val, true, true), -EAGAIN);
 	val = 0x20;
-	CHECK_EQ(wafer_bus_write(cpu(0), WAFER_BUS_PIO, 0x20, 1, &val, false), 0);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x20, 1, &val, true, false), 0);
 	CHECK_EQ(resampled, 1);
 	free_vm();
 }
@@ -283,22 +283,22 @@ TEST(state)
 
 	make(1);
 	pulse(9);
-	CHECK_EQ(wafer_get_irqchip(&vm, &chip), 0);
+	CHECK_EQ(wafer_irqchip_state(&vm, &chip, false), 0);
 	CHECK_EQ(chip.chip.pic.irr, 2);
 	CHECK_EQ(chip.chip.pic.elcr_mask, 0xde);
 	CHECK_EQ(take_irq(0), 0x39);
 	outb(0x20, 0x20);
 	outb(0xa0, 0x20);
-	CHECK_EQ(wafer_set_irqchip(&vm, &chip), 0);
-	CHECK_EQ(wafer_get_irqchip(&vm, &back), 0);
+	CHECK_EQ(wafer_irqchip_state(&vm, &chip, true), 0);
+	CHECK_EQ(wafer_irqchip_state(&vm, &back, false), 0);
 	CHECK(!memcmp(&chip, &back, sizeof(chip)));
 	CHECK_EQ(take_irq(0), 0x39);
 	chip.chip_id = 3;
-	CHECK_EQ(wafer_set_irqchip(&vm, &chip), -EINVAL);
+	CHECK_EQ(wafer_irqchip_state(&vm, &chip, true), -EINVAL);
 	free_vm();
 	make_vm(WAFER_CHIP_SPLIT, 1);
 	chip.chip_id = 0;
-	CHECK_EQ(wafer_get_irqchip(&vm, &chip), -ENXIO);
+	CHECK_EQ(wafer_irqchip_state(&vm, &chip, false), -ENXIO);
 	free_vm();
 }
 
@@ -330,10 +330,10 @@ TEST(fuzz)
 			chip.chip_id = rnd() & 1;
 			for (j = 0; j < sizeof(chip.chip.pic); j++)
 				((u8 *)&chip.chip.pic)[j] = rnd();
-			CHECK_EQ(wafer_set_irqchip(&vm, &chip), 0);
+			CHECK_EQ(wafer_irqchip_state(&vm, &chip, true), 0);
 		}
 		/* The output says what the chips ask for. */
-		CHECK(!(vm.irq.pic->chip[0].irr & ~vm.irq.pic->chip[0].imr) ? !vm.irq.pic->output : true);
+		CHECK(!(vm.irq.chips->pic[0].irr & ~vm.irq.chips->pic[0].imr) ? !vm.irq.chips->intr : true);
 	}
 	free_vm();
 }

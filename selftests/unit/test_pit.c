@@ -54,7 +54,7 @@ TEST(creation)
 	CHECK_EQ(wafer_create_pit(&vm, 2), -EINVAL);
 	CHECK_EQ(wafer_create_pit(&vm, 0), 0);
 	CHECK_EQ(wafer_create_pit(&vm, 0), -EEXIST);
-	CHECK_EQ(wafer_bus_read(cpu(0), WAFER_BUS_PIO, 0x61, 1, &(u8){ 0 }, true), -EOPNOTSUPP);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x61, 1, &(u8){ 0 }, false, true), -EOPNOTSUPP);
 	free_vm();
 }
 
@@ -269,7 +269,7 @@ TEST(state)
 	make(KVM_PIT_SPEAKER_DUMMY);
 	program(0, 2, 11932);
 	outb(0x61, 2);
-	CHECK_EQ(wafer_get_pit(&vm, &s), 0);
+	CHECK_EQ(wafer_pit_state(&vm, &s, false), 0);
 	CHECK_EQ(s.channels[0].count, 11932);
 	CHECK_EQ(s.channels[0].mode, 2);
 	CHECK_EQ(s.channels[2].mode, 0xff);
@@ -277,29 +277,29 @@ TEST(state)
 	program(0, 0, 0);
 	shim_advance(1000000000);
 	took();
-	CHECK_EQ(wafer_set_pit(&vm, &s), 0);
+	CHECK_EQ(wafer_pit_state(&vm, &s, true), 0);
 	shim_advance(10500000);
 	CHECK(took());
 	shim_advance(10000000);
 	CHECK(took());
 	s.flags = KVM_PIT_FLAGS_HPET_LEGACY;
-	CHECK_EQ(wafer_set_pit(&vm, &s), 0);
+	CHECK_EQ(wafer_pit_state(&vm, &s, true), 0);
 	shim_advance(100000000);
 	CHECK(!took());
-	CHECK_EQ(wafer_get_pit(&vm, &back), 0);
+	CHECK_EQ(wafer_pit_state(&vm, &back, false), 0);
 	CHECK_EQ(back.flags, KVM_PIT_FLAGS_HPET_LEGACY);
 	s.channels[1].count = 0;
-	CHECK_EQ(wafer_set_pit(&vm, &s), 0);
-	CHECK_EQ(wafer_get_pit(&vm, &back), 0);
+	CHECK_EQ(wafer_pit_state(&vm, &s, true), 0);
+	CHECK_EQ(wafer_pit_state(&vm, &back, false), 0);
 	CHECK_EQ(back.channels[1].count, 65536);
 	s.channels[1].count = 65537;
-	CHECK_EQ(wafer_set_pit(&vm, &s), -EINVAL);
+	CHECK_EQ(wafer_pit_state(&vm, &s, true), -EINVAL);
 	s.channels[1].count = 1;
 	s.channels[1].mode = 6;
-	CHECK_EQ(wafer_set_pit(&vm, &s), -EINVAL);
+	CHECK_EQ(wafer_pit_state(&vm, &s, true), -EINVAL);
 	s.channels[1].mode = 5;
 	s.flags = 4;
-	CHECK_EQ(wafer_set_pit(&vm, &s), -EINVAL);
+	CHECK_EQ(wafer_pit_state(&vm, &s, true), -EINVAL);
 	free_vm();
 }
 
@@ -336,10 +336,10 @@ TEST(fuzz)
 				s.channels[j].count &= 0xffff;
 				s.channels[j].mode %= 6;
 			}
-			CHECK_EQ(wafer_set_pit(&vm, &s), 0);
+			CHECK_EQ(wafer_pit_state(&vm, &s, true), 0);
 		}
 		for (j = 0; j < 3; j++)
-			CHECK(vm.irq.pit && count_of(j) <= 0xffff);
+			CHECK(vm.irq.chips->has_pit && count_of(j) <= 0xffff);
 	}
 	free_vm();
 }

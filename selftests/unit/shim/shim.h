@@ -120,6 +120,10 @@ static inline bool test_and_clear_bit(unsigned long nr, volatile void *p)
 }
 #define __set_bit		set_bit
 #define __clear_bit		clear_bit
+static inline void change_bit(unsigned long nr, volatile void *p)
+{
+	__atomic_fetch_xor(SHIM_WORD(nr, p), SHIM_MASK(nr), __ATOMIC_SEQ_CST);
+}
 #define __test_and_set_bit	test_and_set_bit
 #define __test_and_clear_bit	test_and_clear_bit
 static inline unsigned long find_next_bit(const unsigned long *p, unsigned long n, unsigned long i)
@@ -332,6 +336,7 @@ struct rcu_head { struct rcu_head *next; void (*fn)(struct rcu_head *head); };
 #define rcu_assign_pointer(p, v)	smp_store_release(&(p), v)
 #define RCU_INIT_POINTER(p, v)	((p) = (v))
 #define synchronize_rcu()	do { } while (0)
+#define rcu_replace_pointer(p, v, c)	({ __typeof__(p) _old = (p); rcu_assign_pointer(p, v); _old; })
 #define rcu_dereference_sched(p)	smp_load_acquire(&(p))
 #define rcu_dereference_check(p, c)	smp_load_acquire(&(p))
 #define rcu_read_lock_sched_held()	true

@@ -96,6 +96,11 @@ static inline struct eventfd_ctx *eventfd_ctx_fdget(int fd)
 #define eventfd_signal(c, ...)	((c)->count++)
 
 /* ---- odds and ends ---- */
+#define hash_32(v, bits)	((u32)(v) * 0x61c88647u >> (32 - (bits)))
+#define sort(p, n, size, cmp, swap)	qsort(p, n, size, cmp)
+#ifndef ror8
+static inline u8 ror8(u8 v, unsigned int n) { return v >> n | v << (-n & 7); }
+#endif
 #define __acquire(x)		do { } while (0)
 #define __release(x)		do { } while (0)
 #define atomic_dec_if_positive(v)	({ int _d = atomic_read(v) - 1; if (_d >= 0) atomic_dec(v); _d; })
