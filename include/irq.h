@@ -72,19 +72,20 @@ int wafer_reinject_control(struct wafer_vm *vm, bool reinject);
 
 /* ---- routing and lines ---- */
 int wafer_set_routing(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, unsigned int nr,
-		      struct wafer_refusal *refusal);
+		      struct wafer_refusal *why);
 /* KVM_IRQ_LINE(_STATUS), irqfd, PIT: <0 ignored, 0 coalesced, >0 delivered. Any context. */
 int wafer_set_gsi(struct wafer_vm *vm, enum wafer_irq_source source, u32 gsi, int level);
-int wafer_signal_msi(struct wafer_vm *vm, const struct kvm_msi *msi, struct wafer_refusal *refusal);
+int wafer_signal_msi(struct wafer_vm *vm, const struct kvm_msi *msi, struct wafer_refusal *why);
 
 /* ---- eventfds (ioctls; sleep) ---- */
-int wafer_irqfd(struct wafer_vm *vm, const struct kvm_irqfd *args, struct wafer_refusal *refusal);
-int wafer_ioeventfd(struct wafer_vm *vm, const struct kvm_ioeventfd *args, struct wafer_refusal *refusal);
+int wafer_irqfd(struct wafer_vm *vm, const struct kvm_irqfd *args, struct wafer_refusal *why);
+int wafer_ioeventfd(struct wafer_vm *vm, const struct kvm_ioeventfd *args,
+		    struct wafer_refusal *why);
 int wafer_coalesced_zone(struct wafer_vm *vm, const struct kvm_coalesced_mmio_zone *zone, bool add,
-			 struct wafer_refusal *refusal);
+			 struct wafer_refusal *why);
 
 /* ---- device bus (irq/bus.c): in-kernel devices, ioeventfds, coalesced zones ---- */
-enum wafer_bus_kind { WAFER_BUS_MMIO, WAFER_BUS_PIO, WAFER_NR_BUSES };
+enum wafer_bus_kind { WAFER_BUS_MMIO, WAFER_BUS_PIO, WAFER_NR_BUSES };	/* as the ABI's "pio" */
 
 /* RCU-replaced sorted array. */
 struct wafer_bus { struct wafer_bus_table __rcu *table; };
@@ -93,8 +94,8 @@ struct wafer_bus { struct wafer_bus_table __rcu *table; };
  * @len 1-8 at @addr. 0 done; -EOPNOTSUPP nobody takes it, ask the VMM; -EAGAIN (only with @window): a lock was busy or the
  * device must sleep: try outside the window
  */
-int wafer_bus(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len, void *val,
-	      bool write, bool window);
+int wafer_bus(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len,
+	      void *val, bool write, bool window);
 
 /* ---- the CPU's side: what the run loop asks (irq/deliver.c) ---- */
 /* Window or vCPU thread: is there a maskable interrupt that the guest's TPR and priority let through? */
@@ -114,17 +115,15 @@ void wafer_lapic_reset(struct wafer_vcpu *vcpu, bool init);	/* init: INIT keeps 
 void wafer_lapic_set_cr8(struct wafer_vcpu *vcpu, u8 cr8);
 u8 wafer_lapic_get_cr8(struct wafer_vcpu *vcpu);
 /* MMIO page access, @offset 0-4095, window: true if in the window. 0; -EOPNOTSUPP (hw-disabled, x2APIC); -EAGAIN */
-int wafer_lapic_mmio(struct wafer_vcpu *vcpu, u32 offset, unsigned int len, void *val, bool write, bool window);
+int wafer_lapic_mmio(struct wafer_vcpu *vcpu, u32 offset, unsigned int len, void *val, bool write,
+		     bool window);
 /* x2APIC MSRs 0x800-0x8ff: 0, 1 (#GP), -EAGAIN (only in the window) */
-int wafer_x2apic_read(struct wafer_vcpu *vcpu, u32 msr, u64 *val, bool window);
-int wafer_x2apic_write(struct wafer_vcpu *vcpu, u32 msr, u64 val, bool window);
+int wafer_x2apic(struct wafer_vcpu *vcpu, u32 msr, u64 *val, bool write, bool window);
 /* IA32_APIC_BASE: checks as the CPU does (guest) or as KVM does (host); 0 or 1 (#GP / -EINVAL) */
 int wafer_apic_base_set(struct wafer_vcpu *vcpu, u64 val, bool host);
 u64 wafer_tsc_deadline_get(struct wafer_vcpu *vcpu);
 void wafer_tsc_deadline_set(struct wafer_vcpu *vcpu, u64 val);
-/* The guest's TSC offset or ratio has changed: restart a deadline timer. */
-void wafer_lapic_tsc_changed(struct wafer_vcpu *vcpu);
-/* The vCPU thread at WAFER_H_TIMER: the timer has fired, make it an interrupt. Window or not. */
+/* WAFER_H_TIMER: the timer has fired, make it an interrupt; or the guest's TSC offset or ratio has changed. Window or not. */
 void wafer_lapic_timer_due(struct wafer_vcpu *vcpu);
 int wafer_lapic_get(struct wafer_vcpu *vcpu, struct kvm_lapic_state *s);
 int wafer_lapic_set(struct wafer_vcpu *vcpu, const struct kvm_lapic_state *s);

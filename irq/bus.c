@@ -7,12 +7,6 @@
  * Devices may overlap (ioeventfds that differ in what they match, zones over devices): all that cover an address are
  * asked, those that begin last first, until one takes the access.
  */
-#include <linux/kernel.h>
-#include <linux/overflow.h>
-#include <linux/rcupdate.h>
-#include <linux/slab.h>
-#include <linux/string.h>
-
 #include "chips.h"
 
 /* An eventfd can be used again and again, so something must bound what one VM can take. */
@@ -64,8 +58,8 @@ static bool covers(const struct wafer_bus_dev *dev, gpa_t addr, unsigned int len
 	return at < dev->len && ((write && dev->len == 1) || len <= dev->len - at);
 }
 
-int wafer_bus(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len, void *val,
-	      bool write, bool window)
+int wafer_bus(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len,
+	      void *val, bool write, bool window)
 {
 	const struct wafer_bus_table *t;
 	struct wafer_bus_dev *dev;

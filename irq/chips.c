@@ -4,12 +4,6 @@
  *
  * What a chip does is in pic.c, ioapic.c and pit.c. One lock is enough for all of them: they are slow devices.
  */
-#include <linux/gfp.h>
-#include <linux/kernel.h>
-#include <linux/nospec.h>
-#include <linux/slab.h>
-#include <linux/string.h>
-
 #include "chips.h"
 #include "lapic.h"
 
@@ -31,8 +25,8 @@ static const struct model {
 
 enum { FIRST_PIT = 4, SPEAKER = 5 };
 
-static int chip_access(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr, unsigned int len,
-		       void *val, bool write, bool window)
+static int chip_access(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr,
+		       unsigned int len, void *val, bool write, bool window)
 {
 	struct wafer_chips *c = vcpu->vm->irq.chips;
 	const struct model *m = &models[dev - c->devs];
@@ -74,16 +68,16 @@ void wafer_chips_unlock(struct wafer_chips *c, unsigned long flags)
 		wafer_pit_unblock(c);
 }
 
-int wafer_set_pin(struct wafer_chips *c, unsigned int chip, unsigned int pin, enum wafer_irq_source source,
-		  bool level)
+int wafer_set_pin(struct wafer_chips *c, unsigned int chip, unsigned int pin,
+		  enum wafer_irq_source source, bool level)
 {
-	u8 *sources = &c->sources[chip][pin];
+	u8 *by = &c->sources[chip][pin];
 	unsigned long flags;
 	int r;
 
 	wafer_lock(&c->lock, &flags, false);
-	*sources = (*sources & ~BIT(source)) | level << source;
-	r = chip == IOAPIC ? wafer_ioapic_set(c, pin, *sources) : wafer_pic_set(c, chip, pin, *sources);
+	*by = (*by & ~BIT(source)) | level << source;
+	r = chip == IOAPIC ? wafer_ioapic_set(c, pin, *by) : wafer_pic_set(c, chip, pin, *by);
 	wafer_chips_unlock(c, flags);
 	return r;
 }
@@ -134,12 +128,14 @@ void wafer_irq_free(struct wafer_vm *vm)
 /* Those of models[] from @first to @last; a device is not found before it is complete. */
 static int add_devs(struct wafer_chips *c, unsigned int first, unsigned int last)
 {
+	const struct model *m;
 	unsigned int i;
 	int r = 0;
 
 	mutex_lock(&c->vm->irq.lock);
 	for (i = first; i <= last && !r; i++) {
-		c->devs[i] = (struct wafer_bus_dev){ &chip_ops, models[i].kind, models[i].addr, models[i].len };
+		m = &models[i];
+		c->devs[i] = (struct wafer_bus_dev){ &chip_ops, m->kind, m->addr, m->len };
 		r = wafer_bus_add(c->vm, &c->devs[i]);
 	}
 	while (r && i-- > first)
@@ -151,9 +147,11 @@ static int add_devs(struct wafer_chips *c, unsigned int first, unsigned int last
 /* Before the first vCPU: what is set here is seen by all of them. vm->lock held. */
 static int may_create(struct wafer_vm *vm)
 {
-	return WAFER_RULE(vm->irq.mode, &vm->refusal, -EEXIST, "irqchip", vm->irq.mode, "is created once") ?:
-	       WAFER_RULE(vm->nr_vcpus, &vm->refusal, -EINVAL, "vcpus", vm->nr_vcpus,
-			  "are created after the irqchip");
+	struct wafer_refusal *why = &vm->refusal;
+	u32 mode = vm->irq.mode;
+
+	return REFUSE_IF(mode, why, -EEXIST, "irqchip", mode, "is created once") ?:
+	       RULE(vm->nr_vcpus, why, "vcpus", vm->nr_vcpus, "are created after the irqchip");
 }
 
 /**
@@ -178,7 +176,8 @@ int wafer_create_irqchip(struct wafer_vm *vm)
 	wafer_ioapic_init(c);
 	wafer_pit_init(c);
 	vm->irq.chips = c;
-	r = add_devs(c, 0, FIRST_PIT - 1) ?: wafer_set_default_routing(vm);
+	r = add_devs(c, 0, FIRST_PIT - 1) ?:
+	    wafer_replace_routes(vm, NULL, WAFER_DEFAULT_ROUTES, NULL);
 	if (r)
 		free_chips(vm);
 	else
@@ -195,7 +194,7 @@ int wafer_create_irqchip(struct wafer_vm *vm)
  */
 int wafer_enable_split_irqchip(struct wafer_vm *vm, u64 pins)
 {
-	int r = WAFER_RULE(pins > WAFER_MAX_GSI, &vm->refusal, -EINVAL, "args[0]", pins, "is at most 4096") ?:
+	int r = RULE(pins > WAFER_MAX_GSI, &vm->refusal, "args[0]", pins, "is at most 4096") ?:
 		may_create(vm);
 
 	if (r)
@@ -207,13 +206,15 @@ int wafer_enable_split_irqchip(struct wafer_vm *vm, u64 pins)
 
 static int needs_chips(struct wafer_vm *vm)
 {
-	return WAFER_RULE(!vm->irq.chips, &vm->refusal, -ENXIO, "irqchip", vm->irq.mode,
-			  "is complete (KVM_CREATE_IRQCHIP)");
+	return REFUSE_IF(!vm->irq.chips, &vm->refusal, -ENXIO, "irqchip", vm->irq.mode,
+			 "is complete (KVM_CREATE_IRQCHIP)");
 }
 
 static int needs_pit(struct wafer_vm *vm)
 {
-	return WAFER_RULE(!vm->irq.chips || !vm->irq.chips->has_pit, &vm->refusal, -ENXIO, "pit", 0, "is created");
+	const struct wafer_chips *c = vm->irq.chips;
+
+	return REFUSE_IF(!c || !c->has_pit, &vm->refusal, -ENXIO, "pit", 0, "is created");
 }
 
 /**
@@ -227,14 +228,14 @@ static int needs_pit(struct wafer_vm *vm)
 int wafer_irqchip_state(struct wafer_vm *vm, struct kvm_irqchip *chip, bool set)
 {
 	struct wafer_chips *c = vm->irq.chips;
-	u32 id = array_index_nospec(chip->chip_id, KVM_NR_IRQCHIPS);
+	u32 id = chip->chip_id;
 	unsigned long flags;
 	int r = needs_chips(vm) ?:
-		WAFER_RULE(chip->chip_id >= KVM_NR_IRQCHIPS, &vm->refusal, -EINVAL, "chip_id", chip->chip_id,
-			   "is 0 to 2");
+		RULE(id >= KVM_NR_IRQCHIPS, &vm->refusal, "chip_id", id, "is 0 to 2");
 
 	if (r)
 		return r;
+	id = array_index_nospec(id, KVM_NR_IRQCHIPS);
 	if (!set)
 		memset(&chip->chip, 0, sizeof(chip->chip));
 	wafer_lock(&c->lock, &flags, false);
@@ -266,9 +267,8 @@ int wafer_create_pit(struct wafer_vm *vm, u32 flags)
 {
 	struct wafer_chips *c = vm->irq.chips;
 	int r = needs_chips(vm) ?:
-		WAFER_RULE(c->has_pit, &vm->refusal, -EEXIST, "pit", 1, "is created once") ?:
-		WAFER_RULE(flags & ~KVM_PIT_SPEAKER_DUMMY, &vm->refusal, -EINVAL, "flags", flags,
-			   "is 0 or KVM_PIT_SPEAKER_DUMMY");
+		REFUSE_IF(c->has_pit, &vm->refusal, -EEXIST, "pit", 1, "is created once") ?:
+		RULE(flags & ~KVM_PIT_SPEAKER_DUMMY, &vm->refusal, "flags", flags, "is 0 or 1");
 
 	if (r)
 		return r;
@@ -284,14 +284,16 @@ int wafer_create_pit(struct wafer_vm *vm, u32 flags)
 static int check_pit(struct wafer_vm *vm, const struct kvm_pit_state2 *ps)
 {
 	const u32 known = KVM_PIT_FLAGS_HPET_LEGACY | KVM_PIT_FLAGS_SPEAKER_DATA_ON;
-	const struct kvm_pit_channel_state *ch;
-	int r = WAFER_RULE(ps->flags & ~known, &vm->refusal, -EINVAL, "flags", ps->flags, "is of KVM_PIT_FLAGS_*");
+	struct wafer_refusal *why = &vm->refusal;
+	int i, r = RULE(ps->flags & ~known, why, "flags", ps->flags, "is of KVM_PIT_FLAGS_*");
 
-	for (ch = ps->channels; ch < ps->channels + ARRAY_SIZE(ps->channels) && !r; ch++)
-		r = WAFER_RULE(ch->count > 0x10000, &vm->refusal, -EINVAL, "channels[].count", ch->count,
-			       "is at most 65536") ?:
-		    WAFER_RULE(ch->mode > 5 && ch->mode != WAFER_PIT_UNSET, &vm->refusal, -EINVAL,
-			       "channels[].mode", ch->mode, "is 0 to 5, or 255: none");
+	for (i = 0; i < ARRAY_SIZE(ps->channels) && !r; i++) {
+		u32 count = ps->channels[i].count, mode = ps->channels[i].mode;
+
+		r = RULE(count > 0x10000, why, "channels[].count", count, "is at most 65536") ?:
+		    RULE(mode > 5 && mode != WAFER_PIT_UNSET, why, "channels[].mode", mode,
+			 "is 0 to 5, or 255: none");
+	}
 	return r;
 }
 
@@ -331,6 +333,5 @@ int wafer_reinject_control(struct wafer_vm *vm, bool reinject)
 		return r;
 	atomic_set(&vm->irq.chips->reinject, reinject);
 	wafer_pit_unblock(vm->irq.chips);
-	wafer_ioapic_rewatch(vm->irq.chips);
 	return 0;
 }

@@ -3,13 +3,15 @@
 #ifndef WAFER_CHIPS_H
 #define WAFER_CHIPS_H
 
-#include <linux/hrtimer.h>
+/* What all files of the room need, so that they need not say so. */
+#include <linux/bitops.h>
 #include <linux/irq_work.h>
-#include <linux/kvm.h>
-#include <linux/spinlock.h>
+#include <linux/kernel.h>
+#include <linux/nospec.h>
+#include <linux/slab.h>
+#include <linux/string.h>
 
-#include "irq.h"
-#include "types.h"
+#include "compat.h"
 #include "vcpu.h"
 #include "vm.h"
 
@@ -20,9 +22,10 @@ static inline enum wafer_chip_mode wafer_chip_mode(struct wafer_vm *vm)
 	return smp_load_acquire(&vm->irq.mode);
 }
 
-/* One rule for what user space hands in: refused if @broken, else 0. Rules are chained with ?: */
-#define WAFER_RULE(broken, refusal, err, field, value, rule) \
-	((broken) ? wafer_refuse(refusal, err, field, value, rule) : 0)
+/* One rule for what user space hands in: refused if @broken, else 0. To be chained with ?: */
+#define REFUSE_IF(broken, why, err, field, value, rule) \
+	((broken) ? wafer_refuse(why, err, field, value, rule) : 0)
+#define RULE(broken, why, field, value, rule) REFUSE_IF(broken, why, -EINVAL, field, value, rule)
 
 /*
  * A spinlock of this room: in the window only if it is free at once. Interrupts are off while it is held, as it is taken
@@ -53,16 +56,15 @@ struct wafer_bus_dev;
  * @free: a grace period after it was taken off; NULL: the VM's end frees it
  */
 struct wafer_bus_ops {
-	int (*access)(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr, unsigned int len,
-		      void *val, bool write, bool window);
+	int (*access)(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr,
+		      unsigned int len, void *val, bool write, bool window);
 	void (*free)(struct rcu_head *rcu);
 };
 
 struct wafer_bus_dev {
 	const struct wafer_bus_ops *ops;
 	enum wafer_bus_kind kind;
-	gpa_t addr;
-	u64 len;		/* bytes covered, at least 1 (an ioeventfd with length 0 covers 1) */
+	u64 addr, len;		/* bytes covered, at least 1 (an ioeventfd with length 0 covers 1) */
 	struct rcu_head rcu;
 };
 
@@ -75,7 +77,7 @@ struct wafer_bus_dev *wafer_bus_at(struct wafer_vm *vm, enum wafer_bus_kind kind
 void wafer_bus_free(struct wafer_vm *vm);
 
 /* ---- irq/chips.c ---- */
-enum { MASTER = KVM_IRQCHIP_PIC_MASTER, SLAVE = KVM_IRQCHIP_PIC_SLAVE, IOAPIC = KVM_IRQCHIP_IOAPIC };
+enum { MASTER, SLAVE, IOAPIC };	/* KVM_IRQCHIP_* */
 
 #define WAFER_PIC_LINES		8
 #define WAFER_IOAPIC_BASE	0xfec00000u
@@ -92,7 +94,7 @@ enum { MASTER = KVM_IRQCHIP_PIC_MASTER, SLAVE = KVM_IRQCHIP_PIC_SLAVE, IOAPIC = 
  * @unblock: a pin was set up anew, so that the PIT's last tick may never be taken; as @acked
  * @ioapic: registers as KVM_GET_IRQCHIP has them; in irr the pins that are asserted
  * @delivered: edge pins in irr of which the interrupt was sent
- * @watch: vectors of edge pins whose EOI somebody asked for (the PIT); read without the lock
+ * @pit_pin: the I/O APIC's pin that the PIT's line leads to, if any does: the EOI of its vector is asked for. No lock
  * @eois: level interrupts in a row that came back at their EOI
  * @storm: sends them later when there were too many
  * @has_pit: under vm->lock
@@ -111,13 +113,11 @@ struct wafer_chips {
 	struct wafer_vm *vm;
 	u8 sources[KVM_NR_IRQCHIPS][KVM_IOAPIC_NUM_PINS];
 	struct kvm_pic_state pic[2];
-	bool intr, unblock;
+	bool intr, unblock, has_pit;
 	u16 acked;
 	struct kvm_ioapic_state ioapic;
-	u32 delivered, eois[KVM_IOAPIC_NUM_PINS];
-	unsigned long watch[4];
+	u32 delivered, pit_pin, eois[KVM_IOAPIC_NUM_PINS];
 	struct hrtimer storm;
-	bool has_pit;
 	struct kvm_pit_state2 pit;
 	struct hrtimer tick;
 	u64 due, ticks;
@@ -127,8 +127,8 @@ struct wafer_chips {
 };
 
 /* As wafer_set_gsi() */
-int wafer_set_pin(struct wafer_chips *c, unsigned int chip, unsigned int pin, enum wafer_irq_source source,
-		  bool level);
+int wafer_set_pin(struct wafer_chips *c, unsigned int chip, unsigned int pin,
+		  enum wafer_irq_source source, bool level);
 /* Gives the lock back and tells what has happened under it. */
 void wafer_chips_unlock(struct wafer_chips *c, unsigned long flags);
 
@@ -147,8 +147,6 @@ int wafer_ioapic_set(struct wafer_chips *c, unsigned int pin, bool level);
 void wafer_ioapic_restored(struct wafer_chips *c);
 /* A local APIC has ended @vector. 0; -EAGAIN (window only). Without the lock */
 int wafer_ioapic_eoi(struct wafer_chips *c, u8 vector, bool level, bool window);
-/* Routes or the wish for acknowledgments have changed. Without the lock */
-void wafer_ioapic_rewatch(struct wafer_chips *c);
 
 void wafer_pit_init(struct wafer_chips *c);
 u32 wafer_pit_read(struct wafer_chips *c, u32 port);
@@ -160,7 +158,10 @@ void wafer_pit_unblock(struct wafer_chips *c);	/* any context */
 
 /* ---- irq/routing.c ---- */
 #define WAFER_PIT_GSI 0
-int wafer_set_default_routing(struct wafer_vm *vm);
+/* @e: checked; NULL: KVM's @nr default routes */
+#define WAFER_DEFAULT_ROUTES (KVM_IOAPIC_NUM_PINS + 2 * WAFER_PIC_LINES)
+int wafer_replace_routes(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e,
+			 unsigned int nr, struct wafer_refusal *why);
 /* The guest has ended the interrupt of a chip's pin: whom does that concern? Outside the chips' lock */
 void wafer_pin_acked(struct wafer_vm *vm, unsigned int chip, unsigned int pin);
 int wafer_pin_gsi(struct wafer_vm *vm, unsigned int chip, unsigned int pin);	/* -1 none */
@@ -174,8 +175,8 @@ bool wafer_routes_level_vector(struct wafer_vm *vm, u8 vector);
 static inline struct wafer_irq_msg wafer_message(u32 dest, u32 bits)
 {
 	return (struct wafer_irq_msg){
-		.dest = dest, .vector = bits & 0xff, .mode = bits >> 8 & 7, .logical = bits & BIT(11),
-		.level = bits & BIT(15), .assert = true,
+		.dest = dest, .vector = bits & 0xff, .mode = bits >> 8 & 7, .assert = true,
+		.logical = bits & BIT(11), .level = bits & BIT(15),
 	};
 }
 

@@ -5,18 +5,13 @@
  * The ring is one page that all vCPUs' mappings show. The VMM writes to it as it likes: indices are read once and
  * checked, and what it makes of its own data is its own affair.
  */
-#include <linux/kernel.h>
-#include <linux/nospec.h>
-#include <linux/rcupdate.h>
-#include <linux/slab.h>
-#include <linux/string.h>
-
 #include "chips.h"
 
 #define MAX_ZONES 1000		/* on one bus */
 
 /* One entry stays free, so that a full ring is not taken for an empty one. ring_lock held. */
-static int put(struct kvm_coalesced_mmio_ring *ring, gpa_t addr, unsigned int len, const void *val, bool pio)
+static int put(struct kvm_coalesced_mmio_ring *ring, gpa_t addr, unsigned int len, const void *val,
+	       bool pio)
 {
 	u32 last = READ_ONCE(ring->last), next = (last + 1) % KVM_COALESCED_MMIO_MAX;
 	struct kvm_coalesced_mmio *entry;
@@ -33,14 +28,15 @@ static int put(struct kvm_coalesced_mmio_ring *ring, gpa_t addr, unsigned int le
 	return 0;
 }
 
-static int zone_access(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr, unsigned int len,
-		       void *val, bool write, bool window)
+static int zone_access(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr,
+		       unsigned int len, void *val, bool write, bool window)
 {
 	struct wafer_irq *irq = &vcpu->vm->irq;
 	unsigned long flags;
 	int r;
 
-	if (!write || len > sizeof_field(struct kvm_coalesced_mmio, data) || len > dev->len - (addr - dev->addr))
+	if (!write || len > sizeof_field(struct kvm_coalesced_mmio, data) ||
+	    addr + len > dev->addr + dev->len)
 		return -EOPNOTSUPP;
 	if (!wafer_lock(&irq->ring_lock, &flags, window))
 		return -EAGAIN;
@@ -56,26 +52,19 @@ static void free_zone(struct rcu_head *rcu)
 
 static const struct wafer_bus_ops zone_ops = { .access = zone_access, .free = free_zone };
 
-/*
- * @new comes, or all zones that cover the range of @z go; that there are none is no error.
- */
-static int change_zones(struct wafer_vm *vm, const struct kvm_coalesced_mmio_zone *z, struct wafer_bus_dev *new)
+/* @z comes, or all zones that cover it go; that there are none is no error. */
+static int change_zones(struct wafer_vm *vm, struct wafer_bus_dev *z, bool add)
 {
-	enum wafer_bus_kind kind = z->pio ? WAFER_BUS_PIO : WAFER_BUS_MMIO;
 	struct wafer_bus_dev *dev;
 	unsigned int i, nr = 0;
 
-	for (i = 0; (dev = wafer_bus_at(vm, kind, i)); i++) {
-		if (dev->ops != &zone_ops)
-			continue;
-		nr++;
-		if (!new && dev->addr <= z->addr && dev->addr + dev->len >= z->addr + z->size)
+	for (i = 0; (dev = wafer_bus_at(vm, z->kind, i)); i++) {
+		nr += dev->ops == &zone_ops;
+		if (!add && dev->ops == &zone_ops && dev->addr <= z->addr &&
+		    dev->addr + dev->len >= z->addr + z->len)
 			wafer_bus_del(vm, dev);
 	}
-	if (!new)
-		return 0;
-	*new = (struct wafer_bus_dev){ &zone_ops, kind, z->addr, z->size };
-	return nr < MAX_ZONES ? wafer_bus_add(vm, new) : -ENOSPC;
+	return !add ? 0 : nr < MAX_ZONES ? wafer_bus_add(vm, z) : -ENOSPC;
 }
 
 /**
@@ -83,30 +72,29 @@ static int change_zones(struct wafer_vm *vm, const struct kvm_coalesced_mmio_zon
  * @vm: VM
  * @zone: range of addresses, or ports with @zone->pio
  * @add: register
- * @refusal: where to note a refusal
+ * @why: where to note a refusal
  *
  * Return: 0; -EINVAL; -ENOSPC: too many zones; -ENOMEM.
  */
 int wafer_coalesced_zone(struct wafer_vm *vm, const struct kvm_coalesced_mmio_zone *zone, bool add,
-			 struct wafer_refusal *refusal)
+			 struct wafer_refusal *why)
 {
-	struct wafer_bus_dev *dev = NULL;
-	int r = WAFER_RULE(zone->pio > 1, refusal, -EINVAL, "pio", zone->pio, "is 0 or 1") ?:
-		WAFER_RULE(zone->addr + zone->size < zone->addr, refusal, -EINVAL, "addr", zone->addr,
-			   "plus size does not wrap") ?:
-		WAFER_RULE(add && !zone->size, refusal, -EINVAL, "size", 0, "is not 0");
+	struct wafer_bus_dev *dev;
+	u64 addr = zone->addr;
+	int r = RULE(zone->pio > 1, why, "pio", zone->pio, "is 0 or 1") ?:
+		RULE(addr + zone->size < addr, why, "addr", addr, "plus size does not wrap") ?:
+		RULE(add && !zone->size, why, "size", 0, "is not 0");
 
 	if (r)
 		return r;
-	if (add) {
-		dev = kzalloc(sizeof(*dev), GFP_KERNEL_ACCOUNT);
-		if (!dev)
-			return -ENOMEM;
-	}
+	dev = kzalloc(sizeof(*dev), GFP_KERNEL_ACCOUNT);
+	if (!dev)
+		return -ENOMEM;
 	mutex_lock(&vm->irq.lock);
-	r = change_zones(vm, zone, dev);
+	*dev = (struct wafer_bus_dev){ &zone_ops, zone->pio, addr, zone->size };
+	r = change_zones(vm, dev, add);
 	mutex_unlock(&vm->irq.lock);
-	if (r)
+	if (r || !add)
 		kfree(dev);
 	return r;
 }

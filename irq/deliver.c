@@ -6,9 +6,7 @@
  * APICs themselves, and an IRR bit is one atomic operation. It is called from the window, from hardirqs and
  * from ioctls alike.
  */
-#include <linux/bitops.h>
 #include <linux/hash.h>
-#include <linux/kernel.h>
 
 #include "chips.h"
 #include "lapic.h"
@@ -80,12 +78,13 @@ static int accept(struct wafer_vcpu *vcpu, const struct wafer_irq_msg *msg)
  */
 int wafer_deliver(struct wafer_vm *vm, struct wafer_vcpu *src, const struct wafer_irq_msg *msg)
 {
-	bool lowest = msg->mode == WAFER_DM_LOWEST || (msg->redir_hint && msg->mode == WAFER_DM_FIXED);
+	bool lowest = msg->mode == WAFER_DM_LOWEST || (!msg->mode && msg->redir_hint);
 	bool physical = !msg->shorthand && !msg->logical && !is_broadcast(vm, msg, false);
 	bool cluster = msg->logical && !msg->shorthand && msg->x2apic_dest && msg->dest != ~0u;
 	bool self = msg->shorthand == 1;
 	/* Pairs with the release that publishes a vCPU. */
-	u32 nr = cluster ? 16 : self || physical ? 1 : smp_load_acquire(&vm->nr_vcpus), weight, best = 0, i;
+	u32 nr = cluster ? 16 : self || physical ? 1 : smp_load_acquire(&vm->nr_vcpus);
+	u32 cluster_id = msg->dest >> 16 << 4, weight, best = 0, i;
 	struct wafer_vcpu *vcpu, *chosen = NULL;
 	int r = -1, one;
 
@@ -95,7 +94,7 @@ int wafer_deliver(struct wafer_vm *vm, struct wafer_vcpu *src, const struct wafe
 		else if (physical)
 			vcpu = wafer_vcpu_by_id(vm, msg->dest);
 		else if (cluster)
-			vcpu = msg->dest >> i & 1 ? wafer_vcpu_by_id(vm, (msg->dest >> 16 << 4) + i) : NULL;
+			vcpu = msg->dest >> i & 1 ? wafer_vcpu_by_id(vm, cluster_id + i) : NULL;
 		else
 			vcpu = vm->vcpus[i];
 		if (!vcpu || !match(vcpu, src, msg))
@@ -115,11 +114,12 @@ int wafer_deliver(struct wafer_vm *vm, struct wafer_vcpu *src, const struct wafe
 /* What an EOI means outside the local APIC (SDM vol. 3 §11.8.5). */
 int wafer_eoi_broadcast(struct wafer_vcpu *vcpu, u8 vector, bool level, bool window)
 {
-	struct wafer_irq *irq = &vcpu->vm->irq;
+	struct wafer_chips *c = vcpu->vm->irq.chips;
 
-	if (irq->chips && (level || test_bit(vector, irq->chips->watch)))
-		return wafer_ioapic_eoi(irq->chips, vector, level, window);
-	if (level && !irq->chips && wafer_routes_level_vector(vcpu->vm, vector)) {
+	/* Edge pins have no EOI broadcast: it is the PIT that wants to know. */
+	if (c && (level || vector == (u8)READ_ONCE(c->ioapic.redirtbl[READ_ONCE(c->pit_pin)].bits)))
+		return wafer_ioapic_eoi(c, vector, level, window);
+	if (level && !c && wafer_routes_level_vector(vcpu->vm, vector)) {
 		vcpu->eoi_vector = vector;
 		vcpu->eoi_exit = true;
 		wafer_hazard_set(vcpu, WAFER_H_EXIT);
@@ -139,7 +139,8 @@ static bool extint_pending(struct wafer_vcpu *vcpu)
 {
 	struct wafer_chips *c = vcpu->vm->irq.chips;
 
-	return (c ? READ_ONCE(c->intr) : vcpu->extint >= 0) && (!vcpu->lapic || wafer_irq_accepts_extint(vcpu));
+	return (c ? READ_ONCE(c->intr) : vcpu->extint >= 0) &&
+	       (!vcpu->lapic || wafer_irq_accepts_extint(vcpu));
 }
 
 /**
@@ -181,7 +182,7 @@ int wafer_irq_ack(struct wafer_vcpu *vcpu)
 u8 wafer_irq_tpr_threshold(struct wafer_vcpu *vcpu)
 {
 	struct wafer_lapic *apic = vcpu->lapic;
-	int class = wafer_lapic_requested(apic) >> 4;
+	int class = wafer_lapic_requested(apic) >> 4, served = apic->isrv >> 4;
 
-	return class > 0 && class <= wafer_lapic_get_cr8(vcpu) && class > apic->isrv >> 4 ? class : 0;
+	return class > 0 && class <= wafer_lapic_get_cr8(vcpu) && class > served ? class : 0;
 }

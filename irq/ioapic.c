@@ -4,13 +4,7 @@
  *
  * Pin polarity is ignored, as KVM_CAP_IOAPIC_POLARITY_IGNORED says.
  */
-#include <linux/bitops.h>
-#include <linux/kernel.h>
-#include <linux/nospec.h>
-#include <linux/string.h>
-
 #include "chips.h"
-#include "compat.h"
 
 /* Redirection table entries; the other bits are those of a message. */
 #define RT_VECTOR	0xffull
@@ -56,16 +50,15 @@ int wafer_ioapic_set(struct wafer_chips *c, unsigned int pin, bool level)
 {
 	u32 was = c->ioapic.irr;
 
-	if (!level) {
-		c->ioapic.irr &= ~BIT(pin);
+	c->ioapic.irr &= ~BIT(pin);
+	if (!level)
 		return 1;
-	}
 	c->ioapic.irr |= BIT(pin);
-	if (!(c->ioapic.redirtbl[pin].bits & RT_LEVEL)) {
-		if (was & BIT(pin))
-			return 0;	/* no edge */
-		c->delivered &= ~BIT(pin);
-	}
+	if (c->ioapic.redirtbl[pin].bits & RT_LEVEL)
+		return service(c, pin);
+	if (was & BIT(pin))
+		return 0;	/* no edge */
+	c->delivered &= ~BIT(pin);
 	return service(c, pin);
 }
 
@@ -134,33 +127,6 @@ int wafer_ioapic_eoi(struct wafer_chips *c, u8 vector, bool level, bool window)
 	return 0;
 }
 
-static bool is_pits(struct wafer_chips *c, unsigned int pin)
-{
-	return wafer_pin_gsi(c->vm, IOAPIC, pin) == WAFER_PIT_GSI;
-}
-
-/* Edge pins have no EOI broadcast: the vectors are listed for which somebody wants to know. */
-static void rewatch(struct wafer_chips *c)
-{
-	unsigned long watch[4] = { 0 };
-	unsigned int pin, i;
-
-	for (pin = 0; pin < PINS; pin++)
-		if (atomic_read(&c->reinject) && is_pits(c, pin))
-			__set_bit(c->ioapic.redirtbl[pin].bits & RT_VECTOR, watch);
-	for (i = 0; i < ARRAY_SIZE(watch); i++)
-		WRITE_ONCE(c->watch[i], watch[i]);
-}
-
-void wafer_ioapic_rewatch(struct wafer_chips *c)
-{
-	unsigned long flags;
-
-	wafer_lock(&c->lock, &flags, false);
-	rewatch(c);
-	wafer_chips_unlock(c, flags);
-}
-
 static void write_entry(struct wafer_chips *c, unsigned int pin, bool high, u32 val)
 {
 	__u64 *entry = &c->ioapic.redirtbl[pin].bits, new;
@@ -175,8 +141,7 @@ static void write_entry(struct wafer_chips *c, unsigned int pin, bool high, u32 
 	else
 		new &= ~RT_REMOTE_IRR;
 	WRITE_ONCE(*entry, new);
-	rewatch(c);
-	c->unblock |= is_pits(c, pin);
+	c->unblock |= pin == c->pit_pin;
 	if (c->ioapic.irr & BIT(pin) && new & RT_LEVEL)
 		service(c, pin);
 }
@@ -233,7 +198,6 @@ void wafer_ioapic_restored(struct wafer_chips *c)
 	c->ioapic.pad = 0;
 	c->ioapic.irr = 0;
 	c->delivered = 0;
-	rewatch(c);
 	for_each_set_bit(pin, &irr, PINS)
 		wafer_ioapic_set(c, pin, true);
 }

@@ -1,13 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* KVM_IOEVENTFD: a guest's write to a port or an address signals an eventfd. */
-#include <linux/eventfd.h>
-#include <linux/kernel.h>
-#include <linux/rcupdate.h>
-#include <linux/slab.h>
-#include <linux/string.h>
-
 #include "chips.h"
-#include "compat.h"
 
 #define FLAGS (KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_PIO | KVM_IOEVENTFD_FLAG_DEASSIGN)
 
@@ -27,8 +20,8 @@ struct wafer_ioeventfd {
 	u64 value;
 };
 
-static int ioeventfd_access(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr, unsigned int len,
-			    void *val, bool write, bool window)
+static int ioeventfd_access(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr,
+			    unsigned int len, void *val, bool write, bool window)
 {
 	struct wafer_ioeventfd *io = container_of(dev, struct wafer_ioeventfd, dev);
 	u64 value = 0;
@@ -49,103 +42,91 @@ static void free_ioeventfd(struct rcu_head *rcu)
 {
 	struct wafer_ioeventfd *io = container_of(rcu, struct wafer_ioeventfd, dev.rcu);
 
-	eventfd_ctx_put(io->ctx);
+	if (!IS_ERR(io->ctx))
+		eventfd_ctx_put(io->ctx);
 	kfree(io);
 }
 
-static const struct wafer_bus_ops ioeventfd_ops = { .access = ioeventfd_access, .free = free_ioeventfd };
+static const struct wafer_bus_ops ioeventfd_ops = { ioeventfd_access, free_ioeventfd };
 
-/* Would a write signal both? */
-static bool collide(const struct wafer_ioeventfd *a, const struct wafer_ioeventfd *b)
+/* Are they the same, or else: would a write signal both? */
+static bool matches(const struct wafer_ioeventfd *a, const struct wafer_ioeventfd *b, bool same)
 {
-	return !a->len || !b->len || (a->len == b->len && (a->any || b->any || a->value == b->value));
+	bool len = a->len == b->len, value = a->value == b->value;
+
+	if (same)
+		return len && a->ctx == b->ctx && a->any == b->any && (a->any || value);
+	return !a->len || !b->len || (len && (a->any || b->any || value));
 }
 
-static bool same(const struct wafer_ioeventfd *a, const struct wafer_ioeventfd *b)
-{
-	return a->len == b->len && a->ctx == b->ctx && a->any == b->any && (a->any || a->value == b->value);
-}
-
-/* One at the place of @io that is the @same, or else that collides with it. irq.lock held */
-static struct wafer_ioeventfd *find(struct wafer_vm *vm, const struct wafer_ioeventfd *io,
-				    bool (*is)(const struct wafer_ioeventfd *, const struct wafer_ioeventfd *))
+/* One at the place of @io that @matches it. irq.lock held */
+static struct wafer_bus_dev *find(struct wafer_vm *vm, const struct wafer_ioeventfd *io, bool same)
 {
 	struct wafer_bus_dev *dev;
 	unsigned int i;
 
 	for (i = 0; (dev = wafer_bus_at(vm, io->dev.kind, i)); i++)
 		if (dev->ops == &ioeventfd_ops && dev->addr == io->dev.addr &&
-		    is(io, container_of(dev, struct wafer_ioeventfd, dev)))
-			return container_of(dev, struct wafer_ioeventfd, dev);
-	return NULL;
-}
-
-static int assign(struct wafer_vm *vm, struct wafer_ioeventfd *io, struct wafer_refusal *refusal)
-{
-	return WAFER_RULE(find(vm, io, collide), refusal, -EEXIST, "addr", io->dev.addr,
-			  "with len and datamatch is free") ?: wafer_bus_add(vm, &io->dev);
-}
-
-static int deassign(struct wafer_vm *vm, const struct wafer_ioeventfd *io, struct wafer_refusal *refusal)
-{
-	struct wafer_ioeventfd *found = find(vm, io, same);
-
-	if (found)
-		wafer_bus_del(vm, &found->dev);
-	return WAFER_RULE(!found, refusal, -ENOENT, "addr", io->dev.addr,
-			  "with len, datamatch, flags and fd was assigned");
+		    matches(io, container_of(dev, struct wafer_ioeventfd, dev), same))
+			break;
+	return dev;
 }
 
 static int check_args(const struct kvm_ioeventfd *a, struct wafer_refusal *r)
 {
 	bool match = a->flags & KVM_IOEVENTFD_FLAG_DATAMATCH;
+	u64 addr = a->addr, len = a->len;
+	bool wraps = addr + len < addr || addr == U64_MAX;
 
-	return WAFER_RULE(a->flags & ~FLAGS, r, -EINVAL, "flags", a->flags, "is of DATAMATCH, PIO, DEASSIGN") ?:
-	       WAFER_RULE(a->len > 8 || (a->len && !is_power_of_2(a->len)), r, -EINVAL, "len", a->len,
-			  "is 0, 1, 2, 4 or 8") ?:
-	       WAFER_RULE(a->addr + a->len < a->addr || a->addr == U64_MAX, r, -EINVAL, "addr", a->addr,
-			  "plus len does not wrap") ?:
-	       WAFER_RULE(!a->len && match, r, -EINVAL, "len", 0, "is not 0 with DATAMATCH");
+	return RULE(a->flags & ~FLAGS, r, "flags", a->flags, "is of DATAMATCH, PIO, DEASSIGN") ?:
+	       RULE(len > 8 || len & (len - 1), r, "len", len, "is 0, 1, 2, 4 or 8") ?:
+	       RULE(wraps, r, "addr", addr, "plus len does not wrap") ?:
+	       RULE(!len && match, r, "len", 0, "is not 0 with DATAMATCH");
 }
 
 /**
  * wafer_ioeventfd() - KVM_IOEVENTFD
  * @vm: VM
  * @args: as user space gave them
- * @refusal: where to note a refusal
+ * @why: where to note a refusal
  *
  * Return: 0; -EINVAL; -EBADF; -EEXIST: a write would signal another one, too; -ENOENT: nothing to deassign;
  * -ENOSPC: too many devices; -ENOMEM.
  */
-int wafer_ioeventfd(struct wafer_vm *vm, const struct kvm_ioeventfd *args, struct wafer_refusal *refusal)
+int wafer_ioeventfd(struct wafer_vm *vm, const struct kvm_ioeventfd *args,
+		    struct wafer_refusal *why)
 {
-	struct eventfd_ctx *ctx;
+	bool deassign = args->flags & KVM_IOEVENTFD_FLAG_DEASSIGN;
+	bool pio = args->flags & KVM_IOEVENTFD_FLAG_PIO;
+	u32 len = args->len;
+	struct wafer_bus_dev *found;
 	struct wafer_ioeventfd *io;
-	int r = check_args(args, refusal);
+	int r = check_args(args, why);
 
 	if (r)
 		return r;
-	ctx = eventfd_ctx_fdget(args->fd);
-	if (IS_ERR(ctx))
-		return wafer_refuse(refusal, PTR_ERR(ctx), "fd", args->fd, "is an eventfd");
 	io = kzalloc(sizeof(*io), GFP_KERNEL_ACCOUNT);
-	if (!io) {
-		eventfd_ctx_put(ctx);
+	if (!io)
 		return -ENOMEM;
-	}
 	*io = (struct wafer_ioeventfd){
-		.dev = { &ioeventfd_ops, args->flags & KVM_IOEVENTFD_FLAG_PIO ? WAFER_BUS_PIO : WAFER_BUS_MMIO,
-			 args->addr, args->len ?: 1 },
-		.ctx = ctx, .len = args->len, .value = args->datamatch,
+		.dev = { &ioeventfd_ops, pio, args->addr, len ?: 1 },
+		.ctx = eventfd_ctx_fdget(args->fd), .len = len, .value = args->datamatch,
 		.any = !(args->flags & KVM_IOEVENTFD_FLAG_DATAMATCH),
 	};
 	mutex_lock(&vm->irq.lock);
-	if (args->flags & KVM_IOEVENTFD_FLAG_DEASSIGN)
-		r = deassign(vm, io, refusal) ?: 1;
+	found = find(vm, io, deassign);
+	if (IS_ERR(io->ctx))
+		r = wafer_refuse(why, PTR_ERR(io->ctx), "fd", args->fd, "is an eventfd");
+	else if (deassign == !found)
+		r = wafer_refuse(why, found ? -EEXIST : -ENOENT, "addr", args->addr,
+				 found ? "with len and datamatch is free" :
+					 "with len, datamatch, flags and fd was assigned");
+	else if (deassign)
+		wafer_bus_del(vm, found);
 	else
-		r = assign(vm, io, refusal);
+		r = wafer_bus_add(vm, &io->dev);
 	mutex_unlock(&vm->irq.lock);
-	if (r)		/* the bus does not have it */
+	if (r || deassign)	/* the bus does not have it */
 		free_ioeventfd(&io->dev.rcu);
-	return min(r, 0);
+	return r;
 }

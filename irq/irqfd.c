@@ -12,16 +12,10 @@
  * With KVM_IRQFD_FLAG_RESAMPLE the line is a level: up with the eventfd, down when the guest ends the interrupt, which
  * the resamplefd tells, so that the device can raise it anew.
  */
-#include <linux/eventfd.h>
 #include <linux/file.h>
-#include <linux/kernel.h>
 #include <linux/poll.h>
-#include <linux/rculist.h>
-#include <linux/slab.h>
-#include <linux/wait.h>
 
 #include "chips.h"
-#include "compat.h"
 
 /**
  * struct wafer_irqfd - one irqfd
@@ -48,7 +42,9 @@ struct wafer_irqfd {
 
 static void fire(struct wafer_irqfd *irqfd)
 {
-	wafer_set_gsi(irqfd->vm, irqfd->resample ? WAFER_SRC_RESAMPLE : WAFER_SRC_USER, irqfd->gsi, 1);
+	enum wafer_irq_source source = irqfd->resample ? WAFER_SRC_RESAMPLE : WAFER_SRC_USER;
+
+	wafer_set_gsi(irqfd->vm, source, irqfd->gsi, 1);
 	if (!irqfd->resample)
 		wafer_set_gsi(irqfd->vm, WAFER_SRC_USER, irqfd->gsi, 0);
 }
@@ -132,32 +128,19 @@ static void destroy_all(struct wafer_vm *vm, struct eventfd_ctx *ctx, u32 gsi)
 {
 	struct wafer_irqfd *irqfd, *next;
 
-	mutex_lock(&vm->irq.lock);
 	list_for_each_entry_safe(irqfd, next, &vm->irq.irqfds, link)
 		if (READ_ONCE(irqfd->dead) || (irqfd->ctx == ctx && irqfd->gsi == gsi))
 			destroy(irqfd);
-	mutex_unlock(&vm->irq.lock);
 }
 
-static int deassign(struct wafer_vm *vm, const struct kvm_irqfd *args, struct wafer_refusal *refusal)
-{
-	struct eventfd_ctx *ctx = eventfd_ctx_fdget(args->fd);
-
-	if (IS_ERR(ctx))
-		return wafer_refuse(refusal, PTR_ERR(ctx), "fd", args->fd, "is an eventfd");
-	destroy_all(vm, ctx, args->gsi);
-	eventfd_ctx_put(ctx);
-	return 0;
-}
-
-static int attach(struct wafer_irqfd *irqfd, struct file *file, struct wafer_refusal *refusal)
+static int attach(struct wafer_irqfd *irqfd, struct file *file, struct wafer_refusal *why)
 {
 	struct wafer_irq *irq = &irqfd->vm->irq;
 	struct wafer_irqfd *other;
 
 	list_for_each_entry(other, &irq->irqfds, link)
 		if (other->ctx == irqfd->ctx)
-			return wafer_refuse(refusal, -EBUSY, "fd", 0, "is an eventfd that drives no other line");
+			return wafer_refuse(why, -EBUSY, "fd", 0, "drives no other line");
 	list_add_tail_rcu(&irqfd->link, &irq->irqfds);
 	WRITE_ONCE(irq->nr_resamplers, irq->nr_resamplers + !!irqfd->resample);
 	/* From here on the callback comes; what was signalled before is looked for. */
@@ -166,10 +149,12 @@ static int attach(struct wafer_irqfd *irqfd, struct file *file, struct wafer_ref
 	return 0;
 }
 
-static int assign(struct wafer_vm *vm, const struct kvm_irqfd *args, struct file *file,
-		  struct wafer_refusal *refusal)
+/* Deassigning, what is made here only says which eventfd is meant. */
+static int change(struct wafer_vm *vm, const struct kvm_irqfd *args, struct file *file,
+		  struct wafer_refusal *why)
 {
 	struct wafer_irqfd *irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
+	bool deassign = args->flags & KVM_IRQFD_FLAG_DEASSIGN;
 	int r;
 
 	if (!irqfd)
@@ -179,18 +164,19 @@ static int assign(struct wafer_vm *vm, const struct kvm_irqfd *args, struct file
 	init_waitqueue_func_entry(&irqfd->wait, wakeup);
 	init_poll_funcptr(&irqfd->pt, enqueue);
 	irqfd->ctx = eventfd_ctx_fileget(file);
-	if (args->flags & KVM_IRQFD_FLAG_RESAMPLE)
+	if (args->flags == KVM_IRQFD_FLAG_RESAMPLE)
 		irqfd->resample = eventfd_ctx_fdget(args->resamplefd);
-	r = WAFER_RULE(IS_ERR(irqfd->ctx), refusal, PTR_ERR(irqfd->ctx), "fd", args->fd, "is an eventfd") ?:
-	    WAFER_RULE(IS_ERR(irqfd->resample), refusal, PTR_ERR(irqfd->resample), "resamplefd",
-		       args->resamplefd, "is an eventfd");
-	if (!r) {
-		destroy_all(vm, NULL, 0);
-		mutex_lock(&vm->irq.lock);
-		r = attach(irqfd, file, refusal);
-		mutex_unlock(&vm->irq.lock);
-	}
-	if (r)
+	r = REFUSE_IF(IS_ERR(irqfd->ctx), why, PTR_ERR(irqfd->ctx), "fd", args->fd,
+		      "is an eventfd") ?:
+	    REFUSE_IF(IS_ERR(irqfd->resample), why, PTR_ERR(irqfd->resample), "resamplefd",
+		      args->resamplefd, "is an eventfd");
+	mutex_lock(&vm->irq.lock);
+	if (!r)
+		destroy_all(vm, deassign ? irqfd->ctx : NULL, args->gsi);
+	if (!r && !deassign)
+		r = attach(irqfd, file, why);
+	mutex_unlock(&vm->irq.lock);
+	if (r || deassign)
 		free_irqfd(&irqfd->rcu);
 	return r;
 }
@@ -199,32 +185,28 @@ static int assign(struct wafer_vm *vm, const struct kvm_irqfd *args, struct file
  * wafer_irqfd() - KVM_IRQFD
  * @vm: VM
  * @args: as user space gave them
- * @refusal: where to note a refusal
+ * @why: where to note a refusal
  *
  * A GSI that leads nowhere is legal: routes may come later.
  *
  * Return: 0, also if there was nothing to deassign; -EAGAIN: no irqchip yet; -EINVAL: flags, or resampling without I/O
  * APIC and PIC in the kernel; -EBADF; -EBUSY: the eventfd drives a line already; -ENOMEM.
  */
-int wafer_irqfd(struct wafer_vm *vm, const struct kvm_irqfd *args, struct wafer_refusal *refusal)
+int wafer_irqfd(struct wafer_vm *vm, const struct kvm_irqfd *args, struct wafer_refusal *why)
 {
 	const u32 known = KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE;
+	bool assign = !(args->flags & KVM_IRQFD_FLAG_DEASSIGN);
 	enum wafer_chip_mode mode = wafer_chip_mode(vm);
-	struct fd f;
-	int r = WAFER_RULE(args->flags & ~known, refusal, -EINVAL, "flags", args->flags,
-			   "is of DEASSIGN and RESAMPLE");
-
-	if (!r && args->flags & KVM_IRQFD_FLAG_DEASSIGN)
-		return deassign(vm, args, refusal);
-	r = r ?: WAFER_RULE(!mode, refusal, -EAGAIN, "irqchip", mode, "is in the kernel") ?:
-		 WAFER_RULE(args->flags && mode != WAFER_CHIP_FULL, refusal, -EINVAL, "flags", args->flags,
-			    "has no RESAMPLE with a split irqchip");
-	if (r)
-		return r;
-	f = fdget(args->fd);
 	/* The file is held until all is in place: it can't be closed, with nobody there to hear it, before. */
-	r = WAFER_RULE(!wafer_fd_file(f), refusal, -EBADF, "fd", args->fd, "is open") ?:
-	    assign(vm, args, wafer_fd_file(f), refusal);
+	struct fd f = fdget(args->fd);
+	u32 flags = args->flags;
+	int r = RULE(flags & ~known, why, "flags", flags, "is of DEASSIGN and RESAMPLE") ?:
+		REFUSE_IF(assign && !mode, why, -EAGAIN, "irqchip", mode, "is in the kernel") ?:
+		RULE(assign && flags && mode != WAFER_CHIP_FULL, why, "flags", flags,
+		     "has no RESAMPLE with a split irqchip") ?:
+		REFUSE_IF(!wafer_fd_file(f), why, -EBADF, "fd", args->fd, "is open") ?:
+		change(vm, args, wafer_fd_file(f), why);
+
 	fdput(f);
 	return r;
 }

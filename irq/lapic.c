@@ -5,11 +5,6 @@
  * One table says who may read and write which register; what a write does is in write_reg(). Interrupts come
  * in from any context through wafer_lapic_accept(), everything else belongs to the vCPU's thread.
  */
-#include <linux/kernel.h>
-#include <linux/nospec.h>
-#include <linux/string.h>
-
-#include "chips.h"
 #include "lapic.h"
 
 /* Readable, writable in xAPIC (X) and x2APIC (N) mode. */
@@ -29,16 +24,17 @@ static const struct {
 	u8 access;
 	u32 bits;
 } rules[WAFER_APIC_REGS] = {
-	[REG(APIC_ID)] = { RO }, [REG(APIC_LVR)] = { RO }, [REG(APIC_ARBPRI)] = { XR }, [REG(APIC_RRR)] = { XR },
-	[REG(APIC_PROCPRI)] = { RO }, [REG(APIC_TMCCT)] = { RO }, [REG(APIC_EOI)] = { XW | NW },
-	[REG(APIC_ISR) ... REG(APIC_IRR) + 7] = { RO },
-	[REG(APIC_TASKPRI)] = { RW, 0xff }, [REG(APIC_SPIV)] = { RW, 0x3ff }, [REG(APIC_ESR)] = { RW },
-	[REG(APIC_LDR)] = { RO | XW, APIC_LDR_MASK }, [REG(APIC_DFR)] = { XR | XW, GENMASK(31, 28) },
+	[REG(APIC_ID)] = { RO }, [REG(APIC_LVR)] = { RO }, [REG(APIC_TASKPRI)] = { RW, 0xff },
+	[REG(APIC_ARBPRI)] = { XR }, [REG(APIC_PROCPRI)] = { RO }, [REG(APIC_EOI)] = { XW | NW },
+	[REG(APIC_RRR)] = { XR }, [REG(APIC_LDR)] = { RO | XW, APIC_LDR_MASK },
+	[REG(APIC_DFR)] = { XR | XW, GENMASK(31, 28) }, [REG(APIC_SPIV)] = { RW, 0x3ff },
+	[REG(APIC_ISR) ... REG(APIC_IRR) + 7] = { RO }, [REG(APIC_ESR)] = { RW },
 	[REG(APIC_ICR)] = { RW, GENMASK(31, 0) }, [REG(APIC_ICR2)] = { XR | XW, GENMASK(31, 24) },
 	[REG(APIC_LVTT)] = { RW, LVT | APIC_LVT_TIMER_PERIODIC | APIC_LVT_TIMER_TSCDEADLINE },
-	[REG(APIC_LVTTHMR)] = { RW, LVT | APIC_MODE_MASK }, [REG(APIC_LVTPC)] = { RW, LVT | APIC_MODE_MASK },
-	[REG(APIC_LVT0)] = { RW, LVT_PIN }, [REG(APIC_LVT1)] = { RW, LVT_PIN }, [REG(APIC_LVTERR)] = { RW, LVT },
-	[REG(APIC_TMICT)] = { RW, GENMASK(31, 0) }, [REG(APIC_TDCR)] = { RW, 0xb }, [REG(APIC_SELF_IPI)] = { NW, 0xff },
+	[REG(APIC_LVTTHMR) ... REG(APIC_LVTPC)] = { RW, LVT | APIC_MODE_MASK },
+	[REG(APIC_LVT0) ... REG(APIC_LVT1)] = { RW, LVT_PIN }, [REG(APIC_LVTERR)] = { RW, LVT },
+	[REG(APIC_TMICT)] = { RW, GENMASK(31, 0) }, [REG(APIC_TMCCT)] = { RO },
+	[REG(APIC_TDCR)] = { RW, 0xb }, [REG(APIC_SELF_IPI)] = { NW, 0xff },
 };
 
 /* SDM vol. 3 §11.5.3. An error interrupt with an illegal vector is an error that cannot be told. */
@@ -174,11 +170,12 @@ u8 wafer_lapic_get_cr8(struct wafer_vcpu *vcpu)
 static int end_of_interrupt(struct wafer_lapic *apic, bool window)
 {
 	int vector = apic->isrv, r;
+	bool level;
 
 	if (vector < 0)
 		return 0;
-	r = wafer_eoi_broadcast(apic->vcpu, vector, test_bit(vector & 31, wafer_apic_bits(apic, APIC_TMR, vector)),
-				window);
+	level = test_bit(vector & 31, wafer_apic_bits(apic, APIC_TMR, vector));
+	r = wafer_eoi_broadcast(apic->vcpu, vector, level, window);
 	if (r)
 		return r;
 	__clear_bit(vector & 31, wafer_apic_bits(apic, APIC_ISR, vector));
@@ -191,16 +188,18 @@ static int end_of_interrupt(struct wafer_lapic *apic, bool window)
  * SDM vol. 3 §11.6.1. Trigger mode and level mean something for INIT alone. A message with an illegal vector is not
  * sent (§11.5.2).
  */
-static void send_ipi(struct wafer_lapic *apic, u32 icr, u32 dest)
+static void send_ipi(struct wafer_lapic *apic, u32 icr)
 {
-	struct wafer_irq_msg msg = wafer_message(dest, icr);
+	u32 dest = wafer_apic_reg(apic, APIC_ICR2);
+	bool x2apic = apic->mode == WAFER_X2APIC;
+	struct wafer_irq_msg msg = wafer_message(x2apic ? dest : GET_XAPIC_DEST_FIELD(dest), icr);
 
 	if (msg.mode <= WAFER_DM_LOWEST && msg.vector < 16) {
 		note_error(apic, APIC_ESR_SENDILL);
 		return;
 	}
 	msg.shorthand = icr >> 18 & 3;
-	msg.x2apic_dest = apic->mode == WAFER_X2APIC;
+	msg.x2apic_dest = x2apic;
 	msg.assert = msg.mode != WAFER_DM_INIT || !msg.level || icr & APIC_INT_ASSERT;
 	msg.level = false;
 	wafer_deliver(apic->vcpu->vm, apic->vcpu, &msg);
@@ -240,7 +239,7 @@ static int write_reg(struct wafer_lapic *apic, u32 offset, u32 val, bool window)
 	case APIC_ICR:
 		val &= ~APIC_ICR_BUSY;
 		wafer_apic_set_reg(apic, APIC_ICR, val);
-		send_ipi(apic, val, GET_XAPIC_DEST_FIELD(wafer_apic_reg(apic, APIC_ICR2)));
+		send_ipi(apic, val);
 		break;
 	case APIC_LVTT ... APIC_LVTERR:
 		write_lvt(apic, offset, val);
@@ -250,7 +249,7 @@ static int write_reg(struct wafer_lapic *apic, u32 offset, u32 val, bool window)
 		wafer_lapic_timer_write(apic, offset, val);
 		break;
 	case APIC_SELF_IPI:
-		send_ipi(apic, val | APIC_DEST_SELF, 0);
+		send_ipi(apic, val | APIC_DEST_SELF);
 		break;
 	case APIC_DFR:
 		val |= GENMASK(27, 0);
@@ -283,7 +282,8 @@ static u32 read_reg(struct wafer_lapic *apic, u32 nr)
  *
  * Return: 0; -EOPNOTSUPP: the APIC is not there; -EAGAIN: not in the window, nothing was done.
  */
-int wafer_lapic_mmio(struct wafer_vcpu *vcpu, u32 offset, unsigned int len, void *val, bool write, bool window)
+int wafer_lapic_mmio(struct wafer_vcpu *vcpu, u32 offset, unsigned int len, void *val, bool write,
+		     bool window)
 {
 	struct wafer_lapic *apic = vcpu->lapic;
 	u32 nr = array_index_nospec(offset >> 4, WAFER_APIC_REGS), at = offset & 15;
@@ -310,59 +310,32 @@ int wafer_lapic_mmio(struct wafer_vcpu *vcpu, u32 offset, unsigned int len, void
 	return 0;
 }
 
-/* The MSR's register if this mode has it and allows @access, or -1. */
-static int x2apic_nr(struct wafer_lapic *apic, u32 msr, u8 access)
-{
-	u32 nr = msr - APIC_BASE_MSR;
-
-	if (!apic || apic->mode != WAFER_X2APIC || nr >= WAFER_APIC_REGS)
-		return -1;
-	nr = array_index_nospec(nr, WAFER_APIC_REGS);
-	return rules[nr].access & access ? (int)nr : -1;
-}
-
 /**
- * wafer_x2apic_read() - RDMSR of 0x800-0x8ff (SDM vol. 3 §11.12.1.2)
+ * wafer_x2apic() - RDMSR and WRMSR of 0x800-0x8ff (SDM vol. 3 §11.12.1.2)
  * @vcpu: vCPU, with or without a local APIC
  * @msr: 0x800-0x8ff
- * @val: result
- * @window: in the window
- *
- * Return: 0; 1: #GP.
- */
-int wafer_x2apic_read(struct wafer_vcpu *vcpu, u32 msr, u64 *val, bool window)
-{
-	struct wafer_lapic *apic = vcpu->lapic;
-	int nr = x2apic_nr(apic, msr, NR);
-
-	if (nr < 0)
-		return 1;
-	*val = read_reg(apic, nr);
-	if (nr == REG(APIC_ICR))
-		*val |= (u64)wafer_apic_reg(apic, APIC_ICR2) << 32;
-	return 0;
-}
-
-/**
- * wafer_x2apic_write() - WRMSR of 0x800-0x8ff
- * @vcpu: vCPU, with or without a local APIC
- * @msr: 0x800-0x8ff
- * @val: reserved bits must be 0; EOI and ESR take nothing but 0
+ * @val: result, or what is written: reserved bits must be 0; EOI and ESR take nothing but 0
+ * @write: WRMSR
  * @window: in the window
  *
  * Return: 0; 1: #GP; -EAGAIN: not in the window, nothing was done.
  */
-int wafer_x2apic_write(struct wafer_vcpu *vcpu, u32 msr, u64 val, bool window)
+int wafer_x2apic(struct wafer_vcpu *vcpu, u32 msr, u64 *val, bool write, bool window)
 {
 	struct wafer_lapic *apic = vcpu->lapic;
-	int nr = x2apic_nr(apic, msr, NW);
+	u32 nr = array_index_nospec(msr - APIC_BASE_MSR, WAFER_APIC_REGS);
+	bool icr = nr == REG(APIC_ICR);
 
-	if (nr < 0 || val & (nr == REG(APIC_ICR) ? ICR_RESERVED : ~(u64)rules[nr].bits))
+	if (!apic || apic->mode != WAFER_X2APIC || msr - APIC_BASE_MSR >= WAFER_APIC_REGS ||
+	    !(rules[nr].access & (write ? NW : NR)))
 		return 1;
-	if (nr != REG(APIC_ICR))
-		return write_reg(apic, nr << 4, val, window);
-	wafer_apic_set_reg(apic, APIC_ICR, (u32)val & ~APIC_ICR_BUSY);
-	wafer_apic_set_reg(apic, APIC_ICR2, val >> 32);
-	send_ipi(apic, val, val >> 32);
-	return 0;
+	if (!write) {
+		*val = read_reg(apic, nr) | (icr ? (u64)wafer_apic_reg(apic, APIC_ICR2) << 32 : 0);
+		return 0;
+	}
+	if (*val & (icr ? ICR_RESERVED : ~(u64)rules[nr].bits))
+		return 1;
+	if (icr)
+		wafer_apic_set_reg(apic, APIC_ICR2, *val >> 32);
+	return write_reg(apic, nr << 4, *val, window);
 }

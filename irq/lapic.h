@@ -9,13 +9,8 @@
 #ifndef WAFER_LAPIC_H
 #define WAFER_LAPIC_H
 
-#include <linux/bitops.h>
-#include <linux/hrtimer.h>
 #include <asm/apicdef.h>
-
-#include "irq.h"
-#include "types.h"
-#include "vcpu.h"
+#include "chips.h"
 
 #define WAFER_APIC_REGS		64
 #define WAFER_APIC_REG(offset)	((offset) >> 4)

@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The local APIC as a whole: made and freed, RESET and INIT, IA32_APIC_BASE, KVM_GET_LAPIC and KVM_SET_LAPIC. */
-#include <linux/kernel.h>
-#include <linux/slab.h>
-#include <linux/string.h>
 #include <asm/cpufeatures.h>
 
 #include "lapic.h"
-#include "vm.h"
 
 #define VERSION 0x50014u	/* integrated, LVT entries 0-5, no directed EOI */
 
@@ -40,7 +36,9 @@ static void set_mode(struct wafer_vcpu *vcpu, u64 base)
 
 static u64 reset_base(struct wafer_vcpu *vcpu)
 {
-	return APIC_DEFAULT_PHYS_BASE | WAFER_APIC_BASE_ENABLE | (is_boot_cpu(vcpu) ? WAFER_APIC_BASE_BSP : 0);
+	u64 base = APIC_DEFAULT_PHYS_BASE | WAFER_APIC_BASE_ENABLE;
+
+	return is_boot_cpu(vcpu) ? base | WAFER_APIC_BASE_BSP : base;
 }
 
 /**
@@ -172,9 +170,10 @@ int wafer_lapic_set(struct wafer_vcpu *vcpu, const struct kvm_lapic_state *s)
 {
 	struct wafer_lapic *apic = vcpu->lapic;
 	u32 id = *(const u32 *)&s->regs[APIC_ID];
+	int r = RULE(id != user_id(vcpu), &vcpu->refusal, "lapic.regs[ID]", id, "is its own");
 
-	if (id != user_id(vcpu))
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "lapic.regs[ID]", id, "is the vCPU's own id");
+	if (r)
+		return r;
 	memcpy(apic->reg, s, sizeof(*s));
 	apic->isrv = wafer_highest_vector(apic, APIC_ISR);
 	WRITE_ONCE(apic->irr_maybe, 1);

@@ -9,10 +9,6 @@
  *
  * The APIC's clock runs at 1 GHz, as KVM's does: one count is one nanosecond times the divisor.
  */
-#include <linux/kernel.h>
-#include <linux/ktime.h>
-
-#include "compat.h"
 #include "lapic.h"
 
 /* A guest that asks for a shorter period gets this one: each expiry costs the host an interrupt. */
@@ -30,7 +26,8 @@ void wafer_lapic_timer_init(struct wafer_lapic *apic)
 {
 	apic->timer.target = WAFER_NEVER;
 	apic->timer.armed = WAFER_NEVER;
-	wafer_hrtimer_setup(&apic->timer.hrtimer, timer_fn, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_PINNED_HARD);
+	wafer_hrtimer_setup(&apic->timer.hrtimer, timer_fn, CLOCK_MONOTONIC,
+			    HRTIMER_MODE_ABS_PINNED_HARD);
 }
 
 /* Pinned: the interrupt then comes where the vCPU runs and ends its stay in the guest without a kick. */
@@ -145,13 +142,15 @@ u32 wafer_lapic_timer_count(struct wafer_lapic *apic)
 void wafer_lapic_timer_write(struct wafer_lapic *apic, u32 offset, u32 val)
 {
 	u32 count = offset == APIC_TMICT ? val : wafer_lapic_timer_count(apic);
-	u32 changed = offset == APIC_LVTT ? val ^ wafer_apic_reg(apic, APIC_LVTT) : APIC_LVT_TIMER_PERIODIC;
+	u32 changed = val ^ wafer_apic_reg(apic, APIC_LVTT);
+	bool other_mode = offset == APIC_LVTT && changed & APIC_LVT_TIMER_TSCDEADLINE;
+	bool as_before = offset == APIC_LVTT && !(changed & APIC_LVT_TIMER_PERIODIC);
 
 	wafer_apic_set_reg(apic, offset, val);
-	if (changed & APIC_LVT_TIMER_TSCDEADLINE) {
+	if (other_mode) {
 		wafer_lapic_timer_stop(apic);
 		wafer_apic_set_reg(apic, APIC_TMICT, 0);
-	} else if (changed & APIC_LVT_TIMER_PERIODIC && !has_mode(apic, APIC_LVT_TIMER_TSCDEADLINE)) {
+	} else if (!as_before && !has_mode(apic, APIC_LVT_TIMER_TSCDEADLINE)) {
 		if (count)
 			start(apic, count);
 		else if (offset == APIC_TMICT)
@@ -179,9 +178,10 @@ void wafer_lapic_timer_restore(struct wafer_lapic *apic)
 /* IA32_TSC_DEADLINE is 0, and writes are ignored, in the other modes (SDM vol. 3 §11.5.4.1). */
 static bool has_deadline(struct wafer_vcpu *vcpu)
 {
-	const u32 modes = APIC_LVT_TIMER_PERIODIC | APIC_LVT_TIMER_TSCDEADLINE;
+	struct wafer_lapic *apic = vcpu->lapic;
 
-	return vcpu->lapic && (wafer_apic_reg(vcpu->lapic, APIC_LVTT) & modes) == APIC_LVT_TIMER_TSCDEADLINE;
+	return apic && has_mode(apic, APIC_LVT_TIMER_TSCDEADLINE) &&
+	       !has_mode(apic, APIC_LVT_TIMER_PERIODIC);
 }
 
 void wafer_tsc_deadline_set(struct wafer_vcpu *vcpu, u64 val)

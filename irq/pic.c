@@ -6,10 +6,6 @@
  * The registers are kept as struct kvm_pic_state has them. Polarity, buffered mode and the MCS-80 commands
  * mean nothing here.
  */
-#include <linux/bitops.h>
-#include <linux/kernel.h>
-#include <linux/string.h>
-
 #include "chips.h"
 
 #define CASCADE		2	/* the master's line for the slave */
@@ -125,8 +121,9 @@ int wafer_pic_ack(struct wafer_chips *c)
 static void init_word(struct wafer_chips *c, struct kvm_pic_state *s, u8 val)
 {
 	*s = (struct kvm_pic_state){
-		.irr = s->irr & s->elcr, .irq_base = s->irq_base, .elcr = s->elcr, .elcr_mask = s->elcr_mask,
-		.rotate_on_auto_eoi = s->rotate_on_auto_eoi, .init4 = val & 1, .init_state = 1,
+		.irr = s->irr & s->elcr, .elcr = s->elcr, .elcr_mask = s->elcr_mask,
+		.irq_base = s->irq_base, .init4 = val & 1, .init_state = 1,
+		.rotate_on_auto_eoi = s->rotate_on_auto_eoi,
 		.auto_eoi = val & 1 ? s->auto_eoi : 0,
 		.special_fully_nested_mode = val & 1 ? s->special_fully_nested_mode : 0,
 	};

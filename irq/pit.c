@@ -6,14 +6,7 @@
  * its line. Ticks that the guest was too slow to take are made up for, one for each that it acknowledges
  * (KVM_REINJECT_CONTROL), since guests of the time counted them. BCD is counted in binary.
  */
-#include <linux/hrtimer.h>
-#include <linux/irq_work.h>
-#include <linux/kernel.h>
-#include <linux/math64.h>
-#include <linux/string.h>
-
 #include "chips.h"
-#include "compat.h"
 #include "lapic.h"
 
 #define PIT_HZ 1193182u
@@ -75,12 +68,13 @@ static u64 arm(struct wafer_chips *c, u64 now)
 {
 	struct kvm_pit_channel_state *ch = &c->pit.channels[0];
 	bool too_fast = is_periodic(ch) && ch->count < MIN_PERIOD;
-	u64 tick = c->ticks + (too_fast ? DIV_ROUND_UP(MIN_PERIOD, ch->count) : 1);
+	u64 tick = c->ticks + (too_fast ? DIV_ROUND_UP(MIN_PERIOD, ch->count) : 1), clocks;
 
 	c->ticks = tick;
 	if (is_periodic(ch))
 		c->ticks = max(tick, ns_to_clocks(now - ch->count_load_time) / ch->count + 1);
-	c->due = ch->count_load_time + mul_u64_u32_div(c->ticks * ch->count, NSEC_PER_SEC, PIT_HZ) + 1;
+	clocks = c->ticks * ch->count;
+	c->due = ch->count_load_time + mul_u64_u32_div(clocks, NSEC_PER_SEC, PIT_HZ) + 1;
 	hrtimer_start(&c->tick, ns_to_ktime(c->due), HRTIMER_MODE_ABS_HARD);
 	return too_fast ? 0 : c->ticks - tick;
 }
@@ -216,8 +210,10 @@ static void write_count(struct wafer_chips *c, unsigned int nr, u8 val)
 	ch->write_state = next_half(half);
 	if (half == WORD0)
 		ch->write_latch = val;
+	else if (half == WORD1)
+		load(c, nr, ch->write_latch | val << 8);
 	else
-		load(c, nr, half == MSB ? val << 8 : half == WORD1 ? ch->write_latch | val << 8 : val);
+		load(c, nr, half == MSB ? val << 8 : val);
 }
 
 void wafer_pit_write(struct wafer_chips *c, u32 port, u32 val)

@@ -5,12 +5,7 @@
  * The table is replaced as a whole and read under RCU. Nobody waits for readers: one that started before the change may
  * still deliver by the old table, as a message that was already on the bus.
  */
-#include <linux/kernel.h>
-#include <linux/nospec.h>
-#include <linux/rcupdate.h>
-#include <linux/slab.h>
 #include <linux/sort.h>
-#include <linux/string.h>
 
 #include "chips.h"
 
@@ -126,60 +121,68 @@ static struct wafer_irq_msg msi_message(struct wafer_vm *vm, u32 lo, u32 hi, u32
 }
 
 /* With 32-bit ids the high half's low byte is reserved; without them the high half is not looked at. */
-static int check_msi(struct wafer_vm *vm, u32 hi, struct wafer_refusal *refusal)
+static int check_msi(struct wafer_vm *vm, u32 hi, struct wafer_refusal *why)
 {
-	return WAFER_RULE(vm->irq.x2apic_32bit_ids && hi & 0xff, refusal, -EINVAL, "address_hi", hi,
-			  "has bits 7-0 clear");
+	bool wide = vm->irq.x2apic_32bit_ids;
+
+	return RULE(wide && hi & 0xff, why, "address_hi", hi, "has bits 7-0 clear");
 }
 
-static int needs_apics(struct wafer_vm *vm, struct wafer_refusal *refusal)
+static int needs_apics(struct wafer_vm *vm, struct wafer_refusal *why)
 {
-	return WAFER_RULE(!wafer_chip_mode(vm), refusal, -EINVAL, "irqchip", 0, "is in the kernel");
+	return RULE(!wafer_chip_mode(vm), why, "irqchip", 0, "is in the kernel");
 }
 
 /**
  * wafer_signal_msi() - KVM_SIGNAL_MSI
  * @vm: VM
  * @msi: address and data
- * @refusal: where to note a refusal
+ * @why: where to note a refusal
  *
  * Return: > 0: delivered; 0: coalesced, or nobody there; -EINVAL: no local APICs, flags, reserved bits.
  */
-int wafer_signal_msi(struct wafer_vm *vm, const struct kvm_msi *msi, struct wafer_refusal *refusal)
+int wafer_signal_msi(struct wafer_vm *vm, const struct kvm_msi *msi, struct wafer_refusal *why)
 {
 	struct wafer_irq_msg msg = msi_message(vm, msi->address_lo, msi->address_hi, msi->data);
 
-	return needs_apics(vm, refusal) ?:
-	       WAFER_RULE(msi->flags, refusal, -EINVAL, "flags", msi->flags, "is 0") ?:
-	       check_msi(vm, msi->address_hi, refusal) ?: max(wafer_deliver(vm, NULL, &msg), 0);
+	return needs_apics(vm, why) ?:
+	       RULE(msi->flags, why, "flags", msi->flags, "is 0") ?:
+	       check_msi(vm, msi->address_hi, why) ?: max(wafer_deliver(vm, NULL, &msg), 0);
 }
 
 /* ---- making tables ---- */
 
-static int check_entry(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, struct wafer_refusal *r)
+static int check_entry(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e,
+		       struct wafer_refusal *why)
 {
-	u32 chip = e->u.irqchip.irqchip, pins = chip == IOAPIC ? KVM_IOAPIC_NUM_PINS : WAFER_PIC_LINES;
-	bool msi = e->type == KVM_IRQ_ROUTING_MSI, pin = e->type == KVM_IRQ_ROUTING_IRQCHIP && vm->irq.chips;
+	u32 chip = e->u.irqchip.irqchip, pin = e->u.irqchip.pin, known = 0;
+	u32 pins = chip == IOAPIC ? KVM_IOAPIC_NUM_PINS : WAFER_PIC_LINES;
+	bool msi = e->type == KVM_IRQ_ROUTING_MSI;
+	bool is_pin = e->type == KVM_IRQ_ROUTING_IRQCHIP && vm->irq.chips;
 
-	return WAFER_RULE(e->gsi >= WAFER_MAX_GSI, r, -EINVAL, "entries[].gsi", e->gsi, "is below 4096") ?:
-	       WAFER_RULE(e->flags & ~(msi ? KVM_MSI_VALID_DEVID : 0), r, -EINVAL, "entries[].flags", e->flags,
-			  "is 0") ?:
-	       WAFER_RULE(!msi && !pin, r, -EINVAL, "entries[].type", e->type,
-			  "is KVM_IRQ_ROUTING_MSI, or with a full irqchip KVM_IRQ_ROUTING_IRQCHIP") ?:
-	       WAFER_RULE(pin && chip >= KVM_NR_IRQCHIPS, r, -EINVAL, "entries[].u.irqchip.irqchip", chip,
-			  "is 0 to 2") ?:
-	       WAFER_RULE(pin && e->u.irqchip.pin >= pins, r, -EINVAL, "entries[].u.irqchip.pin",
-			  e->u.irqchip.pin, "is a pin of that chip") ?:
-	       (msi ? check_msi(vm, e->u.msi.address_hi, r) : 0);
+	if (msi)
+		known = KVM_MSI_VALID_DEVID;
+	return RULE(e->gsi >= WAFER_MAX_GSI, why, "entries[].gsi", e->gsi, "is below 4096") ?:
+	       RULE(e->flags & ~known, why, "entries[].flags", e->flags, "is 0") ?:
+	       RULE(!msi && !is_pin, why, "entries[].type", e->type,
+		    "is KVM_IRQ_ROUTING_MSI, or with a full irqchip KVM_IRQ_ROUTING_IRQCHIP") ?:
+	       msi ? check_msi(vm, e->u.msi.address_hi, why) :
+	       RULE(chip >= KVM_NR_IRQCHIPS, why, "entries[].u.irqchip", chip, "is 0 to 2") ?:
+	       RULE(pin >= pins, why, "entries[].u.irqchip.pin", pin, "is a pin of that chip");
 }
 
 static struct wafer_route make_route(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e)
 {
-	if (e->type == KVM_IRQ_ROUTING_MSI)
-		return (struct wafer_route){ .gsi = e->gsi, .chip = IS_MSI,
-			.msg = msi_message(vm, e->u.msi.address_lo, e->u.msi.address_hi, e->u.msi.data) };
-	return (struct wafer_route){ .gsi = e->gsi, .chip = array_index_nospec(e->u.irqchip.irqchip, KVM_NR_IRQCHIPS),
-		.pin = array_index_nospec(e->u.irqchip.pin, KVM_IOAPIC_NUM_PINS) };
+	struct wafer_route route = { .gsi = e->gsi, .chip = IS_MSI };
+	const struct kvm_irq_routing_msi *m = &e->u.msi;
+
+	if (e->type == KVM_IRQ_ROUTING_MSI) {
+		route.msg = msi_message(vm, m->address_lo, m->address_hi, m->data);
+	} else {
+		route.chip = array_index_nospec(e->u.irqchip.irqchip, KVM_NR_IRQCHIPS);
+		route.pin = array_index_nospec(e->u.irqchip.pin, KVM_IOAPIC_NUM_PINS);
+	}
+	return route;
 }
 
 static int by_gsi(const void *a, const void *b)
@@ -190,10 +193,11 @@ static int by_gsi(const void *a, const void *b)
 }
 
 /* Sorts and indexes. The same GSI can lead to one pin of each chip, or to one message. */
-static int index_routes(struct wafer_routes *routes, struct wafer_refusal *refusal)
+static int index_routes(struct wafer_routes *routes, struct wafer_refusal *why)
 {
 	struct wafer_route *route = routes->route;
 	unsigned int i;
+	bool clash;
 	int r = 0;
 
 	sort(route, routes->nr, sizeof(*route), by_gsi, NULL);
@@ -202,10 +206,9 @@ static int index_routes(struct wafer_routes *routes, struct wafer_refusal *refus
 		routes->first[route[i].gsi] = i;
 		if (route[i].chip != IS_MSI)
 			routes->pin_gsi[route[i].chip][route[i].pin] = route[i].gsi;
-		r = WAFER_RULE(i && route[i].gsi == route[i - 1].gsi &&
-			       (route[i].chip == IS_MSI || route[i].chip == route[i - 1].chip),
-			       refusal, -EINVAL, "entries[].gsi", route[i].gsi,
-			       "leads to a chip once, or to a message alone");
+		clash = i && route[i].gsi == route[i - 1].gsi &&
+			(route[i].chip == IS_MSI || route[i].chip == route[i - 1].chip);
+		r = RULE(clash, why, "entries[].gsi", route[i].gsi, "leads to a chip once");
 	}
 	return r;
 }
@@ -214,14 +217,13 @@ static int index_routes(struct wafer_routes *routes, struct wafer_refusal *refus
 static struct wafer_route default_route(unsigned int i)
 {
 	if (i < KVM_IOAPIC_NUM_PINS)
-		return (struct wafer_route){ .gsi = i, .chip = IOAPIC, .pin = i };
+		return (struct wafer_route){ i, IOAPIC, i };
 	i -= KVM_IOAPIC_NUM_PINS;
-	return (struct wafer_route){ .gsi = i, .chip = i / WAFER_PIC_LINES, .pin = i % WAFER_PIC_LINES };
+	return (struct wafer_route){ i, i / WAFER_PIC_LINES, i % WAFER_PIC_LINES };
 }
 
-/* @e: NULL: KVM's table */
-static int replace(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, unsigned int nr,
-		   struct wafer_refusal *refusal)
+int wafer_replace_routes(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e,
+			 unsigned int nr, struct wafer_refusal *why)
 {
 	struct wafer_routes *routes;
 	unsigned int i;
@@ -233,23 +235,19 @@ static int replace(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, u
 	routes->nr = nr;
 	for (i = 0; i < nr; i++)
 		routes->route[i] = e ? make_route(vm, &e[i]) : default_route(i);
-	r = index_routes(routes, refusal);
+	r = index_routes(routes, why);
 	if (r) {
 		kvfree(routes);
 		return r;
 	}
 	mutex_lock(&vm->irq.lock);
+	for (i = 0; vm->irq.chips && i < KVM_IOAPIC_NUM_PINS; i++)
+		if (routes->pin_gsi[IOAPIC][i] == WAFER_PIT_GSI)
+			WRITE_ONCE(vm->irq.chips->pit_pin, i);
 	routes = rcu_replace_pointer(vm->irq.routes, routes, lockdep_is_held(&vm->irq.lock));
 	mutex_unlock(&vm->irq.lock);
 	kvfree_rcu(routes, rcu);
-	if (vm->irq.chips)
-		wafer_ioapic_rewatch(vm->irq.chips);
 	return 0;
-}
-
-int wafer_set_default_routing(struct wafer_vm *vm)
-{
-	return replace(vm, NULL, KVM_IOAPIC_NUM_PINS + 2 * WAFER_PIC_LINES, NULL);
 }
 
 /**
@@ -257,18 +255,18 @@ int wafer_set_default_routing(struct wafer_vm *vm)
  * @vm: VM
  * @e: entries
  * @nr: how many
- * @refusal: where to note a refusal
+ * @why: where to note a refusal
  *
  * Return: 0; -EINVAL, with the old table in force; -ENOMEM.
  */
 int wafer_set_routing(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, unsigned int nr,
-		      struct wafer_refusal *refusal)
+		      struct wafer_refusal *why)
 {
 	unsigned int i;
-	int r = needs_apics(vm, refusal) ?:
-		WAFER_RULE(nr > WAFER_MAX_GSI, refusal, -EINVAL, "nr", nr, "is at most 4096");
+	int r = needs_apics(vm, why) ?:
+		RULE(nr > WAFER_MAX_GSI, why, "nr", nr, "is at most 4096");
 
 	for (i = 0; i < nr && !r; i++)
-		r = check_entry(vm, &e[i], refusal);
-	return r ?: replace(vm, e, nr, refusal);
+		r = check_entry(vm, &e[i], why);
+	return r ?: wafer_replace_routes(vm, e, nr, why);
 }

@@ -444,8 +444,7 @@ int wafer_msr_access(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how)
 	int r;
 
 	if (index - 0x800 < 0x100) {			/* x2APIC: no filter applies */
-		r = write ? wafer_x2apic_write(vcpu, index, *val, window) :
-			    wafer_x2apic_read(vcpu, index, val, window);
+		r = wafer_x2apic(vcpu, index, val, write, window);
 		return r < 0 ? WAFER_MSR_SLOW : r;
 	}
 	if (unlikely(rcu_access_pointer(vcpu->vm->msr_filter)) && !host &&

@@ -163,6 +163,11 @@ static inline int apic_write(unsigned int i, u32 offset, u32 val)
 	return wafer_lapic_mmio(cpu(i), offset, 4, &val, true, true);
 }
 
+static inline int x2apic_write(struct wafer_vcpu *vcpu, u32 msr, u64 val, bool window)
+{
+	return wafer_x2apic(vcpu, msr, &val, true, window);
+}
+
 static inline void outb(u16 port, u8 val)
 {
 	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, port, 1, &val, true, true), 0);

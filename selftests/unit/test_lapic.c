@@ -46,7 +46,7 @@ TEST(no_lapic)
 	CHECK(!cpu(0)->lapic);
 	CHECK_EQ(cpu(0)->apic_base, 0xfee00900);
 	CHECK_EQ(wafer_apic_base_set(cpu(0), 0x800, true), 0);
-	CHECK_EQ(wafer_x2apic_read(cpu(0), 0x802, &val, true), 1);
+	CHECK_EQ(wafer_x2apic(cpu(0), 0x802, &val, false, true), 1);
 	CHECK_EQ(wafer_tsc_deadline_get(cpu(0)), 0);
 	CHECK(!wafer_irq_pending(cpu(0)));
 	cpu(0)->extint = 0x30;
@@ -264,26 +264,26 @@ TEST(x2apic_registers)
 	u64 val;
 
 	make_vm(WAFER_CHIP_FULL, 1);
-	CHECK_EQ(wafer_x2apic_read(cpu(0), 0x802, &val, true), 1);	/* not in xAPIC mode */
+	CHECK_EQ(wafer_x2apic(cpu(0), 0x802, &val, false, true), 1);	/* not in xAPIC mode */
 	to_x2apic(0);
 	for (i = 0; i < ARRAY_SIZE(regs); i++) {
 		u32 msr = 0x800 + regs[i].reg / 16;
 
-		CHECK_MSG(wafer_x2apic_read(cpu(0), msr, &val, true) == !regs[i].readable, "read %x", msr);
-		CHECK_MSG(wafer_x2apic_write(cpu(0), msr, 0, true) == !regs[i].writable, "write %x", msr);
+		CHECK_MSG(wafer_x2apic(cpu(0), msr, &val, false, true) == !regs[i].readable, "read %x", msr);
+		CHECK_MSG(x2apic_write(cpu(0), msr, 0, true) == !regs[i].writable, "write %x", msr);
 		for (bit = 0; bit < 64; bit++) {
 			bool legal = regs[i].writable && regs[i].legal >> bit & 1;
 
-			CHECK_MSG(wafer_x2apic_write(cpu(0), msr, 1ull << bit, true) == !legal,
+			CHECK_MSG(x2apic_write(cpu(0), msr, 1ull << bit, true) == !legal,
 				  "write %x bit %u", msr, bit);
 		}
 		if (regs[i].writable)
-			wafer_x2apic_write(cpu(0), msr, 0, true);
-		wafer_x2apic_write(cpu(0), 0x80f, 0x1ff, true);
+			x2apic_write(cpu(0), msr, 0, true);
+		x2apic_write(cpu(0), 0x80f, 0x1ff, true);
 	}
-	CHECK_EQ(wafer_x2apic_read(cpu(0), 0x840, &val, true), 1);
-	CHECK_EQ(wafer_x2apic_read(cpu(0), 0x8ff, &val, true), 1);
-	CHECK_EQ(wafer_x2apic_write(cpu(0), 0x8ff, 0, true), 1);
+	CHECK_EQ(wafer_x2apic(cpu(0), 0x840, &val, false, true), 1);
+	CHECK_EQ(wafer_x2apic(cpu(0), 0x8ff, &val, false, true), 1);
+	CHECK_EQ(x2apic_write(cpu(0), 0x8ff, 0, true), 1);
 	free_vm();
 }
 
@@ -294,18 +294,18 @@ TEST(x2apic_values)
 	make_vm(WAFER_CHIP_FULL, 0);
 	add_vcpu(0x123);
 	to_x2apic(0);
-	wafer_x2apic_read(cpu(0), 0x802, &val, true);
+	wafer_x2apic(cpu(0), 0x802, &val, false, true);
 	CHECK_EQ(val, 0x123);
-	wafer_x2apic_read(cpu(0), 0x80d, &val, true);
+	wafer_x2apic(cpu(0), 0x80d, &val, false, true);
 	CHECK_EQ(val, 0x120008);
-	wafer_x2apic_write(cpu(0), 0x80f, 0x1ff, true);
-	CHECK_EQ(wafer_x2apic_write(cpu(0), 0x830, 0x12300001055ull, true), 0);
+	x2apic_write(cpu(0), 0x80f, 0x1ff, true);
+	CHECK_EQ(x2apic_write(cpu(0), 0x830, 0x12300001055ull, true), 0);
 	CHECK_EQ(take_irq(0), 0x55);
-	wafer_x2apic_read(cpu(0), 0x830, &val, true);
+	wafer_x2apic(cpu(0), 0x830, &val, false, true);
 	CHECK_EQ(val, 0x12300000055ull);
-	CHECK_EQ(wafer_x2apic_write(cpu(0), 0x83f, 0x66, true), 0);
+	CHECK_EQ(x2apic_write(cpu(0), 0x83f, 0x66, true), 0);
 	CHECK_EQ(take_irq(0), 0x66);
-	CHECK_EQ(wafer_x2apic_write(cpu(0), 0x83f, 0x06, true), 0);
+	CHECK_EQ(x2apic_write(cpu(0), 0x83f, 0x06, true), 0);
 	CHECK_EQ(cpu(0)->lapic->errors, APIC_ESR_SENDILL);
 	free_vm();
 }
@@ -585,7 +585,7 @@ TEST(state_x2apic_id)
 	make_vm(WAFER_CHIP_SPLIT, 0);
 	add_vcpu(0x105);
 	to_x2apic(0);
-	wafer_x2apic_write(cpu(0), 0x830, 0x700000000ull | APIC_ICR_BUSY, true);
+	x2apic_write(cpu(0), 0x830, 0x700000000ull | APIC_ICR_BUSY, true);
 	wafer_lapic_get(cpu(0), &s);
 	CHECK_EQ(*reg_of(&s, APIC_ID), 5 << 24);
 	CHECK_EQ(*reg_of(&s, APIC_LDR), 0x100020);
@@ -644,7 +644,7 @@ TEST(init_keeps_mode)
 {
 	make_vm(WAFER_CHIP_SPLIT, 1);
 	to_x2apic(0);
-	wafer_x2apic_write(cpu(0), 0x808, 0x50, true);
+	x2apic_write(cpu(0), 0x808, 0x50, true);
 	fixed(0, 0x40, false);
 	wafer_lapic_reset(cpu(0), true);
 	CHECK_EQ(cpu(0)->lapic->mode, WAFER_X2APIC);
@@ -687,10 +687,10 @@ TEST(fuzz)
 				wafer_lapic_mmio(v, rnd() & 0xfff, 1 + rnd() % 8, &val, false, true);
 				break;
 			case 5:
-				wafer_x2apic_write(v, 0x800 + rnd() % 64, rnd() >> (rnd() & 63), true);
+				x2apic_write(v, 0x800 + rnd() % 64, rnd() >> (rnd() & 63), true);
 				break;
 			case 6:
-				wafer_x2apic_read(v, 0x800 + rnd() % 256, &val, true);
+				wafer_x2apic(v, 0x800 + rnd() % 256, &val, false, true);
 				break;
 			case 7:
 				take_irq(v->index);
