@@ -112,7 +112,6 @@ void wafer_irq_quiesce(struct wafer_vm *vm)
 /* Nobody else is left, or the chips could not be made. */
 static void free_chips(struct wafer_vm *vm)
 {
-	wafer_bus_free(vm);
 	kvfree(rcu_dereference_protected(vm->irq.routes, true));
 	RCU_INIT_POINTER(vm->irq.routes, NULL);
 	kfree(vm->irq.chips);
@@ -121,6 +120,7 @@ static void free_chips(struct wafer_vm *vm)
 
 void wafer_irq_free(struct wafer_vm *vm)
 {
+	wafer_bus_free(vm);
 	free_chips(vm);
 	free_page((unsigned long)vm->irq.coalesced_ring);
 }
@@ -176,8 +176,8 @@ int wafer_create_irqchip(struct wafer_vm *vm)
 	wafer_ioapic_init(c);
 	wafer_pit_init(c);
 	vm->irq.chips = c;
-	r = add_devs(c, 0, FIRST_PIT - 1) ?:
-	    wafer_replace_routes(vm, NULL, WAFER_DEFAULT_ROUTES, NULL);
+	r = wafer_replace_routes(vm, NULL, WAFER_DEFAULT_ROUTES, NULL) ?:
+	    add_devs(c, 0, FIRST_PIT - 1);
 	if (r)
 		free_chips(vm);
 	else
