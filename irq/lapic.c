@@ -205,18 +205,6 @@ static void send_ipi(struct wafer_lapic *apic, u32 icr)
 	wafer_deliver(apic->vcpu->vm, apic->vcpu, &msg);
 }
 
-static void write_lvt(struct wafer_lapic *apic, u32 offset, u32 val)
-{
-	val &= ~LVT_RO;
-	if (!wafer_apic_enabled(apic))
-		val |= APIC_LVT_MASKED;
-	if (offset == APIC_LVTT)
-		wafer_lapic_timer_write(apic, offset, val);
-	else
-		wafer_apic_set_reg(apic, offset, val);
-	wafer_hazard_set(apic->vcpu, WAFER_H_EVENT);	/* LVT0: the PIC may reach this vCPU now */
-}
-
 /* @val has passed the table. 0; -EAGAIN: not in the window, and nothing was done. */
 static int write_reg(struct wafer_lapic *apic, u32 offset, u32 val, bool window)
 {
@@ -242,8 +230,14 @@ static int write_reg(struct wafer_lapic *apic, u32 offset, u32 val, bool window)
 		send_ipi(apic, val);
 		break;
 	case APIC_LVTT ... APIC_LVTERR:
-		write_lvt(apic, offset, val);
-		break;
+		val &= ~LVT_RO;
+		val |= wafer_apic_enabled(apic) ? 0 : APIC_LVT_MASKED;
+		wafer_hazard_set(apic->vcpu, WAFER_H_EVENT);	/* LVT0: the PIC may reach this vCPU now */
+		if (offset != APIC_LVTT) {
+			wafer_apic_set_reg(apic, offset, val);
+			break;
+		}
+		fallthrough;
 	case APIC_TMICT:
 	case APIC_TDCR:
 		wafer_lapic_timer_write(apic, offset, val);

@@ -169,26 +169,21 @@ static void write_command(struct wafer_chips *c, unsigned int chip, u8 val)
 	}
 }
 
-/* Port 21 or a1: the rest of the initialisation, or the mask. */
+/* Port 21 or a1: the rest of the initialisation, or the mask. ICW3 says nothing new: the cascade is wired. */
 static void write_data(struct wafer_chips *c, struct kvm_pic_state *s, u8 val)
 {
-	switch (s->init_state) {
-	case 1:
+	u8 state = s->init_state;
+
+	if (state == 1) {
 		s->irq_base = val & 0xf8;
-		s->init_state = 2;
-		break;
-	case 2:		/* ICW3: the cascade is wired */
-		s->init_state = s->init4 ? 3 : 0;
-		break;
-	case 3:
+	} else if (state == 3) {
 		s->special_fully_nested_mode = val >> 4 & 1;
 		s->auto_eoi = val >> 1 & 1;
-		s->init_state = 0;
-		break;
-	default:
+	} else if (state != 2) {
 		s->imr = val;
-		c->unblock |= !s->init_state;
+		c->unblock = true;
 	}
+	s->init_state = state == 1 ? 2 : state == 2 && s->init4 ? 3 : 0;
 }
 
 /* Both chips have their ports 128 apart; 4d0 and 4d1 are the ELCRs. */
