@@ -77,11 +77,7 @@ int wafer_insn_decode(struct wafer_insn *insn, const u8 *bytes, unsigned int nr,
  *	again
  */
 enum wafer_emu_result {
-	WAFER_EMU_DONE,
-	WAFER_EMU_AGAIN,
-	WAFER_EMU_USER,
-	WAFER_EMU_EVENT,
-	WAFER_EMU_UNKNOWN,
+	WAFER_EMU_DONE, WAFER_EMU_AGAIN, WAFER_EMU_USER, WAFER_EMU_EVENT, WAFER_EMU_UNKNOWN,
 	WAFER_EMU_RETRY,
 };
 

@@ -196,7 +196,6 @@ struct wafer_vcpu {
 	struct wafer_emu emu;
 	struct {
 		u32 count, left;	/* elements that the VMM was asked for; that INS has yet to store */
-		u64 rip;		/* at the exit */
 	} pio;
 	sigset_t sigmask;
 	struct wafer_refusal refusal;

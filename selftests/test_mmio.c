@@ -568,6 +568,39 @@ TEST_F(two, a_fault_in_the_middle_of_rep)
 	EXPECT_EQ(s[1]->vm->mem[GUEST_DATA + 2 * PAGE - 2], s[1]->window[PAGE + 0x40]);
 }
 
+GUEST(string_io, 64, "mov $0x55, %dx\n rep insb\n outsl\n" DONE);
+
+/* INS and OUTS between a port and a device in memory, over a page's end: two exits for each, nothing lost or twice. */
+TEST_F(two, port_to_device_and_back)
+{
+	struct side *s = &self->device;
+	struct kvm_run *run = s->v->run;
+	unsigned int i, n = 0;
+
+	ASSERT_EQ(ONE_INSN(s, string_io, GUEST_MMIO + 0xffe, GUEST_MMIO + 0x40), KVM_EXIT_IO);
+	while (run->io.direction == KVM_EXIT_IO_IN) {
+		ASSERT_EQ(run->io.port, 0x55);
+		ASSERT_EQ(run->io.size, 1);
+		for (i = 0; i < run->io.count; i++)
+			((char *)run + run->io.data_offset)[i] = ++n;
+		ASSERT_EQ(side_run(s), KVM_EXIT_IO);
+	}
+	EXPECT_EQ(n, 5);
+	for (i = 0; i < 5; i++) {
+		EXPECT_EQ(s->window[PAGE + 0xffe + i], i + 1);
+		EXPECT_EQ(s->written[0xffe + i], 1);
+	}
+	ASSERT_EQ(run->io.port, 0x55);
+	EXPECT_EQ(run->io.size, 4);
+	EXPECT_EQ(memcmp((char *)run + run->io.data_offset, s->window + PAGE + 0x40, 4), 0);
+	EXPECT_EQ(s->read[0x40], 1);
+	ASSERT_EQ(side_run(s), KVM_EXIT_IO);
+	EXPECT_EQ(run->io.port, GUEST_DONE);
+	EXPECT_EQ(vcpu_regs(s->v).rcx, 0);
+	EXPECT_EQ(vcpu_regs(s->v).rdi, GUEST_MMIO + 0x1003);
+	EXPECT_EQ(vcpu_regs(s->v).rsi, GUEST_MMIO + 0x44);
+}
+
 GUEST(pshufb, 64, "pshufb (%rdi), %xmm1\n" DONE);
 
 TEST_F(two, the_unknown_is_told_with_its_bytes)

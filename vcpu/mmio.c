@@ -147,37 +147,28 @@ static int run_emu(struct wafer_vcpu *vcpu)
 	do {				/* what INS was given must not get lost between batches */
 		r = wafer_emulate(emu);
 	} while (r == WAFER_EMU_AGAIN && vcpu->pio.left);
-	if (r == WAFER_EMU_DONE || r == WAFER_EMU_AGAIN || r == WAFER_EMU_EVENT) {
-		wafer_put_rip(vcpu, emu->rip);
-		wafer_touch(vcpu, WAFER_G_RSP);
-		if (emu->rflags != vcpu->arch.rflags)
-			wafer_put_rflags(vcpu, emu->rflags);
-	}
-	switch (r) {
-	case WAFER_EMU_DONE:
-		wafer_retired(vcpu);
-		return WAFER_GO_ON;
-	case WAFER_EMU_AGAIN:
-		if (emu->rflags & X86_EFLAGS_TF)
-			wafer_queue_db(vcpu, DR_STEP);	/* after each repetition (SDM vol. 3 §17.3.1.4) */
-		return WAFER_GO_ON;
-	case WAFER_EMU_RETRY:
-		return WAFER_GO_ON;
-	case WAFER_EMU_USER:
+	if (r == WAFER_EMU_USER)
 		return emu_to_user(vcpu);
-	case WAFER_EMU_EVENT:
-		wafer_queue_event(vcpu, &emu->event);
-		return WAFER_GO_ON;
-	case WAFER_EMU_UNKNOWN:
-		return wafer_emulation_failure(vcpu);
-	case -EAGAIN:
+	if (r == -EAGAIN) {
 		/* Accesses that are done stay in the log: outside it goes on from there. */
 		vcpu->emu_busy = true;
 		return WAFER_RETRY_SLOW;
 	}
-	if (vcpu->exit.kind == WAFER_EXIT_IO)
+	if (r == WAFER_EMU_UNKNOWN || (r < 0 && vcpu->exit.kind == WAFER_EXIT_IO))
 		return wafer_emulation_failure(vcpu);
-	return memory_fault(vcpu, vcpu->exit.fault.gpa, -EFAULT);
+	if (r < 0)
+		return memory_fault(vcpu, vcpu->exit.fault.gpa, -EFAULT);
+	wafer_put_rip(vcpu, emu->rip);
+	wafer_touch(vcpu, WAFER_G_RSP);
+	if (emu->rflags != vcpu->arch.rflags)
+		wafer_put_rflags(vcpu, emu->rflags);
+	if (r == WAFER_EMU_DONE)
+		wafer_retired(vcpu);
+	else if (r == WAFER_EMU_EVENT)
+		wafer_queue_event(vcpu, &emu->event);
+	else if (r == WAFER_EMU_AGAIN && emu->rflags & X86_EFLAGS_TF)
+		wafer_queue_db(vcpu, DR_STEP);	/* after each repetition (SDM vol. 3 §17.3.1.4) */
+	return WAFER_GO_ON;
 }
 
 /* Sets vcpu->emu up for the instruction in emu.insn, and runs it. */

@@ -31,7 +31,7 @@ static int to_user(struct wafer_vcpu *vcpu, u32 count, int (*complete)(struct wa
 	run->io.data_offset = PAGE_SIZE;
 	vcpu->complete = complete;
 	vcpu->pio.count = count;
-	vcpu->pio.rip = wafer_rip(vcpu);
+	vcpu->emu.rip = wafer_rip(vcpu);
 	return WAFER_TO_USER;
 }
 
@@ -49,7 +49,7 @@ static void store_result(struct wafer_vcpu *vcpu, const void *data)
 static int complete_plain(struct wafer_vcpu *vcpu)
 {
 	/* The VMM may have set the registers at the exit: then there is nothing left to complete. */
-	if (wafer_rip(vcpu) != vcpu->pio.rip)
+	if (wafer_rip(vcpu) != vcpu->emu.rip)
 		return WAFER_GO_ON;
 	if (vcpu->exit.io.in)
 		store_result(vcpu, vcpu->pio_data);

@@ -1,22 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Hardware task switches, which the CPU leaves to the hypervisor: between the exit and vcpu/task.c. */
-#include <linux/percpu.h>
-#include <linux/sched.h>
-#include <asm/debugreg.h>
-#include <asm/processor-flags.h>
-#include <asm/trapnr.h>
+#include <uapi/asm/debugreg.h>
 
 #include "core.h"
 #include "task.h"
 
-struct switching {
-	struct wafer_task t;
-	struct wafer_vcpu *vcpu;
-};
-
 static struct wafer_vcpu *task_vcpu(struct wafer_task *t)
 {
-	return container_of(t, struct switching, t)->vcpu;
+	return container_of(t->arch, struct wafer_vcpu, arch);
 }
 
 /* Page by page; without @data nothing is copied, only translated. */
@@ -51,11 +42,11 @@ int wafer_exit_task(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool windo
 			   WAFER_G_CR3 | WAFER_G_DR;
 	u8 kind = exit->task.cause == WAFER_TASK_GATE ? exit->task.event_kind : WAFER_EV_NONE;
 	bool soft = kind == WAFER_EV_SOFT_INT || kind == WAFER_EV_SOFT_EXC;
-	struct switching s = { .vcpu = vcpu, .t = {
+	struct wafer_task t = {
 		.ops = &task_ops, .selector = exit->task.selector, .cause = exit->task.cause, .arch = &vcpu->arch,
 		.soft_vector = soft ? exit->task.vector : -1, .error = exit->task.error,
 		.external = kind == WAFER_EV_EXTINT || kind == WAFER_EV_NMI || kind == WAFER_EV_EXCEPTION,
-	} };
+	};
 	int r;
 
 	if (window)
@@ -65,17 +56,17 @@ int wafer_exit_task(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool windo
 		r = exit->len ? WAFER_DECODED : wafer_decode_exit(vcpu);
 		if (r != WAFER_DECODED)
 			return r;
-		s.t.len = exit->len;
+		t.len = exit->len;
 	}
 	wafer_need(vcpu, groups);
 	wafer_touch(vcpu, groups);
 	if (exit->task.cause == WAFER_TASK_GATE) {
-		s.t.has_error = exit->task.has_error;
+		t.has_error = exit->task.has_error;
 		vcpu->reinject.kind = WAFER_EV_NONE;	/* the switch is its delivery */
 		if (kind == WAFER_EV_NMI)
 			wafer_put_block(vcpu, wafer_block(vcpu) | WAFER_BLOCK_NMI);
 	}
-	r = wafer_task_switch(&s.t);
+	r = wafer_task_switch(&t);
 	wafer_hazard_set(vcpu, WAFER_H_INTERCEPT);	/* hw_dr7 follows dr7 */
 	wafer_hazard_set(vcpu, WAFER_H_FLUSH);
 	if (r < 0) {
@@ -83,8 +74,8 @@ int wafer_exit_task(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool windo
 		return wafer_emulation_failure(vcpu);
 	}
 	if (r)
-		wafer_queue_event(vcpu, &s.t.event);
-	else if (s.t.debug_trap)
+		wafer_queue_event(vcpu, &t.event);
+	else if (t.debug_trap)
 		wafer_queue_db(vcpu, DR_SWITCH);
 	if (wafer_block(vcpu) & (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS))
 		wafer_put_block(vcpu, vcpu->arch.block & ~(WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS));
