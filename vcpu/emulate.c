@@ -100,10 +100,8 @@ static int get(struct wafer_emu *emu, struct wafer_operand *o, u8 at, unsigned i
 	case WAFER_AT_NONE:
 		return 0;
 	case WAFER_AT_REG:
-		*val = wafer_get_gpr(emu, insn->reg, size);
-		return 0;
 	case WAFER_AT_ACC:
-		*val = wafer_get_gpr(emu, WAFER_RAX, size);
+		*val = wafer_get_gpr(emu, at == WAFER_AT_REG ? insn->reg : WAFER_RAX, size);
 		return 0;
 	case WAFER_AT_SREG:
 		if ((insn->reg & 7) > WAFER_GS)
@@ -195,6 +193,8 @@ static int compute(struct wafer_emu *emu, union wafer_value *d, union wafer_valu
 		break;
 	case WAFER_OP_CALL:
 		d->q[0] = emu->rip + insn->len;
+		break;
+	case WAFER_OP_JMP:
 		break;
 	case WAFER_OP_XCHG:
 		swap(*d, *s);

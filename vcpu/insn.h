@@ -52,7 +52,7 @@ enum wafer_at {
 };
 
 /**
- * enum wafer_form_flags - of struct wafer_insn_form; what more than one says, holds
+ * enum wafer_form_flags - what struct wafer_insn_form says besides
  * @WAFER_F_MODRM: ModRM follows
  * @WAFER_F_BYTE: operand size 1
  * @WAFER_F_D64: 64-bit operand by default in 64-bit code

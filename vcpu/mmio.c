@@ -116,25 +116,22 @@ static int emu_to_user(struct wafer_vcpu *vcpu)
 
 	if (a->port)
 		return wafer_pio_to_user(vcpu, emu_complete);
-	run->exit_reason = KVM_EXIT_MMIO;
 	run->mmio.phys_addr = a->gpa;
 	run->mmio.len = a->len;
 	run->mmio.is_write = a->write;
 	if (a->write)
 		memcpy(run->mmio.data, a->data, a->len);
 	vcpu->complete = emu_complete;
-	return WAFER_TO_USER;
+	return wafer_to_user(vcpu, KVM_EXIT_MMIO);
 }
 
 /* Memory behind a slot that the VMM does not map: it is told the address (KVM_EXIT_MEMORY_FAULT). */
 static int memory_fault(struct wafer_vcpu *vcpu, gpa_t gpa, int err)
 {
-	struct wafer_memory_fault *f = (void *)&vcpu->run->padding;
+	struct wafer_memory_fault f = { .gpa = gpa & PAGE_MASK, .size = PAGE_SIZE };
 
-	vcpu->run->exit_reason = KVM_EXIT_MEMORY_FAULT;
-	f->flags = 0;
-	f->gpa = gpa & PAGE_MASK;
-	f->size = PAGE_SIZE;
+	memcpy(&vcpu->run->padding, &f, sizeof(f));
+	wafer_to_user(vcpu, KVM_EXIT_MEMORY_FAULT);
 	return err;
 }
 

@@ -23,7 +23,6 @@ static int to_user(struct wafer_vcpu *vcpu, u32 count, int (*complete)(struct wa
 	const struct wafer_exit *exit = &vcpu->exit;
 	struct kvm_run *run = vcpu->run;
 
-	run->exit_reason = KVM_EXIT_IO;
 	run->io.direction = exit->io.in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
 	run->io.size = exit->io.size;
 	run->io.port = exit->io.port;
@@ -32,7 +31,7 @@ static int to_user(struct wafer_vcpu *vcpu, u32 count, int (*complete)(struct wa
 	vcpu->complete = complete;
 	vcpu->pio.count = count;
 	vcpu->emu.rip = wafer_rip(vcpu);
-	return WAFER_TO_USER;
+	return wafer_to_user(vcpu, KVM_EXIT_IO);
 }
 
 static void store_result(struct wafer_vcpu *vcpu, const void *data)
@@ -56,11 +55,6 @@ static int complete_plain(struct wafer_vcpu *vcpu)
 	return wafer_skip(vcpu);
 }
 
-static int complete_nothing(struct wafer_vcpu *vcpu)
-{
-	return WAFER_GO_ON;
-}
-
 static int plain(struct wafer_vcpu *vcpu, const struct wafer_exit *exit)
 {
 	u32 val = vcpu->arch.gpr[WAFER_RAX];
@@ -79,7 +73,7 @@ static int plain(struct wafer_vcpu *vcpu, const struct wafer_exit *exit)
 	if (exit->io.port != 0x7e || vcpu->vm->quirks_disabled & KVM_X86_QUIRK_OUT_7E_INC_RIP)
 		return to_user(vcpu, 1, complete_plain);
 	wafer_skip(vcpu);
-	return to_user(vcpu, 1, complete_nothing);
+	return to_user(vcpu, 1, NULL);
 }
 
 /* ---- strings ---- */

@@ -345,12 +345,6 @@ TEST(string_port_io)
 	fault_is(14, RAM + 0x2000);
 	TRACE_IS("i1@0=0");
 	CHECK_EQ(gpr[WAFER_RCX], 1);
-	/* nobody to ask: unknown */
-	start(WAFER_CODE64, "6c");
-	gpr[WAFER_RDI] = RAM;
-	ops.port = NULL;
-	CHECK_EQ(run(), WAFER_EMU_UNKNOWN);
-	ops.port = op_port;
 }
 
 TEST(vectors_in_pieces)
@@ -368,11 +362,13 @@ TEST(vectors_in_pieces)
 	CHECK_EQ(run(), WAFER_EMU_DONE);
 	TRACE_IS("W8@1fff5=abababababababab W3@1fffd=ababab");
 	CHECK(m.ram[4] == 0xab && m.ram[5] != 0xab);
-	start(WAFER_CODE64, "0f 11 07");
-	ops.get_vec = NULL;
-	CHECK_EQ(run(), WAFER_EMU_UNKNOWN);
-	CHECK_EQ(m.translations, 0);
-	ops.get_vec = op_get_vec;
+	/* whoever has no vector registers at hand, or no port, can tell before it begins */
+	CHECK(wafer_insn_uses(&emu.insn, WAFER_AT_VEC, WAFER_AT_VECHI));
+	CHECK(!wafer_insn_uses(&emu.insn, WAFER_AT_PORT, WAFER_AT_PORT));
+	start(WAFER_CODE64, "6e");
+	CHECK(wafer_insn_uses(&emu.insn, WAFER_AT_PORT, WAFER_AT_PORT));
+	start(WAFER_CODE64, "89 07");
+	CHECK(!wafer_insn_uses(&emu.insn, WAFER_AT_PORT, WAFER_AT_VECHI));
 }
 
 /* All operands' pages are checked before a device sees anything. */
