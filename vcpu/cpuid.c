@@ -353,7 +353,7 @@ struct kvm_cpuid_entry2 wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index
 {
 	struct wafer_cpuid *c = vcpu->cpuid;
 	struct wafer_cpuid_slot *s = lookup(c, leaf, index) ?: out_of_range(c, leaf, index);
-	struct kvm_cpuid_entry2 e = {};
+	struct kvm_cpuid_entry2 e;
 
 	if (likely(s)) {
 		e = s->entry;
@@ -366,10 +366,7 @@ struct kvm_cpuid_entry2 wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index
 	 * leaf 0BH).
 	 */
 	s = leaf == 0xb || leaf == 0x1f ? lookup(c, leaf, 1) : NULL;
-	if (s) {
-		e.ecx = index & 0xff;
-		e.edx = s->entry.edx;
-	}
+	e = (struct kvm_cpuid_entry2){ .ecx = s ? index & 0xff : 0, .edx = s ? s->entry.edx : 0 };
 	return e;
 }
 

@@ -453,7 +453,8 @@ int wafer_msr_access(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how)
 	m = find(index);
 	if (!m)
 		return WAFER_MSR_USER_UNKNOWN;
-	if (!host && (m->flags & (write ? M_READONLY : M_WRITEONLY) || !guest_sees(vcpu, m)))
+	if (!host && (m->flags & (write ? M_READONLY : M_WRITEONLY) ||
+		      ((m->guest[0] || m->pv) && !guest_sees(vcpu, m))))
 		return WAFER_MSR_GP;
 	if (m->offset)
 		place = (void *)vcpu + m->offset;
