@@ -204,17 +204,12 @@ int wafer_enable_split_irqchip(struct wafer_vm *vm, u64 pins)
 	return 0;
 }
 
-static int needs_chips(struct wafer_vm *vm)
-{
-	return REFUSE_IF(!vm->irq.chips, &vm->refusal, -ENXIO, "irqchip", vm->irq.mode,
-			 "is complete (KVM_CREATE_IRQCHIP)");
-}
-
-static int needs_pit(struct wafer_vm *vm)
+static int needs_chips(struct wafer_vm *vm, bool pit)
 {
 	const struct wafer_chips *c = vm->irq.chips;
 
-	return REFUSE_IF(!c || !c->has_pit, &vm->refusal, -ENXIO, "pit", 0, "is created");
+	return REFUSE_IF(!c, &vm->refusal, -ENXIO, "irqchip", vm->irq.mode, "is complete") ?:
+	       REFUSE_IF(pit && !c->has_pit, &vm->refusal, -ENXIO, "pit", 0, "is created");
 }
 
 /**
@@ -229,28 +224,26 @@ int wafer_irqchip_state(struct wafer_vm *vm, struct kvm_irqchip *chip, bool set)
 {
 	struct wafer_chips *c = vm->irq.chips;
 	u32 id = chip->chip_id;
-	unsigned long flags;
-	int r = needs_chips(vm) ?:
+	unsigned long flags, size;
+	void *state;
+	int r = needs_chips(vm, false) ?:
 		RULE(id >= KVM_NR_IRQCHIPS, &vm->refusal, "chip_id", id, "is 0 to 2");
 
 	if (r)
 		return r;
 	id = array_index_nospec(id, KVM_NR_IRQCHIPS);
+	state = id == IOAPIC ? (void *)&c->ioapic : &c->pic[id];
+	size = id == IOAPIC ? sizeof(c->ioapic) : sizeof(c->pic[0]);
 	if (!set)
 		memset(&chip->chip, 0, sizeof(chip->chip));
 	wafer_lock(&c->lock, &flags, false);
-	if (id == IOAPIC && set) {
-		c->ioapic = chip->chip.ioapic;
-		wafer_ioapic_restored(c);
-	} else if (id == IOAPIC) {
-		chip->chip.ioapic = c->ioapic;
-		chip->chip.ioapic.irr &= ~c->delivered;
-	} else if (set) {
-		c->pic[id] = chip->chip.pic;
+	memcpy(set ? state : &chip->chip, set ? &chip->chip : state, size);
+	if (id != IOAPIC && set)
 		wafer_pic_restored(c, id);
-	} else {
-		chip->chip.pic = c->pic[id];
-	}
+	else if (set)
+		wafer_ioapic_restored(c);
+	else if (id == IOAPIC)
+		chip->chip.ioapic.irr &= ~c->delivered;
 	c->unblock = set;
 	wafer_chips_unlock(c, flags);
 	return 0;
@@ -266,13 +259,12 @@ int wafer_irqchip_state(struct wafer_vm *vm, struct kvm_irqchip *chip, bool set)
 int wafer_create_pit(struct wafer_vm *vm, u32 flags)
 {
 	struct wafer_chips *c = vm->irq.chips;
-	int r = needs_chips(vm) ?:
+	int r = needs_chips(vm, false) ?:
 		REFUSE_IF(c->has_pit, &vm->refusal, -EEXIST, "pit", 1, "is created once") ?:
 		RULE(flags & ~KVM_PIT_SPEAKER_DUMMY, &vm->refusal, "flags", flags, "is 0 or 1");
 
 	if (r)
 		return r;
-	wafer_pit_reset(c);
 	r = add_devs(c, FIRST_PIT, flags & KVM_PIT_SPEAKER_DUMMY ? SPEAKER : FIRST_PIT);
 	if (r)
 		return r;
@@ -308,7 +300,7 @@ static int check_pit(struct wafer_vm *vm, const struct kvm_pit_state2 *ps)
 int wafer_pit_state(struct wafer_vm *vm, struct kvm_pit_state2 *ps, bool set)
 {
 	struct wafer_chips *c = vm->irq.chips;
-	int r = needs_pit(vm) ?: set ? check_pit(vm, ps) : 0;
+	int r = needs_chips(vm, true) ?: set ? check_pit(vm, ps) : 0;
 	unsigned long flags;
 
 	if (r)
@@ -327,7 +319,7 @@ int wafer_pit_state(struct wafer_vm *vm, struct kvm_pit_state2 *ps, bool set)
 
 int wafer_reinject_control(struct wafer_vm *vm, bool reinject)
 {
-	int r = needs_pit(vm);
+	int r = needs_chips(vm, true);
 
 	if (r)
 		return r;

@@ -151,7 +151,6 @@ int wafer_ioapic_eoi(struct wafer_chips *c, u8 vector, bool level, bool window);
 void wafer_pit_init(struct wafer_chips *c);
 u32 wafer_pit_read(struct wafer_chips *c, u32 port);
 void wafer_pit_write(struct wafer_chips *c, u32 port, u32 val);
-void wafer_pit_reset(struct wafer_chips *c);
 void wafer_pit_restored(struct wafer_chips *c);
 void wafer_pit_acked(struct wafer_chips *c);	/* any context: the guest has taken the last tick */
 void wafer_pit_unblock(struct wafer_chips *c);	/* any context */

@@ -133,28 +133,13 @@ static void destroy_all(struct wafer_vm *vm, struct eventfd_ctx *ctx, u32 gsi)
 			destroy(irqfd);
 }
 
-static int attach(struct wafer_irqfd *irqfd, struct file *file, struct wafer_refusal *why)
-{
-	struct wafer_irq *irq = &irqfd->vm->irq;
-	struct wafer_irqfd *other;
-
-	list_for_each_entry(other, &irq->irqfds, link)
-		if (other->ctx == irqfd->ctx)
-			return wafer_refuse(why, -EBUSY, "fd", 0, "drives no other line");
-	list_add_tail_rcu(&irqfd->link, &irq->irqfds);
-	WRITE_ONCE(irq->nr_resamplers, irq->nr_resamplers + !!irqfd->resample);
-	/* From here on the callback comes; what was signalled before is looked for. */
-	if (vfs_poll(file, &irqfd->pt) & EPOLLIN)
-		fire(irqfd);
-	return 0;
-}
-
 /* Deassigning, what is made here only says which eventfd is meant. */
 static int change(struct wafer_vm *vm, const struct kvm_irqfd *args, struct file *file,
 		  struct wafer_refusal *why)
 {
-	struct wafer_irqfd *irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
-	bool deassign = args->flags & KVM_IRQFD_FLAG_DEASSIGN;
+	struct wafer_irqfd *other, *irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
+	bool deassign = args->flags & KVM_IRQFD_FLAG_DEASSIGN, busy = false;
+	struct wafer_irq *irq = &vm->irq;
 	int r;
 
 	if (!irqfd)
@@ -170,12 +155,19 @@ static int change(struct wafer_vm *vm, const struct kvm_irqfd *args, struct file
 		      "is an eventfd") ?:
 	    REFUSE_IF(IS_ERR(irqfd->resample), why, PTR_ERR(irqfd->resample), "resamplefd",
 		      args->resamplefd, "is an eventfd");
-	mutex_lock(&vm->irq.lock);
-	if (!r)
-		destroy_all(vm, deassign ? irqfd->ctx : NULL, args->gsi);
-	if (!r && !deassign)
-		r = attach(irqfd, file, why);
-	mutex_unlock(&vm->irq.lock);
+	mutex_lock(&irq->lock);
+	destroy_all(vm, deassign ? irqfd->ctx : NULL, args->gsi);
+	list_for_each_entry(other, &irq->irqfds, link)
+		busy |= !deassign && other->ctx == irqfd->ctx;
+	r = r ?: REFUSE_IF(busy, why, -EBUSY, "fd", args->fd, "drives no other line");
+	if (!r && !deassign) {
+		list_add_tail_rcu(&irqfd->link, &irq->irqfds);
+		WRITE_ONCE(irq->nr_resamplers, irq->nr_resamplers + !!irqfd->resample);
+		/* From here on the callback comes; what was signalled before is looked for. */
+		if (vfs_poll(file, &irqfd->pt) & EPOLLIN)
+			fire(irqfd);
+	}
+	mutex_unlock(&irq->lock);
 	if (r || deassign)
 		free_irqfd(&irqfd->rcu);
 	return r;

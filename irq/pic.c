@@ -21,11 +21,6 @@ static unsigned int first(const struct kvm_pic_state *s, u8 set)
 	return set ? __ffs(set) : 8;
 }
 
-static unsigned int line_at(const struct kvm_pic_state *s, unsigned int place)
-{
-	return (place + s->priority_add) & 7;
-}
-
 /* The line that the chip asks its INT for, or -1. */
 static int requesting(struct wafer_chips *c, unsigned int chip)
 {
@@ -37,7 +32,7 @@ static int requesting(struct wafer_chips *c, unsigned int chip)
 		blocking &= ~s->imr;
 	if (s->special_fully_nested_mode && chip == MASTER)
 		blocking &= ~BIT(CASCADE);
-	return place < first(s, blocking) ? (int)line_at(s, place) : -1;
+	return place < first(s, blocking) ? (int)(place + s->priority_add) & 7 : -1;
 }
 
 /* The output follows. A vCPU that takes ExtINT is told of a rising one, and looks by itself after that. */
@@ -141,7 +136,7 @@ static void eoi_word(struct wafer_chips *c, unsigned int chip, u8 val)
 	if (!(val & OCW2_SPECIFIC)) {
 		if (!(val & OCW2_EOI) || place == 8)
 			return;
-		line = line_at(s, place);
+		line = (place + s->priority_add) & 7;
 	}
 	if (val & OCW2_ROTATE)
 		s->priority_add = (line + 1) & 7;

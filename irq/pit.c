@@ -255,15 +255,10 @@ u32 wafer_pit_read(struct wafer_chips *c, u32 port)
 
 void wafer_pit_init(struct wafer_chips *c)
 {
-	c->next = IRQ_WORK_INIT_HARD(next_fn);
-	wafer_hrtimer_setup(&c->tick, timer_fn, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_HARD);
-	c->due = WAFER_NEVER;
-}
-
-void wafer_pit_reset(struct wafer_chips *c)
-{
 	unsigned int i;
 
+	c->next = IRQ_WORK_INIT_HARD(next_fn);
+	wafer_hrtimer_setup(&c->tick, timer_fn, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_HARD);
 	for (i = 0; i < ARRAY_SIZE(c->pit.channels); i++) {
 		c->pit.channels[i].mode = WAFER_PIT_UNSET;
 		c->pit.channels[i].gate = i != 2;
