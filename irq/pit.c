@@ -248,7 +248,7 @@ u32 wafer_pit_read(struct wafer_chips *c, u32 port)
 	struct kvm_pit_channel_state *ch = &c->pit.channels[2];
 
 	if (port == 0x61)
-		return output(ch) << 5 | (ktime_get_ns() >> 14 & 1) << 4 | !!ch->gate |
+		return output(ch) << 5 | (ktime_get_ns() >> 14 & 1) << 4 | (ch->gate ? BIT(0) : 0) |
 		       (c->pit.flags & KVM_PIT_FLAGS_SPEAKER_DATA_ON ? BIT(1) : 0);
 	return port == 0x43 ? 0 : read_count(&c->pit.channels[port & 3]);
 }
