@@ -29,7 +29,7 @@ struct wafer_pt_format;
 
 /**
  * struct wafer_caps - what the hardware offers, filled by detect()
- * @format: the nested page table's format (mmu/format.c: wafer_ept_format, wafer_npt_format)
+ * @format: the nested page table's format (mmu/table.c: wafer_ept_format, wafer_npt_format)
  * @levels: 4 or 5
  * @max_level: largest leaf: 1 4 KiB, 2 2 MiB, 3 1 GiB
  * @has_ad: accessed and dirty bits in the nested table

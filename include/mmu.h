@@ -23,10 +23,6 @@
 #include "refuse.h"
 #include "types.h"
 
-struct wafer_dirty_ring;
-struct wafer_pt;
-struct wafer_pt_format;
-struct wafer_vm;
 
 #define WAFER_MAX_SLOTS		32764		/* what KVM has */
 #define WAFER_SLOT_MAX_PAGES	((1ull << 31) - 1)
@@ -54,8 +50,8 @@ struct wafer_slot {
 };
 
 /**
- * struct wafer_slots - the slot table: replaced as a whole, but for changes at its end, which are
- *	made in place
+ * struct wafer_slots - the slot table: replaced as a whole, but where a slot is added at its end or
+ *	exchanged for another at the same place
  * @generation: counts changes; caches of translations compare it
  * @nr: number of slots; grows with release, after the new slot was written
  * @room: how many slots it can hold
@@ -75,6 +71,57 @@ struct wafer_pt_pages {
 };
 
 /**
+ * struct wafer_pt_format - entries as EPT or NPT want them; an absent entry is zero
+ * @table: bits of an entry that points to a table: all rights, accessed
+ * @read: bits of every leaf: may be read
+ * @write, @exec: further rights
+ * @leaf: tells a leaf from a table above level 1
+ * @accessed, @dirty: set by the CPU (with EPT only where it has them and the EPTP asks for it)
+ * @wb, @uc: memory types
+ */
+struct wafer_pt_format {
+	u64 table, read, write, exec, leaf, accessed, dirty, wb, uc;
+};
+
+extern const struct wafer_pt_format wafer_ept_format, wafer_npt_format;	/* mmu/table.c */
+
+/**
+ * struct wafer_pt - a nested page table
+ * @f: [I] format
+ * @root: [I] root table
+ * @pages: table pages, root included
+ * @levels: [I] 4 or 5
+ * @nx_huge: [I] no executable leaf above level 1 (iTLB multihit)
+ * @has_ad: [I] the CPU sets accessed and dirty bits
+ * @addr: [I] an entry's address bits
+ * @enc: [I] memory encryption bit of entries that point to tables
+ * @dirty: [I] an entry that has this bit may have been written through: the dirty bit, or the right
+ *	to write
+ */
+struct wafer_pt {
+	const struct wafer_pt_format *f;
+	u64 *root;
+	atomic_long_t *pages;
+	u8 levels;
+	bool nx_huge, has_ad;
+	u64 addr, enc, dirty;
+};
+
+/**
+ * struct wafer_dirty_ring - a vCPU's dirty ring
+ * @entry: shared with user space, which may write anything there; NULL: no ring
+ * @size: entries, a power of two
+ * @soft_limit: from here on the vCPU is stopped, so that the rest holds what one exit can add
+ * @head: [a] entries ever pushed
+ * @tail: [a] entries ever recycled; written under slots_lock
+ */
+struct wafer_dirty_ring {
+	struct kvm_dirty_gfn *entry;
+	u32 size, soft_limit, tail;
+	atomic_t head;
+};
+
+/**
  * struct wafer_fault_ctx - what the MMU knows of one vCPU
  * @link: in mmu->ctxs (added before the vCPU can run, removed after it cannot any more)
  * @in_fault: [a] odd while a fault section runs on this vCPU's CPU (interrupts off, no waiting
@@ -82,7 +129,7 @@ struct wafer_pt_pages {
  *	for it (mmu/section.h)
  * @pages: table pages for use in the section; topped up where sleeping is allowed
  * @last_slot: index hint for slot lookups
- * @ring: dirty ring (mmu/ring.c) or NULL
+ * @ring: dirty ring (mmu/ring.c)
  * @stat_*: counters for statistics, written by the owner only
  */
 struct wafer_fault_ctx {
@@ -91,21 +138,13 @@ struct wafer_fault_ctx {
 	unsigned int in_fault;
 	u32 last_slot;
 	struct wafer_pt_pages pages;
-	struct wafer_dirty_ring *ring;
+	struct wafer_dirty_ring ring;
 	u64 stat_faults, stat_fast, stat_mmio;
 };
 
-/* A range of the VMM's address space of which nothing may be mapped now. Empty: start > end. */
-struct wafer_invalidation {
-	hva_t start, end;
-};
-
-#define WAFER_NR_INVALIDATIONS	4
-
 /**
  * struct wafer_mmu - a VM's memory
- * @root: [I] host-physical address of the root table
- * @format: [I]
+ * @root: [I] host-physical address of the root table, with the encryption bit
  * @flush: [I] makes every vCPU drop its translations before it enters again and waits until none is
  *	in the guest with old ones. Callable with any lock of the MMU held, preemption possibly off,
  *	interrupts on
@@ -115,10 +154,11 @@ struct wafer_invalidation {
  * @pages: table pages in use
  *
  * Fields below "private" belong to mmu/ alone.
- * @pt: [I] the nested table
+ * @pt: the nested table
  * @zap_lock: see above
  * @ctxs: under zap_lock; for ring users RCU, and vCPUs stay until the VM goes
- * @invalid, @nr_invalid, @nr_crowded: ranges being invalidated (mmu/section.h)
+ * @nr_invalid, @invalid_start, @invalid_end: ranges of the VMM's addresses of which nothing may be
+ *	mapped now: how many, and what covers them all (mmu/section.h)
  * @retiring: under zap_lock: a slot that has left @slots and is still mapped
  * @zap_seq: under zap_lock: counts zaps, each before zap_lock is let go
  * @flushed_seq: [a] all zaps up to this one have been flushed
@@ -132,28 +172,25 @@ struct wafer_invalidation {
  */
 struct wafer_mmu {
 	hpa_t root;
-	const struct wafer_pt_format *format;
 	void (*flush)(struct wafer_mmu *mmu);
 	struct mm_struct *mm;
 	struct wafer_slots __rcu *slots;
 	struct mutex slots_lock;
 	atomic_long_t pages;
 	/* private */
-	struct wafer_pt *pt;
+	struct wafer_pt pt;
 	struct mmu_notifier notifier;
 	spinlock_t zap_lock;
 	struct list_head ctxs;
-	struct wafer_invalidation invalid[WAFER_NR_INVALIDATIONS];
-	unsigned int nr_invalid, nr_crowded;
+	unsigned int nr_invalid;
+	hva_t invalid_start, invalid_end;
 	struct wafer_slot *retiring;
-	u64 zap_seq, flushed_seq;
+	u64 zap_seq, flushed_seq, arm;
 	atomic_t flushes;
 	bool quiet;
 	struct xarray by_id;
 	u8 max_level;
-	u64 arm;
-	u32 manual_protect;
-	u32 ring_size;
+	u32 manual_protect, ring_size;
 	unsigned long section_seq;
 	void (*freed)(struct wafer_mmu *mmu);
 };
@@ -164,9 +201,6 @@ enum wafer_fault_result {
 	WAFER_FAULT_MMIO,	/* no slot there, or a write to a read-only slot: emulate */
 	WAFER_FAULT_SLOW,	/* fast only: leave the window and call wafer_mmu_fault() */
 };
-
-/* The page-table formats (mmu/format.c). */
-extern const struct wafer_pt_format wafer_ept_format, wafer_npt_format;
 
 /**
  * wafer_mmu_init() - make an empty table, register the notifier on current->mm. May sleep only in
@@ -209,11 +243,6 @@ int wafer_mmu_fault_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access);
 int wafer_mmu_fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access);
 
 /**
- * wafer_mmu_topup() - fill @ctx->cache; may sleep. Return: 0 or -ENOMEM
- */
-int wafer_mmu_topup(struct wafer_fault_ctx *ctx);
-
-/**
  * wafer_set_memory_region() - KVM_SET_USER_MEMORY_REGION, every rule of it (ABI: sizes, overlaps,
  *	flags, move, delete). After it returns no vCPU uses a mapping of the old layout.
  */
@@ -233,33 +262,50 @@ bool wafer_ring_soft_full(struct wafer_fault_ctx *ctx);
 int wafer_ring_reset(struct wafer_mmu *mmu); /* KVM_RESET_DIRTY_RINGS: entries recycled */
 
 /**
- * wafer_guest_read(), wafer_guest_write() - copy from and to guest-physical memory where sleeping
- *	is allowed and current->mm is the VMM's. Any length, over pages and slots. Writes are
- *	entered in the dirty log.
+ * wafer_guest_copy() - copy from or to guest-physical memory
+ * @mmu: the memory
+ * @ctx: NULL: sleeping is allowed, current->mm is the VMM's; any length, over pages and slots. Else
+ *	of the vCPU in whose window this is, within one page
+ * @gpa: where
+ * @data: from there or to there
+ * @len: bytes
+ * @write: to the guest; entered in the dirty log
  *
- * Return: 0; -EFAULT where there is no memory (or, for a write, a read-only slot).
+ * Return: 0; -EFAULT where there is no memory (or, for a write, a read-only slot); in the window
+ * -EAGAIN: not mapped (or not writable) there now: leave it and use the sleeping one.
  */
-int wafer_guest_read(struct wafer_mmu *mmu, gpa_t gpa, void *data, unsigned int len);
-int wafer_guest_write(struct wafer_mmu *mmu, gpa_t gpa, const void *data, unsigned int len);
+int wafer_guest_copy(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_t gpa, void *data,
+		     unsigned int len, bool write);
+
+static inline int wafer_guest_read(struct wafer_mmu *mmu, gpa_t gpa, void *data, unsigned int len)
+{
+	return wafer_guest_copy(mmu, NULL, gpa, data, len, false);
+}
+
+static inline int wafer_guest_write(struct wafer_mmu *mmu, gpa_t gpa, const void *data, u32 len)
+{
+	return wafer_guest_copy(mmu, NULL, gpa, (void *)data, len, true);
+}
+
+static inline int wafer_guest_read_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, void *data, u32 len)
+{
+	return wafer_guest_copy(ctx->mmu, ctx, gpa, data, len, false);
+}
+
+static inline int wafer_guest_write_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, const void *data,
+					 u32 len)
+{
+	return wafer_guest_copy(ctx->mmu, ctx, gpa, (void *)data, len, true);
+}
 
 /**
- * wafer_guest_read_fast(), wafer_guest_write_fast(), wafer_guest_cmpxchg_fast() - the same in the
- *	window, by what the nested table maps at the moment; within one page. cmpxchg: @len 1, 2, 4,
- *	8 (16), naturally aligned.
+ * wafer_guest_cmpxchg() - exchange @len (1, 2, 4, 8, 16) naturally aligned bytes; @mmu, @ctx and
+ *	errors as for wafer_guest_copy()
  *
- * Return: 0; -EAGAIN: not mapped (or not writable) there now: leave the window and use the sleeping
- * one; cmpxchg: 0 and *@old equal to what was expected if exchanged, else -EBUSY with *@old
- * updated.
+ * Return: 0: *@old equal to what was expected, exchanged; -EBUSY: *@old updated.
  */
-int wafer_guest_read_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, void *data, unsigned int len);
-int wafer_guest_write_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, const void *data,
-			   unsigned int len);
-int wafer_guest_cmpxchg_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, void *old, const void *new,
-			     unsigned int len);
-
-/* As wafer_guest_cmpxchg_fast() where sleeping is allowed: 0, -EBUSY (*@old updated), -EFAULT. */
-int wafer_guest_cmpxchg(struct wafer_mmu *mmu, gpa_t gpa, void *old, const void *new,
-			unsigned int len);
+int wafer_guest_cmpxchg(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_t gpa, void *old,
+			const void *new, unsigned int len);
 
 /* In the window: guest pages in the kernel's direct map (mmu/direct.c). */
 bool wafer_direct_begin(struct wafer_fault_ctx *ctx, unsigned long *seq);

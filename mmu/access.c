@@ -4,29 +4,54 @@
  * the host's memory management does to a page (copy on write, swap, userfaultfd, no page structure
  * at all) is its business here too.
  */
-#include <linux/align.h>
-#include <linux/kernel.h>
-#include <linux/log2.h>
-#include <linux/rcupdate.h>
-#include <linux/uaccess.h>
-
 #include "mmu/internal.h"
+
+/*
+ * Only get_user_pages() tells a poisoned page from an address without a mapping. The signal says
+ * that the access was the thread's own: it can not go on without the page.
+ */
+static int why_not(hva_t hva, bool write)
+{
+	long r = get_user_pages_unlocked(hva, 1, NULL, FOLL_HWPOISON | (write ? FOLL_WRITE : 0));
+
+	if (r == 1)
+		return 0;
+	if (r == -EHWPOISON)
+		send_sig_mceerr(BUS_MCEERR_AR, (void __user *)hva, PAGE_SHIFT, current);
+	return r == -EHWPOISON || r == -EINTR ? r : -EFAULT;
+}
+
+/**
+ * wafer_host_fault_in() - handle a page fault of the VMM's at @hva
+ * @mm: the VMM's address space, which is current->mm
+ * @hva: the address
+ * @write: for writing
+ *
+ * No reference is taken: the caller enters a fault section and looks whether the page is (still)
+ * there. Without one VM_PFNMAP is as good as any memory.
+ *
+ * Return: 0; -EFAULT: no mapping, or not with that right; -EHWPOISON: signal sent; -EINTR, -ENOMEM.
+ */
+int wafer_host_fault_in(struct mm_struct *mm, hva_t hva, bool write)
+{
+	bool unlocked = false;
+	int r;
+
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+	r = fixup_user_fault(mm, hva, write ? FAULT_FLAG_WRITE : 0, &unlocked);
+	mmap_read_unlock(mm);
+	return r == -EFAULT ? why_not(hva, write) : r;
+}
 
 /* From @gpa to the end of its page: how many bytes, and where. 0: no memory, or not writable. */
 static unsigned int piece(struct wafer_mmu *mmu, gpa_t gpa, unsigned int len, bool write,
 			  hva_t *hva)
 {
-	const struct wafer_slot *slot;
-	unsigned int n = 0;
-
-	rcu_read_lock();
-	slot = wafer_slot_find(mmu, gpa >> PAGE_SHIFT);
-	if (slot && !(write && (slot->flags & KVM_MEM_READONLY))) {
-		*hva = wafer_slot_hva(slot, gpa >> PAGE_SHIFT) + offset_in_page(gpa);
-		n = min_t(unsigned int, len, PAGE_SIZE - offset_in_page(gpa));
-	}
-	rcu_read_unlock();
-	return n;
+	if (wafer_gfn_hva(mmu, gpa >> PAGE_SHIFT, write, hva))
+		return 0;
+	*hva += offset_in_page(gpa);
+	return min_t(unsigned int, len, PAGE_SIZE - offset_in_page(gpa));
 }
 
 /* After the write: who reads the log first and the page then misses nothing. */
@@ -41,69 +66,32 @@ static void mark(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_t gpa)
 	rcu_read_unlock();
 }
 
-int wafer_guest_read(struct wafer_mmu *mmu, gpa_t gpa, void *data, unsigned int len)
-{
-	unsigned int n;
-	hva_t hva;
-
-	for (; len; len -= n, gpa += n, data += n) {
-		n = piece(mmu, gpa, len, false, &hva);
-		if (!n || copy_from_user(data, (const void __user *)hva, n))
-			return -EFAULT;
-	}
-	return 0;
-}
-
-int wafer_guest_write(struct wafer_mmu *mmu, gpa_t gpa, const void *data, unsigned int len)
-{
-	unsigned int n;
-	hva_t hva;
-	int left;
-
-	for (; len; len -= n, gpa += n, data += n) {
-		n = piece(mmu, gpa, len, true, &hva);
-		if (!n)
-			return -EFAULT;
-		left = copy_to_user((void __user *)hva, data, n);
-		if (left < n)
-			mark(mmu, NULL, gpa);
-		if (left)
-			return -EFAULT;
-	}
-	return 0;
-}
-
 /*
  * In the window the copy must not sleep: a page that is not there, or not writable now, makes it
  * fail. The address was checked when its slot was made.
  */
-int wafer_guest_read_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, void *data, unsigned int len)
+int wafer_guest_copy(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_t gpa, void *data,
+		     unsigned int len, bool write)
 {
-	unsigned long left;
+	unsigned int n, left;
 	hva_t hva;
 
-	if (piece(ctx->mmu, gpa, len, false, &hva) != len)
-		return -EAGAIN;
-	pagefault_disable();
-	left = __copy_from_user_inatomic(data, (const void __user *)hva, len);
-	pagefault_enable();
-	return left ? -EAGAIN : 0;
-}
-
-int wafer_guest_write_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, const void *data,
-			   unsigned int len)
-{
-	unsigned long left;
-	hva_t hva;
-
-	if (piece(ctx->mmu, gpa, len, true, &hva) != len)
-		return -EAGAIN;
-	pagefault_disable();
-	left = __copy_to_user_inatomic((void __user *)hva, data, len);
-	pagefault_enable();
-	if (left < len)
-		mark(ctx->mmu, ctx, gpa);
-	return left ? -EAGAIN : 0;
+	for (; len; len -= n, gpa += n, data += n) {
+		n = piece(mmu, gpa, len, write, &hva);
+		if (!n || (ctx && n != len))
+			return ctx ? -EAGAIN : -EFAULT;
+		if (ctx)
+			pagefault_disable();
+		left = write ? __copy_to_user_inatomic((void __user *)hva, data, n) :
+			       __copy_from_user_inatomic(data, (const void __user *)hva, n);
+		if (ctx)
+			pagefault_enable();
+		if (write && left < n)
+			mark(mmu, ctx, gpa);
+		if (left)
+			return ctx ? -EAGAIN : -EFAULT;
+	}
+	return 0;
 }
 
 /* 0: exchanged; 1: *@old updated; -EFAULT. The kernel's own helper ends at 8 bytes. */
@@ -152,41 +140,20 @@ static int cmpxchg_user(hva_t hva, void *old, const void *new, unsigned int len)
  * What crosses a cache line would be a split lock of the kernel's own, which the host may have made
  * fatal.
  */
-static bool aligned(gpa_t gpa, unsigned int len)
+int wafer_guest_cmpxchg(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_t gpa, void *old,
+			const void *new, unsigned int len)
 {
-	return is_power_of_2(len) && IS_ALIGNED(gpa, len);
-}
-
-int wafer_guest_cmpxchg_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, void *old, const void *new,
-			     unsigned int len)
-{
+	int r = -EFAULT;
 	hva_t hva;
-	int r;
 
-	if (!aligned(gpa, len) || piece(ctx->mmu, gpa, len, true, &hva) != len)
-		return -EAGAIN;
-	pagefault_disable();
-	r = cmpxchg_user(hva, old, new, len);
-	pagefault_enable();
-	if (r < 0)
-		return -EAGAIN;
+	if (is_power_of_2(len) && IS_ALIGNED(gpa, len) && piece(mmu, gpa, len, true, &hva) == len) {
+		if (ctx)
+			pagefault_disable();
+		r = cmpxchg_user(hva, old, new, len);
+		if (ctx)
+			pagefault_enable();
+	}
 	if (!r)
-		mark(ctx->mmu, ctx, gpa);
-	return r ? -EBUSY : 0;
-}
-
-int wafer_guest_cmpxchg(struct wafer_mmu *mmu, gpa_t gpa, void *old, const void *new,
-			unsigned int len)
-{
-	hva_t hva;
-	int r;
-
-	if (!aligned(gpa, len) || piece(mmu, gpa, len, true, &hva) != len)
-		return -EFAULT;
-	r = cmpxchg_user(hva, old, new, len);
-	if (r < 0)
-		return -EFAULT;
-	if (!r)
-		mark(mmu, NULL, gpa);
-	return r ? -EBUSY : 0;
+		mark(mmu, ctx, gpa);
+	return r < 0 ? (ctx ? -EAGAIN : -EFAULT) : r ? -EBUSY : 0;
 }

@@ -7,12 +7,7 @@
  * was: everybody who takes a mapping away counts it up, then waits for the sections that may not
  * have seen that (section.h).
  */
-#include <linux/kernel.h>
-#include <linux/mm.h>
-#include <linux/uaccess.h>
-
-#include "mmu/section.h"
-#include "mmu/table.h"
+#include "mmu/internal.h"
 
 /**
  * wafer_direct_begin() - enter a section for wafer_direct()
@@ -64,24 +59,11 @@ hole:
  */
 const void *wafer_direct(struct wafer_fault_ctx *ctx, gfn_t gfn)
 {
-	const struct wafer_pt *pt = ctx->mmu->pt;
-	unsigned int level = pt->levels;
-	const u64 *table = pt->root;
-	u64 e, pfn;
+	const struct wafer_pt *pt = &ctx->mmu->pt;
+	unsigned int level;
+	u64 e = wafer_pt_find(pt, gfn, &level), pfn = wafer_pt_pfn(pt, e, gfn, level);
 
-	for (;; level--) {
-		e = READ_ONCE(table[wafer_pt_index(gfn, level)]);
-		if (!e)
-			return NULL;
-		if (level == 1 || e & pt->f->leaf)
-			break;
-		table = __va(e & pt->addr);
-	}
-	if (e & WAFER_PT_SPECIAL)
-		return NULL;
-	pfn = (e & pt->addr) >> PAGE_SHIFT;
-	pfn = (pfn & ~(wafer_pt_span(level) - 1)) | (gfn & (wafer_pt_span(level) - 1));
-	if (!pfn_valid(pfn) || !is_mapped(__va(pfn << PAGE_SHIFT)))
+	if (!e || (e & WAFER_PT_SPECIAL) || !pfn_valid(pfn) || !is_mapped(__va(pfn << PAGE_SHIFT)))
 		return NULL;
 	return __va(pfn << PAGE_SHIFT);
 }

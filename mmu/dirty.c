@@ -7,11 +7,6 @@
  * log, and whenever the entry goes. The bitmap itself holds what was collected before and what the
  * kernel writes.
  */
-#include <linux/bitmap.h>
-#include <linux/kernel.h>
-#include <linux/uaccess.h>
-
-#include "backend.h"
 #include "mmu/internal.h"
 
 #define CHUNK_WORDS	64
@@ -22,14 +17,7 @@ void wafer_log_mode(struct wafer_mmu *mmu)
 {
 	bool by_bit = mmu->ring_size ? wafer_caps.has_pml : wafer_caps.has_ad;
 
-	mmu->arm = mmu->format->dirty | (by_bit ? 0 : mmu->format->write);
-}
-
-static void run(struct wafer_mmu *mmu, struct wafer_pt_op *op)
-{
-	spin_lock(&mmu->zap_lock);
-	wafer_range_op(mmu, op, true);
-	spin_unlock(&mmu->zap_lock);
+	mmu->arm = mmu->pt.f->dirty | (by_bit ? 0 : WAFER_PT_WRITE);
 }
 
 /**
@@ -42,32 +30,17 @@ static void run(struct wafer_mmu *mmu, struct wafer_pt_op *op)
  */
 void wafer_log_start(struct wafer_mmu *mmu, const struct wafer_slot *slot)
 {
-	struct wafer_pt_op op = wafer_pt_op_arm(mmu->pt, slot->gfn, slot->npages, mmu->arm);
+	struct wafer_pt_op op = wafer_pt_op(slot->gfn, slot->npages, mmu->arm, mmu->arm);
 	struct wafer_pt_pages pages = { };
 
 	if (slot->dirty && (mmu->manual_protect & KVM_DIRTY_LOG_INITIALLY_SET))
 		return;
 	op.pages = &pages;
-	run(mmu, &op);
+	spin_lock(&mmu->zap_lock);
+	wafer_range_op(mmu, &op, true);
+	spin_unlock(&mmu->zap_lock);
 	wafer_op_finish(mmu, &op);
 	wafer_pt_drain(&pages);
-}
-
-/* The largest mapping that can start at @gfn, if it is the host's too. */
-static unsigned int huge_level(struct wafer_mmu *mmu, const struct wafer_slot *slot, gfn_t gfn)
-{
-	unsigned int level = min(slot->max_level, mmu->max_level);
-	struct wafer_host_page host = { .level = 1 };
-
-	local_irq_disable();
-	if (!wafer_host_walk(mmu->pt, mmu->mm, wafer_slot_hva(slot, gfn), true, &host))
-		host.level = 1;
-	local_irq_enable();
-	for (level = min_t(unsigned int, level, host.level); level > 1; level--)
-		if (!(gfn & (wafer_pt_span(level) - 1)) &&
-		    gfn + wafer_pt_span(level) <= wafer_slot_end(slot))
-			break;
-	return level;
 }
 
 /**
@@ -77,19 +50,23 @@ static unsigned int huge_level(struct wafer_mmu *mmu, const struct wafer_slot *s
  */
 void wafer_log_stop(struct wafer_mmu *mmu, const struct wafer_slot *slot)
 {
-	struct wafer_pt_op op = wafer_pt_op_zap(mmu->pt, 0, 0);
-	hva_t hva_end = slot->hva + (slot->npages << PAGE_SHIFT);
+	struct wafer_pt_op op = wafer_pt_op_zap(0, 0);
+	struct wafer_host_page host;
+	unsigned int level;
 	gfn_t gfn, next;
 
 	if (slot->max_level == 1 || mmu->max_level == 1)
 		return;
 	spin_lock(&mmu->zap_lock);
 	/* Tables are taken out: nobody may be inside. */
-	wafer_range_close(mmu, slot->hva, hva_end);
+	wafer_range_close(mmu, slot->hva, wafer_slot_hva_end(slot));
 	wafer_section_wait(mmu);
 	for (gfn = slot->gfn; gfn < wafer_slot_end(slot); gfn = next) {
-		unsigned int level = huge_level(mmu, slot, gfn);
-
+		local_irq_disable();
+		if (!wafer_host_walk(mmu, wafer_slot_hva(slot, gfn), true, &host))
+			host.level = 1;
+		local_irq_enable();
+		level = wafer_slot_level(mmu, slot, gfn, host.level);
 		next = (gfn | (wafer_pt_span(max(level, 2u)) - 1)) + 1;
 		if (level > 1) {
 			op.start = gfn;
@@ -99,7 +76,7 @@ void wafer_log_stop(struct wafer_mmu *mmu, const struct wafer_slot *slot)
 		}
 		cond_resched_lock(&mmu->zap_lock);
 	}
-	wafer_range_open(mmu, slot->hva, hva_end);
+	wafer_range_open(mmu);
 	spin_unlock(&mmu->zap_lock);
 	wafer_op_finish(mmu, &op);
 }
@@ -109,8 +86,7 @@ static int find_logged(struct wafer_mmu *mmu, u32 id, struct wafer_slot **slot,
 		       struct wafer_refusal *r)
 {
 	if (mmu->ring_size)
-		return wafer_refuse(r, -ENXIO, "slot", id,
-				    "no bitmaps with KVM_CAP_DIRTY_LOG_RING");
+		return wafer_refuse(r, -ENXIO, "slot", id, "no bitmaps with KVM_CAP_DIRTY_LOG_RING");
 	if (id >= WAFER_MAX_SLOTS)
 		return wafer_refuse(r, -EINVAL, "slot", id, "below 32764, address space 0");
 	*slot = xa_load(&mmu->by_id, id);
@@ -120,45 +96,74 @@ static int find_logged(struct wafer_mmu *mmu, u32 id, struct wafer_slot **slot,
 }
 
 /*
- * What the entries know goes to the bitmap. Unless the log is cleared by KVM_CLEAR_DIRTY_LOG the
- * entries are armed again, and the flush makes writes after this call set their bits; writes before
- * it are in what the caller reads.
+ * One chunk of the log. What the entries know goes to the bitmap, and from there to @bits; of a
+ * KVM_CLEAR_DIRTY_LOG (op->mask) @bits tells which pages are meant.
+ *
+ * Bits are taken out under zap_lock, and the flush comes after that: a notifier that has logged a
+ * page which it zapped has then counted its zap, so that the flush is not left out, and no write
+ * by way of a TLB is later than what the caller reads. A bit that it sets after the flush is left
+ * for the next log.
  */
-static void collect(struct wafer_mmu *mmu, struct wafer_slot *slot)
+static void take_chunk(struct wafer_mmu *mmu, struct wafer_slot *slot, struct wafer_pt_op *op,
+		       u64 first, u64 npages, unsigned long *bits)
 {
-	struct wafer_pt_op op = wafer_pt_op_arm(mmu->pt, slot->gfn, slot->npages, mmu->arm);
+	unsigned long *dirty = &slot->dirty[first / BITS_PER_LONG], i;
 
-	if (mmu->manual_protect & KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE) {
-		op.match = mmu->pt->dirty;
-		op.clear = 0;
+	op->start = slot->gfn + first;
+	op->gfn = op->start;
+	op->end = op->start + npages;
+	spin_lock(&mmu->zap_lock);
+	wafer_range_op(mmu, op, true);
+	for (i = 0; i < BITS_TO_LONGS(npages); i++) {
+		if (!op->mask)
+			bits[i] = READ_ONCE(dirty[i]);
+		if (op->clear && bits[i])
+			atomic_long_andnot(bits[i], (atomic_long_t *)&dirty[i]);
 	}
-	op.log = slot->dirty;
-	op.log_gfn = slot->gfn;
-	run(mmu, &op);
-	wafer_op_finish(mmu, &op);
+	spin_unlock(&mmu->zap_lock);
 }
 
-/* Hands the bitmap to user space and clears it, but under manual protection. */
-static int hand_out(struct wafer_mmu *mmu, struct wafer_slot *slot, unsigned long __user *to)
+/*
+ * Pages [@at, @end) of the log go to @user and, unless they are under manual protection, the
+ * entries are armed again; or, with @clear, the pages that @user tells are armed. The flush makes
+ * writes after this call set their bits; writes before it are in what the caller reads.
+ */
+static int pass(struct wafer_mmu *mmu, struct wafer_slot *slot, u64 at, u64 end,
+		unsigned long __user *user, bool clear)
 {
-	bool clear = !(mmu->manual_protect & KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE);
-	unsigned long words = BITS_TO_LONGS(slot->npages), at, i, n, buf[CHUNK_WORDS];
+	struct wafer_pt_op op = wafer_pt_op(0, 0, mmu->arm, mmu->arm);
+	unsigned long bits[CHUNK_WORDS], size, i;
+	struct wafer_pt_pages pages = { };
+	int err = 0;
+	u64 n;
 
-	for (at = 0; at < words; at += n) {
-		n = min_t(unsigned long, words - at, CHUNK_WORDS);
-		for (i = 0; i < n; i++) {
-			buf[i] = READ_ONCE(slot->dirty[at + i]);
-			if (clear && buf[i])
-				buf[i] = xchg(&slot->dirty[at + i], 0);
-		}
-		if (!copy_to_user(to + at, buf, n * sizeof(long)))
-			continue;
-		/* What user space has not got is not lost. */
-		for (i = 0; clear && i < n; i++)
-			atomic_long_or(buf[i], (atomic_long_t *)&slot->dirty[at + i]);
-		return -EFAULT;
+	op.log = slot->dirty;
+	op.log_gfn = slot->gfn;
+	if (clear) {
+		op.mask = bits;
+		op.pages = &pages;
+	} else if (mmu->manual_protect & KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE) {
+		op.match = mmu->pt.dirty;
+		op.clear = 0;
 	}
-	return 0;
+	for (; at < end && !err; at += n, user += CHUNK_WORDS) {
+		n = min_t(u64, end - at, CHUNK_PAGES);
+		size = BITS_TO_LONGS(n) * sizeof(long);
+		if (clear && copy_from_user(bits, user, size))
+			err = -EFAULT;
+		else if (!clear || !bitmap_empty(bits, n))
+			take_chunk(mmu, slot, &op, at, n, bits);
+		if (clear || !copy_to_user(user, bits, size))
+			continue;
+		err = -EFAULT;
+		/* What user space has not got is not lost. */
+		for (i = 0; op.clear && i < BITS_TO_LONGS(n); i++)
+			atomic_long_or(bits[i],
+				       (atomic_long_t *)&slot->dirty[at / BITS_PER_LONG + i]);
+	}
+	wafer_op_finish(mmu, &op);
+	wafer_pt_drain(&pages);
+	return err;
 }
 
 int wafer_get_dirty_log(struct wafer_mmu *mmu, const struct kvm_dirty_log *log,
@@ -169,81 +174,30 @@ int wafer_get_dirty_log(struct wafer_mmu *mmu, const struct kvm_dirty_log *log,
 
 	mutex_lock(&mmu->slots_lock);
 	err = find_logged(mmu, log->slot, &slot, refusal);
-	if (!err) {
-		collect(mmu, slot);
-		err = hand_out(mmu, slot, log->dirty_bitmap);
-	}
+	if (!err)
+		err = pass(mmu, slot, 0, slot->npages, log->dirty_bitmap, false);
 	mutex_unlock(&mmu->slots_lock);
-	return err;
-}
-
-/*
- * Arms the pages of @mask, bit 0 of which is page @first of the slot, and clears their bits. A
- * write that happens meanwhile may be lost from the log, but not from what the caller reads after
- * this call.
- */
-static void clear_chunk(struct wafer_mmu *mmu, struct wafer_slot *slot, u64 first, u64 npages,
-			const unsigned long *mask, struct wafer_pt_op *op)
-{
-	unsigned long *dirty = &slot->dirty[first / BITS_PER_LONG], i;
-
-	op->start = slot->gfn + first;
-	op->gfn = op->start;
-	op->mask_gfn = op->start;
-	op->end = op->start + npages;
-	op->mask = mask;
-	run(mmu, op);
-	for (i = 0; i < BITS_TO_LONGS(npages); i++)
-		if (mask[i])
-			atomic_long_andnot(mask[i], (atomic_long_t *)&dirty[i]);
-}
-
-static int clear_log(struct wafer_mmu *mmu, struct wafer_slot *slot,
-		     const struct kvm_clear_dirty_log *log)
-{
-	const unsigned long __user *from = log->dirty_bitmap;
-	struct wafer_pt_op op = wafer_pt_op_arm(mmu->pt, 0, 0, mmu->arm);
-	unsigned long mask[CHUNK_WORDS];
-	struct wafer_pt_pages pages = { };
-	u64 at, n, end = min(log->first_page + log->num_pages, slot->npages);
-	int err = 0;
-
-	op.log = slot->dirty;
-	op.log_gfn = slot->gfn;
-	op.pages = &pages;
-	for (at = log->first_page; at < end && !err; at += n) {
-		n = min_t(u64, end - at, CHUNK_PAGES);
-		if (copy_from_user(mask, from + (at - log->first_page) / BITS_PER_LONG,
-				   BITS_TO_LONGS(n) * sizeof(long)))
-			err = -EFAULT;
-		else if (!bitmap_empty(mask, n))
-			clear_chunk(mmu, slot, at, n, mask, &op);
-	}
-	wafer_op_finish(mmu, &op);
-	wafer_pt_drain(&pages);
 	return err;
 }
 
 int wafer_clear_dirty_log(struct wafer_mmu *mmu, const struct kvm_clear_dirty_log *log,
 			  struct wafer_refusal *refusal)
 {
-	u64 first = log->first_page, num = log->num_pages;
+	u64 first = log->first_page, num = log->num_pages, left;
 	struct wafer_slot *slot;
 	int err;
 
 	mutex_lock(&mmu->slots_lock);
 	err = find_logged(mmu, log->slot, &slot, refusal);
-	if (err)
-		goto out;
-	if (first % BITS_PER_LONG || first > slot->npages)
+	left = err ? 0 : slot->npages - first;
+	if (!err && (first % BITS_PER_LONG || first > slot->npages))
 		err = wafer_refuse(refusal, -EINVAL, "first_page", first,
 				   "a multiple of 64 within the slot");
-	else if (num > slot->npages - first || (num < slot->npages - first && num % BITS_PER_LONG))
+	if (!err && (num > left || (num < left && num % BITS_PER_LONG)))
 		err = wafer_refuse(refusal, -EINVAL, "num_pages", num,
 				   "a multiple of 64 within the slot, or up to its end");
-	else
-		err = clear_log(mmu, slot, log);
-out:
+	if (!err)
+		err = pass(mmu, slot, first, first + num, log->dirty_bitmap, true);
 	mutex_unlock(&mmu->slots_lock);
 	return err;
 }
@@ -281,10 +235,10 @@ void wafer_mmu_pml(struct wafer_fault_ctx *ctx, const u64 *gpa, unsigned int n)
 	if (!mmu->ring_size)
 		return;
 	for (; n--; gpa++) {
-		gfn_t gfn = *gpa >> PAGE_SHIFT;
-		const struct wafer_slot *slot = wafer_slots_find(slots, gfn, &ctx->last_slot);
+		const struct wafer_slot *slot = wafer_slots_find(slots, *gpa >> PAGE_SHIFT,
+								 &ctx->last_slot);
 
-		if (slot && wafer_slot_logged(slot))
-			wafer_ring_push(mmu, ctx, slot, gfn);
+		if (slot)
+			wafer_mark_dirty(mmu, ctx, slot, *gpa >> PAGE_SHIFT);
 	}
 }

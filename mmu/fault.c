@@ -1,11 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Nested page faults: in the window when the host has the page, else with interrupts on. */
-#include <linux/build_bug.h>
-#include <linux/irqflags.h>
-#include <linux/kernel.h>
-#include <linux/rcupdate.h>
-#include <linux/sched/signal.h>
-
 #include "mmu/internal.h"
 
 #define SLOW_TRIES	4
@@ -36,30 +30,7 @@ static bool may_write(const struct fault *f)
 		return false;
 	if (!wafer_slot_logged(f->slot) || (f->access & WAFER_FAULT_WRITE))
 		return true;
-	return !(f->mmu->arm & f->mmu->format->write);
-}
-
-/* As large as the host's mapping, the slot and the log allow. */
-static u8 map_level(const struct fault *f)
-{
-	const struct wafer_slot *slot = f->slot;
-	u8 level = min3(f->host.level, slot->max_level, f->mmu->max_level);
-
-	if (wafer_slot_logged(slot) || ((f->access & WAFER_FAULT_FETCH) && f->mmu->pt->nx_huge))
-		return 1;
-	for (; level > 1; level--) {
-		u64 span = wafer_pt_span(level);
-		gfn_t base = f->gfn & ~(span - 1);
-
-		if (base >= slot->gfn && base + span <= wafer_slot_end(slot))
-			break;
-	}
-	return level;
-}
-
-static u64 leaf_bits(const struct wafer_pt *pt, const struct wafer_host_page *host, bool write)
-{
-	return host->bits | pt->f->read | pt->f->exec | (write ? pt->f->write : 0);
+	return !(f->mmu->arm & WAFER_PT_WRITE);
 }
 
 /* The right to write is the same bit in the host's entries as in EPT's and NPT's. */
@@ -73,7 +44,7 @@ static_assert(_PAGE_RW == WAFER_PT_WRITE);
 static void fault_around(const struct fault *f, u64 *ep)
 {
 	const struct wafer_slot *slot = f->slot;
-	const u64 bits = leaf_bits(f->mmu->pt, &f->host, false);
+	const u64 bits = f->host.bits | f->mmu->pt.f->read | f->mmu->pt.f->exec;
 	const u64 own = f->host.entry, alike = WAFER_HOST_ALIKE;
 	const u64 *at = f->host.level == 1 ? f->host.at : NULL;
 	u64 in_block = f->gfn & (WAFER_FAULT_AROUND - 1);
@@ -82,8 +53,7 @@ static void fault_around(const struct fault *f, u64 *ep)
 	u64 after = min3(WAFER_FAULT_AROUND - 1 - in_block, WAFER_PT_ENTRIES - 1 - in_table,
 			 wafer_slot_end(slot) - 1 - f->gfn);
 	u64 e = (f->host.pfn - before) << PAGE_SHIFT | (f->host.writable ? _PAGE_RW : 0);
-	u64 keep = PTE_PFN_MASK;
-	u64 *end = ep + after;
+	u64 keep = PTE_PFN_MASK, *end = ep + after;
 
 	if (!(slot->flags & (KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES)) &&
 	    (f->host.above & _PAGE_RW))
@@ -104,28 +74,31 @@ static void fault_around(const struct fault *f, u64 *ep)
 static int install(struct fault *f)
 {
 	struct wafer_mmu *mmu = f->mmu;
-	const struct wafer_pt *pt = mmu->pt;
-	bool write = may_write(f), written = f->access & WAFER_FAULT_WRITE;
+	const struct wafer_pt_format *format = mmu->pt.f;
+	bool written = f->access & WAFER_FAULT_WRITE, fetched = f->access & WAFER_FAULT_FETCH;
+	bool logged = wafer_slot_logged(f->slot), small = logged || (fetched && mmu->pt.nx_huge);
 	struct wafer_pt_leaf leaf = {
-		.gfn = f->gfn, .pfn = f->host.pfn, .level = map_level(f),
-		.bits = leaf_bits(pt, &f->host, write),
+		.gfn = f->gfn, .pfn = f->host.pfn,
+		.bits = f->host.bits | format->read | format->exec | (may_write(f) ? format->write : 0),
+		.need = format->read | (written ? format->write : 0) | (fetched ? format->exec : 0),
+		/* As large as the host's mapping, the slot and the log allow. */
+		.level = wafer_slot_level(mmu, f->slot, f->gfn, small ? 1 : f->host.level),
 	};
 	u64 *ep;
 
 	if (leaf.level > f->open)
 		return WAFER_FAULT_SLOW;
-	leaf.need = pt->f->read | (written ? pt->f->write : 0) |
-		    (f->access & WAFER_FAULT_FETCH ? pt->f->exec : 0);
 	/* Spares the CPU the update. Where it keeps the log, it must find the dirty bit clear. */
-	if (pt->has_ad)
-		leaf.bits |= pt->f->accessed | (written && !mmu->ring_size ? pt->f->dirty : 0);
-	switch (wafer_pt_map(pt, &leaf, &f->ctx->pages, &ep)) {
+	if (mmu->pt.has_ad)
+		leaf.bits |= format->accessed | (written && !mmu->ring_size ? format->dirty : 0);
+	switch (wafer_pt_map(&mmu->pt, &leaf, &f->ctx->pages, &ep)) {
 	case -ENOMEM:
 		return WAFER_FAULT_SLOW;
 	case -EEXIST:
 		return FAULT_STALE;
 	}
-	if (written && wafer_slot_logged(f->slot) && wafer_ring_by_fault(mmu))
+	/* Rings learn of writes from the hardware's log, else from write faults. */
+	if (written && logged && mmu->ring_size && (mmu->arm & WAFER_PT_WRITE))
 		wafer_ring_push(mmu, f->ctx, f->slot, f->gfn);
 	/* What is around is of the same table of the host's, hence of the same 2 MiB. */
 	if (ep && f->open > 1)
@@ -133,8 +106,8 @@ static int install(struct fault *f)
 	return WAFER_FAULT_FIXED;
 }
 
-/* The section itself: interrupts off, see section.h. */
-static int fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access, bool any_key)
+/* Interrupts off, see section.h. */
+static int in_section(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access, bool any_key)
 {
 	struct fault f = {
 		.ctx = ctx, .mmu = ctx->mmu, .gfn = gpa >> PAGE_SHIFT, .access = access,
@@ -146,19 +119,26 @@ static int fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access, bool any_ke
 		return WAFER_FAULT_MMIO;
 	f.hva = wafer_slot_hva(f.slot, f.gfn);
 	f.open = wafer_open_level(f.mmu, f.hva);
-	if (!f.open || !wafer_host_walk(f.mmu->pt, f.mmu->mm, f.hva, any_key, &f.host) ||
+	if (!f.open || !wafer_host_walk(f.mmu, f.hva, any_key, &f.host) ||
 	    (write && !f.host.writable))
 		return WAFER_FAULT_SLOW;
 	return install(&f);
 }
 
-int wafer_mmu_fault_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access)
+static int fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access, bool any_key)
 {
 	int r;
 
 	wafer_section_enter(ctx);
-	r = fault(ctx, gpa, access, false);
+	r = in_section(ctx, gpa, access, any_key);
 	wafer_section_leave(ctx);
+	return r;
+}
+
+int wafer_mmu_fault_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access)
+{
+	int r = fault(ctx, gpa, access, false);
+
 	ctx->stat_faults++;
 	ctx->stat_fast += r == WAFER_FAULT_FIXED;
 	ctx->stat_mmio += r == WAFER_FAULT_MMIO;
@@ -168,7 +148,7 @@ int wafer_mmu_fault_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access)
 /* A device driver has replaced a page of its VM_PFNMAP area and no notifier said so: follow. */
 static void zap_stale(struct wafer_mmu *mmu, gfn_t gfn)
 {
-	struct wafer_pt_op op = wafer_pt_op_zap(mmu->pt, gfn, 1);
+	struct wafer_pt_op op = wafer_pt_op_zap(gfn, 1);
 	const struct wafer_slot *slot;
 
 	spin_lock(&mmu->zap_lock);
@@ -182,22 +162,6 @@ static void zap_stale(struct wafer_mmu *mmu, gfn_t gfn)
 	wafer_op_finish(mmu, &op);
 }
 
-/* 0: the address; WAFER_FAULT_MMIO: not memory, or not writable memory. */
-static int find_hva(struct wafer_mmu *mmu, gfn_t gfn, bool write, hva_t *hva)
-{
-	const struct wafer_slot *slot;
-	int r = WAFER_FAULT_MMIO;
-
-	rcu_read_lock();
-	slot = wafer_slot_find(mmu, gfn);
-	if (slot && !(write && (slot->flags & KVM_MEM_READONLY))) {
-		*hva = wafer_slot_hva(slot, gfn);
-		r = 0;
-	}
-	rcu_read_unlock();
-	return r;
-}
-
 int wafer_mmu_fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access)
 {
 	struct wafer_mmu *mmu = ctx->mmu;
@@ -207,17 +171,14 @@ int wafer_mmu_fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access)
 	int r;
 
 	for (tries = 0; tries < SLOW_TRIES; tries++) {
-		r = find_hva(mmu, gpa >> PAGE_SHIFT, write, &hva);
-		if (!r)
-			r = wafer_host_fault_in(mmu->mm, hva, write);
-		if (!r)
-			r = wafer_mmu_topup(ctx);
+		if (wafer_gfn_hva(mmu, gpa >> PAGE_SHIFT, write, &hva))
+			return WAFER_FAULT_MMIO;
+		r = wafer_host_fault_in(mmu->mm, hva, write) ?:
+		    wafer_pt_topup(&ctx->pages, mmu->pt.levels - 1);
 		if (r)
 			return r;
 		local_irq_disable();
-		wafer_section_enter(ctx);
 		r = fault(ctx, gpa, access, true);
-		wafer_section_leave(ctx);
 		local_irq_enable();
 		if (r == FAULT_STALE)
 			zap_stale(mmu, gpa >> PAGE_SHIFT);
@@ -230,9 +191,4 @@ int wafer_mmu_fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access)
 	 * signals.
 	 */
 	return WAFER_FAULT_FIXED;
-}
-
-int wafer_mmu_topup(struct wafer_fault_ctx *ctx)
-{
-	return wafer_pt_topup(&ctx->pages, ctx->mmu->pt->levels - 1);
 }

@@ -3,10 +3,22 @@
 #ifndef WAFER_MMU_INTERNAL_H
 #define WAFER_MMU_INTERNAL_H
 
+#include <linux/atomic.h>
+#include <linux/bitmap.h>
+#include <linux/irqflags.h>
+#include <linux/kernel.h>
+#include <linux/log2.h>
 #include <linux/mem_encrypt.h>
+#include <linux/mm.h>
 #include <linux/nospec.h>
 #include <linux/pgtable.h>
+#include <linux/rculist.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
 
+#include "backend.h"
 #include "mmu/section.h"
 #include "mmu/table.h"
 
@@ -23,29 +35,33 @@ static inline hva_t wafer_slot_hva(const struct wafer_slot *slot, gfn_t gfn)
 	return slot->hva + (array_index_nospec(gfn - slot->gfn, slot->npages) << PAGE_SHIFT);
 }
 
+static inline hva_t wafer_slot_hva_end(const struct wafer_slot *slot)
+{
+	return slot->hva + (slot->npages << PAGE_SHIFT);
+}
+
 static inline bool wafer_slot_logged(const struct wafer_slot *slot)
 {
 	return slot->flags & KVM_MEM_LOG_DIRTY_PAGES;
 }
 
-/**
- * struct wafer_slots_change - a prepared change of the slot table; @old leaves it, @new enters it
- *	(either may be NULL)
- * @next: the new table, or NULL where the old one is changed in place
- */
-struct wafer_slots_change {
-	struct wafer_slot *old, *new;
-	struct wafer_slots *next;
-};
+/* The largest mapping up to @level that contains @gfn and lies within @slot. */
+static inline unsigned int wafer_slot_level(const struct wafer_mmu *mmu,
+					    const struct wafer_slot *slot, gfn_t gfn, u8 level)
+{
+	for (level = min3(level, slot->max_level, mmu->max_level); level > 1; level--) {
+		gfn_t base = gfn & ~(wafer_pt_span(level) - 1);
 
-struct wafer_slots *wafer_slots_alloc(u32 room);
+		if (base >= slot->gfn && base + wafer_pt_span(level) <= wafer_slot_end(slot))
+			break;
+	}
+	return level;
+}
+
 const struct wafer_slot *wafer_slots_find(const struct wafer_slots *slots, gfn_t gfn, u32 *hint);
-bool wafer_slots_overlap(const struct wafer_slots *slots, const struct wafer_slot *new,
-			 const struct wafer_slot *but);
-int wafer_slots_prepare(struct wafer_mmu *mmu, struct wafer_slots_change *change);
-void wafer_slots_publish(struct wafer_mmu *mmu, struct wafer_slots_change *change);
-void wafer_slot_free(struct wafer_slot *slot);
-void wafer_slot_retire(struct wafer_slot *slot);
+int wafer_slots_create(struct wafer_mmu *mmu);
+void wafer_slots_free(struct wafer_mmu *mmu);
+int wafer_gfn_hva(struct wafer_mmu *mmu, gfn_t gfn, bool write, hva_t *hva);
 
 /* The slot table as the holder of zap_lock or slots_lock sees it. */
 static inline struct wafer_slots *wafer_slots_held(struct wafer_mmu *mmu)
@@ -54,7 +70,7 @@ static inline struct wafer_slots *wafer_slots_held(struct wafer_mmu *mmu)
 					 lockdep_is_held(&mmu->slots_lock));
 }
 
-/* ---- the host's page tables (mmu/hostwalk.c, mmu/hostfault.c) ---- */
+/* ---- the host's page tables (mmu/hostwalk.c, mmu/access.c) ---- */
 /**
  * struct wafer_host_page - what the host maps at an address
  * @pfn: of the address's own page
@@ -66,9 +82,7 @@ static inline struct wafer_slots *wafer_slots_held(struct wafer_mmu *mmu)
  * @writable: the host's entry allows writing now
  */
 struct wafer_host_page {
-	u64 pfn;
-	u64 bits;
-	u64 entry, above;
+	u64 pfn, bits, entry, above;
 	const u64 *at;
 	u8 level;
 	bool writable;
@@ -79,17 +93,14 @@ struct wafer_host_page {
 	(_PAGE_PRESENT | _PAGE_USER | _PAGE_PWT | _PAGE_PCD | _PAGE_PAT |	\
 	 _PAGE_SPECIAL | 0xfull << 59 | sme_me_mask)
 
-bool wafer_host_walk(const struct wafer_pt *pt, struct mm_struct *mm, hva_t hva, bool any_key,
+bool wafer_host_walk(const struct wafer_mmu *mmu, hva_t hva, bool any_key,
 		     struct wafer_host_page *host);
-bool wafer_host_entry(const struct wafer_pt *pt, u64 e, unsigned int level, hva_t hva, bool any_key,
-		      struct wafer_host_page *host);
 int wafer_host_fault_in(struct mm_struct *mm, hva_t hva, bool write);
 
 /* ---- taking away (mmu/zap.c) ---- */
 void wafer_range_op(struct wafer_mmu *mmu, struct wafer_pt_op *op, bool may_sleep);
-void wafer_hva_op(struct wafer_mmu *mmu, hva_t start, hva_t end, struct wafer_pt_op *op,
+bool wafer_hva_op(struct wafer_mmu *mmu, hva_t start, hva_t end, struct wafer_pt_op *op,
 		  bool may_sleep);
-bool wafer_hva_used(struct wafer_mmu *mmu, hva_t start, hva_t end);
 void wafer_op_finish(struct wafer_mmu *mmu, struct wafer_pt_op *op);
 int wafer_pt_topup(struct wafer_pt_pages *pages, unsigned int nr);
 void wafer_pt_drain(struct wafer_pt_pages *pages);
@@ -99,15 +110,8 @@ void wafer_log_start(struct wafer_mmu *mmu, const struct wafer_slot *slot);
 void wafer_log_stop(struct wafer_mmu *mmu, const struct wafer_slot *slot);
 void wafer_log_mode(struct wafer_mmu *mmu);
 int wafer_ring_create(struct wafer_fault_ctx *ctx);
-void wafer_ring_free(struct wafer_fault_ctx *ctx);
 void wafer_ring_push(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx,
 		     const struct wafer_slot *slot, gfn_t gfn);
-
-/* Do rings learn of writes from the hardware's log? Else from write faults. */
-static inline bool wafer_ring_by_fault(const struct wafer_mmu *mmu)
-{
-	return mmu->ring_size && (mmu->arm & mmu->format->write);
-}
 
 /* ---- life (mmu/mmu.c, mmu/notifier.c) ---- */
 void wafer_mmu_free(struct wafer_mmu *mmu);

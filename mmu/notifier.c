@@ -5,8 +5,6 @@
  * Nothing here sleeps but where a range says that it is blockable, and nothing waits for a lock
  * that a fault section takes, for sections take none.
  */
-#include <linux/mmu_notifier.h>
-
 #include "mmu/internal.h"
 
 /* int or bool */
@@ -17,15 +15,7 @@ static struct wafer_mmu *to_mmu(struct mmu_notifier *notifier)
 	return container_of(notifier, struct wafer_mmu, notifier);
 }
 
-/*
- * Events after which the same page is there for reading. All others may take it away: an mprotect()
- * or NUMA hinting (PROTECTION_VMA) may leave no right at all, and KSM says CLEAR.
- */
-static bool only_protects(const struct mmu_notifier_range *range)
-{
-	return range->event == MMU_NOTIFY_PROTECTION_PAGE || range->event == MMU_NOTIFY_SOFT_DIRTY;
-}
-
+/* Keeps faults out of [start, end), then takes what @op says from all that is mapped there. */
 static void close_range(struct wafer_mmu *mmu, hva_t start, hva_t end, struct wafer_pt_op *op,
 			bool may_sleep)
 {
@@ -37,7 +27,7 @@ static void close_range(struct wafer_mmu *mmu, hva_t start, hva_t end, struct wa
 	 * If no slot has it now, one made meanwhile finds it closed. No section uses an older slot
 	 * table.
 	 */
-	used = wafer_hva_used(mmu, start, end);
+	used = wafer_hva_op(mmu, start, end, NULL, false);
 	if (used) {
 		wafer_section_wait(mmu);
 		wafer_hva_op(mmu, start, end, op, may_sleep);
@@ -47,20 +37,26 @@ static void close_range(struct wafer_mmu *mmu, hva_t start, hva_t end, struct wa
 		wafer_op_finish(mmu, op);
 }
 
-static void open_range(struct wafer_mmu *mmu, hva_t start, hva_t end)
+static void open_range(struct wafer_mmu *mmu)
 {
 	spin_lock(&mmu->zap_lock);
-	wafer_range_open(mmu, start, end);
+	wafer_range_open(mmu);
 	spin_unlock(&mmu->zap_lock);
 }
 
+/*
+ * After PROTECTION_PAGE and SOFT_DIRTY the same page is there for reading. All other events may take
+ * it away: an mprotect() or NUMA hinting (PROTECTION_VMA) may leave no right at all, and KSM says
+ * CLEAR.
+ */
 static int invalidate_range_start(struct mmu_notifier *notifier,
 				  const struct mmu_notifier_range *range)
 {
 	struct wafer_mmu *mmu = to_mmu(notifier);
-	struct wafer_pt_op op = only_protects(range) ? wafer_pt_op_protect(mmu->pt, 0, 0) :
-						       wafer_pt_op_zap(mmu->pt, 0, 0);
+	struct wafer_pt_op op = wafer_pt_op_zap(0, 0);
 
+	if (range->event == MMU_NOTIFY_PROTECTION_PAGE || range->event == MMU_NOTIFY_SOFT_DIRTY)
+		op = wafer_pt_op_protect(&mmu->pt);
 	close_range(mmu, range->start, range->end, &op, mmu_notifier_range_blockable(range));
 	return 0;
 }
@@ -68,7 +64,7 @@ static int invalidate_range_start(struct mmu_notifier *notifier,
 static void invalidate_range_end(struct mmu_notifier *notifier,
 				 const struct mmu_notifier_range *range)
 {
-	open_range(to_mmu(notifier), range->start, range->end);
+	open_range(to_mmu(notifier));
 }
 
 /*
@@ -78,20 +74,18 @@ static void invalidate_range_end(struct mmu_notifier *notifier,
  */
 static bool young(struct wafer_mmu *mmu, hva_t start, hva_t end, bool clear)
 {
-	const struct wafer_pt *pt = mmu->pt;
-	u64 bits = pt->has_ad ? pt->f->accessed : pt->f->read;
-	struct wafer_pt_op op = wafer_pt_op_age(pt, 0, 0, bits, clear && pt->has_ad);
-	bool unmap = clear && !pt->has_ad;
+	u64 bits = mmu->pt.has_ad ? mmu->pt.f->accessed : mmu->pt.f->read;
+	struct wafer_pt_op op = wafer_pt_op(0, 0, bits, clear ? bits : 0);
 
+	if (clear && !mmu->pt.has_ad) {
+		op = wafer_pt_op_zap(0, 0);
+		close_range(mmu, start, end, &op, false);
+		open_range(mmu);
+		return op.found;
+	}
 	spin_lock(&mmu->zap_lock);
 	wafer_hva_op(mmu, start, end, &op, false);
 	spin_unlock(&mmu->zap_lock);
-	if (unmap && op.found) {
-		struct wafer_pt_op zap = wafer_pt_op_zap(pt, 0, 0);
-
-		close_range(mmu, start, end, &zap, false);
-		open_range(mmu, start, end);
-	}
 	return op.found;
 }
 
@@ -110,10 +104,9 @@ static young_t test_young(struct mmu_notifier *notifier, struct mm_struct *mm,
 /* The address space ends. It stays closed: nobody can fault in it again. */
 static void release(struct mmu_notifier *notifier, struct mm_struct *mm)
 {
-	struct wafer_mmu *mmu = to_mmu(notifier);
-	struct wafer_pt_op op = wafer_pt_op_zap(mmu->pt, 0, 0);
+	struct wafer_pt_op op = wafer_pt_op_zap(0, 0);
 
-	close_range(mmu, 0, TASK_SIZE_MAX, &op, true);
+	close_range(to_mmu(notifier), 0, TASK_SIZE_MAX, &op, true);
 }
 
 static void free_notifier(struct mmu_notifier *notifier)

@@ -3,34 +3,11 @@
  * Dirty rings: one for each vCPU, shared with user space, which takes entries from the front, marks
  * them as read and then has them recycled.
  */
-#include <linux/kernel.h>
-#include <linux/log2.h>
-#include <linux/mm.h>
-#include <linux/rculist.h>
-#include <linux/slab.h>
-#include <linux/vmalloc.h>
-
-#include "backend.h"
 #include "mmu/internal.h"
 
 #define MAX_ENTRIES	65536
 #define SPARE_ENTRIES	64	/* for what the kernel writes on a vCPU's behalf in one exit */
 #define PML_ENTRIES	512
-
-/**
- * struct wafer_dirty_ring - a vCPU's ring
- * @entry: shared with user space, which may write anything there
- * @size: entries, a power of two
- * @soft_limit: from here on the vCPU is stopped, so that the rest holds what one exit can add
- * @head: [a] entries ever pushed
- * @tail: [a] entries ever recycled; written under slots_lock
- */
-struct wafer_dirty_ring {
-	struct kvm_dirty_gfn *entry;
-	u32 size, soft_limit;
-	atomic_t head;
-	u32 tail;
-};
 
 static u32 spare_entries(void)
 {
@@ -56,42 +33,22 @@ int wafer_ring_enable(struct wafer_mmu *mmu, u32 bytes)
 	return err;
 }
 
+/* Undone by vfree(). */
 int wafer_ring_create(struct wafer_fault_ctx *ctx)
 {
-	struct wafer_dirty_ring *ring = kzalloc(sizeof(*ring), GFP_KERNEL_ACCOUNT);
-	u32 bytes = ctx->mmu->ring_size;
+	struct wafer_dirty_ring *ring = &ctx->ring;
 
-	if (!ring)
-		return -ENOMEM;
-	ring->entry = __vmalloc(bytes, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
-	if (!ring->entry) {
-		kfree(ring);
-		return -ENOMEM;
-	}
-	ring->size = bytes / sizeof(struct kvm_dirty_gfn);
+	ring->entry = __vmalloc(ctx->mmu->ring_size, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	ring->size = ctx->mmu->ring_size / sizeof(struct kvm_dirty_gfn);
 	ring->soft_limit = ring->size - spare_entries();
-	ctx->ring = ring;
-	return 0;
-}
-
-void wafer_ring_free(struct wafer_fault_ctx *ctx)
-{
-	struct wafer_dirty_ring *ring = ctx->ring;
-
-	if (!ring)
-		return;
-	ctx->ring = NULL;
-	vfree(ring->entry);
-	kfree(ring);
+	return ring->entry ? 0 : -ENOMEM;
 }
 
 struct page *wafer_ring_page(struct wafer_fault_ctx *ctx, unsigned long offset)
 {
-	struct wafer_dirty_ring *ring = ctx->ring;
-
-	if (!ring || offset >= ring->size * sizeof(struct kvm_dirty_gfn) >> PAGE_SHIFT)
+	if (!ctx->ring.entry || offset >= ctx->mmu->ring_size >> PAGE_SHIFT)
 		return NULL;
-	return vmalloc_to_page((void *)ring->entry + (offset << PAGE_SHIFT));
+	return vmalloc_to_page((void *)ctx->ring.entry + (offset << PAGE_SHIFT));
 }
 
 static u32 used(struct wafer_dirty_ring *ring)
@@ -101,7 +58,7 @@ static u32 used(struct wafer_dirty_ring *ring)
 
 bool wafer_ring_soft_full(struct wafer_fault_ctx *ctx)
 {
-	return used(ctx->ring) >= ctx->ring->soft_limit;
+	return ctx->ring.entry && used(&ctx->ring) >= ctx->ring.soft_limit;
 }
 
 /**
@@ -123,9 +80,9 @@ void wafer_ring_push(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx,
 
 	if (!ctx)
 		ctx = list_first_or_null_rcu(&mmu->ctxs, struct wafer_fault_ctx, link);
-	ring = ctx ? ctx->ring : NULL;
-	if (!ring)
+	if (!ctx || !ctx->ring.entry)
 		return;
+	ring = &ctx->ring;
 	head = atomic_read(&ring->head);
 	do {
 		/* Only by pushing without end past the soft limit, which the run loop does not. */
@@ -147,8 +104,7 @@ static void arm(struct wafer_mmu *mmu, u32 id, u64 page)
 
 	if (!slot || page >= slot->npages)
 		return;
-	op = wafer_pt_op_arm(mmu->pt, slot->gfn + array_index_nospec(page, slot->npages), 1,
-			     mmu->arm);
+	op = wafer_pt_op(slot->gfn + array_index_nospec(page, slot->npages), 1, mmu->arm, mmu->arm);
 	spin_lock(&mmu->zap_lock);
 	wafer_range_op(mmu, &op, false);
 	spin_unlock(&mmu->zap_lock);
@@ -183,17 +139,17 @@ static int recycle(struct wafer_mmu *mmu, struct wafer_dirty_ring *ring)
 
 int wafer_ring_reset(struct wafer_mmu *mmu)
 {
-	struct wafer_pt_op op = wafer_pt_op_arm(mmu->pt, 0, 0, mmu->arm);
+	struct wafer_pt_op none = { };
 	struct wafer_fault_ctx *ctx;
 	int n = 0;
 
 	mutex_lock(&mmu->slots_lock);
 	/* vCPUs are only added, and stay as long as the descriptor that this is called through. */
 	list_for_each_entry_rcu(ctx, &mmu->ctxs, link, true)
-		if (ctx->ring)
-			n += recycle(mmu, ctx->ring);
+		if (ctx->ring.entry)
+			n += recycle(mmu, &ctx->ring);
 	/* One flush for all of them. */
-	wafer_op_finish(mmu, &op);
+	wafer_op_finish(mmu, &none);
 	mutex_unlock(&mmu->slots_lock);
 	return n;
 }

@@ -22,8 +22,9 @@
  * between the two: the host's entry goes, its page is freed, the range is withdrawn. Looking first,
  * a section that finds the range withdrawn reads an entry that the host has already changed (C).
  *
- * The ranges are a few slots, each written by one holder of zap_lock and read without a lock. A
- * torn read can only happen while the range is being published or withdrawn, and there either
+ * Of all ranges that are closed now only what covers them is kept, and their number: it grows until
+ * the last of them is withdrawn. It is written by the holder of zap_lock and read without a lock. A
+ * torn read covers what was closed before, and as to the range that is just being published either
  * answer is right: see (A) and (B).
  */
 #ifndef WAFER_MMU_SECTION_H
@@ -64,17 +65,6 @@ static inline void wafer_section_wait(struct wafer_mmu *mmu)
 	}
 }
 
-static inline bool wafer_range_closed(const struct wafer_mmu *mmu, hva_t start, hva_t end)
-{
-	unsigned int i;
-
-	for (i = 0; i < WAFER_NR_INVALIDATIONS; i++)
-		if (start < READ_ONCE(mmu->invalid[i].end) &&
-		    READ_ONCE(mmu->invalid[i].start) < end)
-			return true;
-	return false;
-}
-
 /*
  * In a section, before the host's entry is read: how large may a mapping be that contains @hva?
  * 0: there may be none now.
@@ -82,20 +72,40 @@ static inline bool wafer_range_closed(const struct wafer_mmu *mmu, hva_t start, 
 static inline unsigned int wafer_open_level(const struct wafer_mmu *mmu, hva_t hva)
 {
 	unsigned int level = 3;
-	hva_t size;
+	hva_t mask;
 
 	if (unlikely(READ_ONCE(mmu->nr_invalid)))
 		for (; level; level--) {
-			size = PAGE_SIZE << (9 * (level - 1));
-			if (!wafer_range_closed(mmu, hva & ~(size - 1), (hva | (size - 1)) + 1))
+			mask = (PAGE_SIZE << (9 * (level - 1))) - 1;
+			if ((hva | mask) < READ_ONCE(mmu->invalid_start) ||
+			    (hva & ~mask) >= READ_ONCE(mmu->invalid_end))
 				break;
 		}
 	smp_rmb();	/* (C), pairs with the host's locks between its change and the withdrawal */
 	return level;
 }
 
-void wafer_range_init(struct wafer_mmu *mmu);
-void wafer_range_close(struct wafer_mmu *mmu, hva_t start, hva_t end);
-void wafer_range_open(struct wafer_mmu *mmu, hva_t start, hva_t end);
+/*
+ * Keeps fault sections out of [start, end) until wafer_range_open(); those that run are not waited
+ * for.
+ */
+static inline void wafer_range_close(struct wafer_mmu *mmu, hva_t start, hva_t end)
+{
+	lockdep_assert_held(&mmu->zap_lock);
+	if (mmu->nr_invalid) {
+		start = min(start, mmu->invalid_start);
+		end = max(end, mmu->invalid_end);
+	}
+	WRITE_ONCE(mmu->invalid_start, start);
+	WRITE_ONCE(mmu->invalid_end, end);
+	/* Pairs with wafer_open_level(): not the old range for the new number. */
+	smp_store_release(&mmu->nr_invalid, mmu->nr_invalid + 1);
+}
+
+static inline void wafer_range_open(struct wafer_mmu *mmu)
+{
+	lockdep_assert_held(&mmu->zap_lock);
+	WRITE_ONCE(mmu->nr_invalid, mmu->nr_invalid - 1);
+}
 
 #endif

@@ -1,19 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The slot table: a sorted array under RCU. Looking up, and exchanging one slot for another. */
-#include <linux/kernel.h>
-#include <linux/rcupdate.h>
-#include <linux/slab.h>
-
 #include "mmu/internal.h"
-
-struct wafer_slots *wafer_slots_alloc(u32 room)
-{
-	struct wafer_slots *slots = kvzalloc(struct_size(slots, slot, room), GFP_KERNEL_ACCOUNT);
-
-	if (slots)
-		slots->room = room;
-	return slots;
-}
 
 /* Position of the first slot that ends above @gfn: the one that @gfn is in, if it is in any. */
 static u32 position(const struct wafer_slots *slots, u32 nr, gfn_t gfn)
@@ -31,39 +18,31 @@ static u32 position(const struct wafer_slots *slots, u32 nr, gfn_t gfn)
 	return lo;
 }
 
-static bool contains(const struct wafer_slot *slot, gfn_t gfn)
-{
-	return gfn - slot->gfn < slot->npages;
-}
-
 /**
  * wafer_slots_find() - the slot that @gfn is in
  * @slots: a slot table, under RCU
  * @gfn: any frame number
  * @hint: where the last search ended, or NULL
  *
- * Changes in place (wafer_slots_publish()) leave the order intact at every moment, so that a search
- * that meets one finds the slot as before or as after it.
+ * Changes in place (publish()) leave the order intact at every moment, so that a search that meets
+ * one finds the slot as before or as after it.
  *
  * Return: the slot, or NULL.
  */
 const struct wafer_slot *wafer_slots_find(const struct wafer_slots *slots, gfn_t gfn, u32 *hint)
 {
 	const struct wafer_slot *slot;
-	u32 nr, i = hint ? *hint : 0;
+	/* Pairs with publish(): the slots below nr are there. */
+	u32 nr = smp_load_acquire(&slots->nr), i = hint ? *hint : nr;
 
-	/* Pairs with wafer_slots_publish(): the slots below nr are there. */
-	nr = smp_load_acquire(&slots->nr);
 	if (i < nr) {
 		slot = READ_ONCE(slots->slot[i]);
-		if (contains(slot, gfn))
+		if (gfn - slot->gfn < slot->npages)
 			return slot;
 	}
 	i = position(slots, nr, gfn);
-	if (i == nr)
-		return NULL;
-	slot = READ_ONCE(slots->slot[i]);
-	if (!contains(slot, gfn))
+	slot = i < nr ? READ_ONCE(slots->slot[i]) : NULL;
+	if (!slot || gfn - slot->gfn >= slot->npages)
 		return NULL;
 	if (hint)
 		*hint = i;
@@ -72,79 +51,37 @@ const struct wafer_slot *wafer_slots_find(const struct wafer_slots *slots, gfn_t
 
 const struct wafer_slot *wafer_slot_find(struct wafer_mmu *mmu, gfn_t gfn)
 {
-	struct wafer_slots *slots;
-
-	slots = rcu_dereference_check(mmu->slots, rcu_read_lock_sched_held() ||
-				      lockdep_is_held(&mmu->slots_lock));
-	return wafer_slots_find(slots, gfn, NULL);
+	return wafer_slots_find(rcu_dereference_check(mmu->slots, rcu_read_lock_sched_held() ||
+						      lockdep_is_held(&mmu->slots_lock)),
+				gfn, NULL);
 }
 
-/* Does @new share a frame with any slot but @but? */
-bool wafer_slots_overlap(const struct wafer_slots *slots, const struct wafer_slot *new,
-			 const struct wafer_slot *but)
+/* Where sleeping is allowed. 0: *@hva is the address; -EFAULT: not memory, or not writable. */
+int wafer_gfn_hva(struct wafer_mmu *mmu, gfn_t gfn, bool write, hva_t *hva)
 {
-	u32 i = position(slots, slots->nr, new->gfn);
+	const struct wafer_slot *slot;
+	int err = -EFAULT;
 
-	if (i < slots->nr && slots->slot[i] == but)
-		i++;
-	return i < slots->nr && slots->slot[i]->gfn < wafer_slot_end(new);
-}
-
-/*
- * Changes that keep the order intact with one store: the last slot comes or goes, one takes the
- * place of another.
- */
-static bool in_place(const struct wafer_slots *slots, const struct wafer_slot *old,
-		     const struct wafer_slot *new)
-{
-	const struct wafer_slot *last = slots->nr ? slots->slot[slots->nr - 1] : NULL;
-
-	if (old && new)
-		return old->gfn == new->gfn;
-	if (new)
-		return slots->nr < slots->room && (!last || last->gfn < new->gfn);
-	return old == last;
-}
-
-/* All of @slots but @change->old, and @change->new where it belongs. */
-static void merge(struct wafer_slots *next, const struct wafer_slots *slots,
-		  const struct wafer_slots_change *change)
-{
-	struct wafer_slot *new = change->new;
-	u32 i;
-
-	for (i = 0; i < slots->nr; i++) {
-		if (new && new->gfn < slots->slot[i]->gfn) {
-			next->slot[next->nr++] = new;
-			new = NULL;
-		}
-		if (slots->slot[i] != change->old)
-			next->slot[next->nr++] = slots->slot[i];
+	rcu_read_lock();
+	slot = wafer_slot_find(mmu, gfn);
+	if (slot && !(write && (slot->flags & KVM_MEM_READONLY))) {
+		*hva = wafer_slot_hva(slot, gfn);
+		err = 0;
 	}
-	if (new)
-		next->slot[next->nr++] = new;
+	rcu_read_unlock();
+	return err;
 }
 
-/**
- * wafer_slots_prepare() - everything of a change that can fail
- * @mmu: slots_lock held
- * @change: @old and @new are given
- *
- * Return: 0 or -ENOMEM.
- */
-int wafer_slots_prepare(struct wafer_mmu *mmu, struct wafer_slots_change *change)
+static void free_slot(struct wafer_slot *slot)
 {
-	struct wafer_slots *slots = wafer_slots_held(mmu);
+	if (slot && !slot->lends_dirty)
+		kvfree(slot->dirty);
+	kfree(slot);
+}
 
-	change->next = NULL;
-	if (in_place(slots, change->old, change->new))
-		return 0;
-	/* Room for more: tables are mostly built in ascending order, then they grow in place. */
-	change->next = wafer_slots_alloc(slots->nr + 1 + slots->nr / 2 + 7);
-	if (!change->next)
-		return -ENOMEM;
-	merge(change->next, slots, change);
-	return 0;
+static void free_slot_rcu(struct rcu_head *head)
+{
+	free_slot(container_of(head, struct wafer_slot, rcu));
 }
 
 static void free_slots_rcu(struct rcu_head *head)
@@ -152,56 +89,259 @@ static void free_slots_rcu(struct rcu_head *head)
 	kvfree(container_of(head, struct wafer_slots, rcu));
 }
 
-/**
- * wafer_slots_publish() - make a prepared change visible
- * @mmu: slots_lock and zap_lock held
- * @change: as wafer_slots_prepare() left it
- *
- * On return no fault section uses change->old any more; RCU readers may.
+/* Room for more: tables are mostly built in ascending order, then they grow in place. */
+static struct wafer_slots *alloc_slots(u32 nr)
+{
+	u32 room = nr + nr / 2 + 8;
+	struct wafer_slots *slots = kvzalloc(struct_size(slots, slot, room), GFP_KERNEL_ACCOUNT);
+
+	if (slots)
+		slots->room = room;
+	return slots;
+}
+
+int wafer_slots_create(struct wafer_mmu *mmu)
+{
+	xa_init(&mmu->by_id);
+	RCU_INIT_POINTER(mmu->slots, alloc_slots(0));
+	return rcu_access_pointer(mmu->slots) ? 0 : -ENOMEM;
+}
+
+/* Nobody else knows them any more. */
+void wafer_slots_free(struct wafer_mmu *mmu)
+{
+	struct wafer_slots *slots = rcu_dereference_protected(mmu->slots, true);
+
+	while (slots && slots->nr)
+		free_slot(slots->slot[--slots->nr]);
+	kvfree(slots);
+	xa_destroy(&mmu->by_id);
+}
+
+/*
+ * Makes a change visible: @old leaves the table, @new enters it; either may be NULL. @next is the
+ * new table, or NULL where one store keeps the order intact and the old one is changed in place.
+ * On return no fault section uses @old any more; RCU readers may.
  */
-void wafer_slots_publish(struct wafer_mmu *mmu, struct wafer_slots_change *change)
+static void publish(struct wafer_mmu *mmu, struct wafer_slot *old, struct wafer_slot *new,
+		    struct wafer_slots *next)
 {
 	struct wafer_slots *slots = wafer_slots_held(mmu);
-	u32 at = change->old ? position(slots, slots->nr, change->old->gfn) : slots->nr;
 	u64 generation = slots->generation + 1;
 
-	if (change->next) {
-		change->next->generation = generation;
-		rcu_assign_pointer(mmu->slots, change->next);
+	if (next) {
+		next->generation = generation;
+		rcu_assign_pointer(mmu->slots, next);
 		call_rcu(&slots->rcu, free_slots_rcu);
 	} else {
-		if (!change->new) {
-			WRITE_ONCE(slots->nr, slots->nr - 1);
-		} else if (change->old) {
-			/* Pairs with the address dependency of those who look it up. */
-			smp_store_release(&slots->slot[at], change->new);
-		} else {
-			/* Pairs as the one above, with those who still have an old, larger nr. */
-			smp_store_release(&slots->slot[at], change->new);
-			/* Pairs with wafer_slots_find(). */
-			smp_store_release(&slots->nr, slots->nr + 1);
-		}
+		u32 at = old ? position(slots, slots->nr, old->gfn) : slots->nr;
+
+		/* Pairs with the address dependency of those who look it up. */
+		smp_store_release(&slots->slot[at], new);
+		/* Pairs with wafer_slots_find(). */
+		smp_store_release(&slots->nr, max(slots->nr, at + 1));
 		WRITE_ONCE(slots->generation, generation);
 	}
 	wafer_section_wait(mmu);
 }
 
-void wafer_slot_free(struct wafer_slot *slot)
+/*
+ * Publishes a change that takes a slot away from where it was, and unmaps what it had there. Until
+ * then the old slot stays known to the notifier: its memory must not be freed under the guest. Its
+ * range is closed, as no fault meets it there any more, but a section may look at the tables that
+ * are taken out (mmu/direct.c).
+ */
+static void publish_and_unmap(struct wafer_mmu *mmu, struct wafer_slot *old,
+			      struct wafer_slot *new, struct wafer_slots *next)
 {
+	struct wafer_pt_op op = wafer_pt_op_zap(old->gfn, old->npages);
+	struct wafer_slots *slots;
+
+	op.log = old->dirty;	/* a slot that moves keeps its log */
+	op.log_gfn = old->gfn;
+	spin_lock(&mmu->zap_lock);
+	wafer_range_close(mmu, old->hva, wafer_slot_hva_end(old));
+	mmu->retiring = old;
+	publish(mmu, old, new, next);
+	wafer_range_op(mmu, &op, true);
+	mmu->retiring = NULL;
+	/* A notifier that has let the lock go in between must not go on with this slot. */
+	slots = wafer_slots_held(mmu);
+	WRITE_ONCE(slots->generation, slots->generation + 1);
+	wafer_range_open(mmu);
+	spin_unlock(&mmu->zap_lock);
+	wafer_op_finish(mmu, &op);
+}
+
+/* The table with @new in the place of @old. NULL: no memory. */
+static struct wafer_slots *rebuild(const struct wafer_slots *slots, const struct wafer_slot *old,
+				   struct wafer_slot *new)
+{
+	struct wafer_slots *next = alloc_slots(slots->nr + 1);
+	u32 i;
+
+	for (i = 0; next && i < slots->nr; i++) {
+		if (new && new->gfn < slots->slot[i]->gfn) {
+			next->slot[next->nr++] = new;
+			new = NULL;
+		}
+		if (slots->slot[i] != old)
+			next->slot[next->nr++] = slots->slot[i];
+	}
+	if (next && new)
+		next->slot[next->nr++] = new;
+	return next;
+}
+
+/*
+ * What can fail comes first. After it no vCPU uses a mapping that @old had and @new does not have.
+ */
+static int replace(struct wafer_mmu *mmu, u32 id, struct wafer_slot *old, struct wafer_slot *new)
+{
+	struct wafer_slots *slots = wafer_slots_held(mmu), *next = NULL;
+	bool moved = old && (!new || new->gfn != old->gfn), in_place = old && !moved;
+	int err;
+
+	if (!old && slots->nr < slots->room)
+		in_place = !slots->nr || slots->slot[slots->nr - 1]->gfn < new->gfn;
+	if (!in_place) {
+		next = rebuild(slots, old, new);
+		if (!next)
+			return -ENOMEM;
+	}
+	err = new ? xa_err(xa_store(&mmu->by_id, id, new, GFP_KERNEL_ACCOUNT)) : 0;
+	if (err) {
+		kvfree(next);
+		return err;
+	}
+	if (!new)
+		xa_erase(&mmu->by_id, id);
+	if (old)
+		old->lends_dirty = new && old->dirty && new->dirty == old->dirty;
+	if (moved) {
+		publish_and_unmap(mmu, old, new, next);
+	} else {
+		spin_lock(&mmu->zap_lock);
+		publish(mmu, old, new, next);
+		spin_unlock(&mmu->zap_lock);
+		if (old && wafer_slot_logged(new) && !wafer_slot_logged(old))
+			wafer_log_start(mmu, new);
+		else if (old && !wafer_slot_logged(new))
+			wafer_log_stop(mmu, new);
+	}
+	if (old)
+		call_rcu(&old->rcu, free_slot_rcu);
+	return 0;
+}
+
+/* The slot that takes @old's place (NULL: none), which may lend its bitmap. NULL: no memory. */
+static struct wafer_slot *make_slot(const struct wafer_mmu *mmu,
+				    const struct kvm_userspace_memory_region *mr,
+				    struct wafer_slot *old)
+{
+	struct wafer_slot *slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
+	u64 differ = (mr->guest_phys_addr ^ mr->userspace_addr) >> PAGE_SHIFT;
+
 	if (!slot)
-		return;
-	if (!slot->lends_dirty)
-		kvfree(slot->dirty);
-	kfree(slot);
+		return NULL;
+	slot->gfn = mr->guest_phys_addr >> PAGE_SHIFT;
+	slot->npages = mr->memory_size >> PAGE_SHIFT;
+	slot->hva = mr->userspace_addr;
+	slot->flags = mr->flags;
+	slot->id = mr->slot;
+	/* Huge mappings need an address and a frame that lie alike in their huge pages. */
+	for (slot->max_level = 3; differ & (wafer_pt_span(slot->max_level) - 1);)
+		slot->max_level--;
+	if (!wafer_slot_logged(slot) || mmu->ring_size)
+		return slot;
+	slot->dirty = old && old->dirty ? old->dirty :
+		kvcalloc(BITS_TO_LONGS(slot->npages), sizeof(long), GFP_KERNEL_ACCOUNT);
+	if (!slot->dirty) {
+		kfree(slot);
+		return NULL;
+	}
+	if (!(old && old->dirty) && (mmu->manual_protect & KVM_DIRTY_LOG_INITIALLY_SET))
+		bitmap_set(slot->dirty, 0, slot->npages);
+	return slot;
 }
 
-static void free_slot_rcu(struct rcu_head *head)
+#define REFUSE(err, field, rule) wafer_refuse(r, -(err), #field, mr->field, rule)
+
+/* What any slot must be, and what must not change in one that exists. */
+static int check_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory_region *mr,
+			const struct wafer_slot *old, struct wafer_refusal *r)
 {
-	wafer_slot_free(container_of(head, struct wafer_slot, rcu));
+	u64 size = mr->memory_size, gpa = mr->guest_phys_addr, hva = mr->userspace_addr;
+	/* What the table and the CPU can address. */
+	u32 bits = min3(mmu->pt.levels * 9 + PAGE_SHIFT, (int)boot_cpu_data.x86_phys_bits, 52);
+
+	if (mr->slot >= WAFER_MAX_SLOTS)
+		return REFUSE(EINVAL, slot, "below 32764 (KVM_CAP_NR_MEMSLOTS), address space 0");
+	if (mr->flags & ~(KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY))
+		return REFUSE(EINVAL, flags, "KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY");
+	if (!PAGE_ALIGNED(size) || size >> PAGE_SHIFT > WAFER_SLOT_MAX_PAGES)
+		return REFUSE(EINVAL, memory_size, "whole pages, fewer than 2^31");
+	if (!PAGE_ALIGNED(gpa) || gpa + size < gpa)
+		return REFUSE(EINVAL, guest_phys_addr, "page-aligned, the end at most 2^64");
+	if (!PAGE_ALIGNED(hva) || hva > TASK_SIZE_MAX || size > TASK_SIZE_MAX - hva)
+		return REFUSE(EINVAL, userspace_addr, "page-aligned, all of it in user space");
+	if (size && (gpa + size - 1) >> bits)
+		return REFUSE(EINVAL, guest_phys_addr,
+			      "the end within the physical address width (CPUID 0x80000008)");
+	if (!size && !old)
+		return REFUSE(EINVAL, slot, "a slot that exists, to be deleted");
+	if (!size || !old)
+		return 0;
+	if (size >> PAGE_SHIFT != old->npages)
+		return REFUSE(EINVAL, memory_size, "as the slot has it, or 0 to delete");
+	if (hva != old->hva)
+		return REFUSE(EINVAL, userspace_addr, "as the slot has it");
+	if ((mr->flags ^ old->flags) & KVM_MEM_READONLY)
+		return REFUSE(EINVAL, flags, "KVM_MEM_READONLY can not change");
+	return 0;
 }
 
-/* For a slot that has been in the table. */
-void wafer_slot_retire(struct wafer_slot *slot)
+/* Does [@gfn, @end) share a frame with any slot but @but? */
+static bool overlaps(const struct wafer_slots *slots, gfn_t gfn, gfn_t end,
+		     const struct wafer_slot *but)
 {
-	call_rcu(&slot->rcu, free_slot_rcu);
+	u32 i = position(slots, slots->nr, gfn);
+
+	if (i < slots->nr && slots->slot[i] == but)
+		i++;
+	return i < slots->nr && slots->slot[i]->gfn < end;
+}
+
+static int set_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory_region *mr,
+		      struct wafer_refusal *r)
+{
+	struct wafer_slot *old = mr->slot < WAFER_MAX_SLOTS ? xa_load(&mmu->by_id, mr->slot) : NULL;
+	gfn_t gfn = mr->guest_phys_addr >> PAGE_SHIFT;
+	struct wafer_slot *new;
+	int err = check_region(mmu, mr, old, r);
+
+	if (err || (mr->memory_size && old && old->gfn == gfn && old->flags == mr->flags))
+		return err;
+	if (!mr->memory_size)
+		return replace(mmu, mr->slot, old, NULL);
+	if (overlaps(wafer_slots_held(mmu), gfn, gfn + (mr->memory_size >> PAGE_SHIFT), old))
+		return REFUSE(EEXIST, guest_phys_addr, "no overlap with another slot");
+	new = make_slot(mmu, mr, old);
+	err = new ? replace(mmu, mr->slot, old, new) : -ENOMEM;
+	if (err && new) {
+		new->lends_dirty = old && new->dirty == old->dirty;
+		free_slot(new);
+	}
+	return err;
+}
+
+int wafer_set_memory_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory_region *mr,
+			    struct wafer_refusal *refusal)
+{
+	int err;
+
+	mutex_lock(&mmu->slots_lock);
+	err = set_region(mmu, mr, refusal);
+	mutex_unlock(&mmu->slots_lock);
+	return err;
 }

@@ -1,14 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The nested page table: mapping a page, and doing something to every entry of a range. See table.h
- * for the rules.
+ * The nested page table: mapping a page, and taking something from every entry of a range. See
+ * table.h for the rules.
  */
-#include <linux/atomic.h>
-#include <linux/bitops.h>
-#include <linux/kernel.h>
-#include <linux/string.h>
+#include "mmu/internal.h"
 
-#include "mmu/table.h"
+/* What entries look like: SDM vol. 3 §29.3.2 (EPT), APM vol. 2 §15.25.5 and 5.3 (NPT). */
+
+/*
+ * Memory of the host is write-back whatever the guest's PAT says: no device behind the guest reads
+ * it past the caches. Where the VMM's own mapping is uncached (device memory), the guest may still
+ * choose write-combining.
+ */
+const struct wafer_pt_format wafer_ept_format = {
+	.table = 7 | BIT_ULL(8),
+	.read = BIT_ULL(0), .write = WAFER_PT_WRITE, .exec = BIT_ULL(2),
+	.leaf = BIT_ULL(7),
+	.accessed = BIT_ULL(8), .dirty = BIT_ULL(9),
+	.wb = 6 << 3 | BIT_ULL(6), .uc = 0 << 3,	/* memory type, ignore PAT */
+};
+
+#define NPT_P		BIT_ULL(0)
+#define NPT_U		BIT_ULL(2)	/* accesses by way of the nested table are user accesses */
+#define NPT_A		BIT_ULL(5)
+
+/* Execution is allowed by the absence of NX: there is nothing to set. */
+const struct wafer_pt_format wafer_npt_format = {
+	.table = NPT_P | WAFER_PT_WRITE | NPT_U | NPT_A,
+	.read = NPT_P | NPT_U, .write = WAFER_PT_WRITE, .exec = 0,
+	.leaf = BIT_ULL(7),
+	.accessed = NPT_A, .dirty = BIT_ULL(6),
+	.wb = 0, .uc = BIT_ULL(3) | BIT_ULL(4),		/* PWT, PCD */
+};
 
 static bool is_leaf(const struct wafer_pt *pt, u64 e, unsigned int level)
 {
@@ -31,70 +54,68 @@ static u64 leaf_entry(const struct wafer_pt *pt, const struct wafer_pt_leaf *lea
 }
 
 /* The frame that leaf @e at @level maps @gfn to. */
-static u64 leaf_pfn(const struct wafer_pt *pt, u64 e, u64 gfn, unsigned int level)
+u64 wafer_pt_pfn(const struct wafer_pt *pt, u64 e, u64 gfn, unsigned int level)
 {
 	u64 mask = wafer_pt_span(level) - 1;
 
 	return (((e & pt->addr) >> PAGE_SHIFT) & ~mask) + (gfn & mask);
 }
 
+/* The leaf that maps @gfn, and its level. 0: none does. */
+u64 wafer_pt_find(const struct wafer_pt *pt, u64 gfn, unsigned int *level)
+{
+	const u64 *table = pt->root;
+	u64 e;
+
+	for (*level = pt->levels;; --*level, table = table_of(pt, e)) {
+		e = READ_ONCE(table[wafer_pt_index(gfn, *level)]);
+		if (!e || is_leaf(pt, e, *level))
+			return e;
+	}
+}
+
 static void *take_page(struct wafer_pt_pages *pages)
 {
-	return pages->nr ? pages->page[--pages->nr] : wafer_pt_alloc_nowait();
+	return pages->nr ? pages->page[--pages->nr] : wafer_pt_alloc(false);
 }
 
 /*
- * Somebody else was first: the page, zeroed, is for the next one. There is room, or take_page() had
- * found none.
+ * Puts table @page, filled, where @old was. If the entry has changed meanwhile, the page, zeroed, is
+ * for the next one: there is room in @pages, or take_page() had found none.
  */
-static void give_page(struct wafer_pt_pages *pages, void *page)
-{
-	pages->page[pages->nr++] = page;
-}
-
-/*
- * Puts table @page, filled, where @old was. False: the entry has changed; the page is given back.
- */
-static bool link_table(const struct wafer_pt *pt, u64 *ep, u64 old, u64 *page,
+static void link_table(const struct wafer_pt *pt, u64 *ep, u64 old, u64 *page,
 		       struct wafer_pt_pages *pages)
 {
 	/* Account first: once it is linked it can be taken out and freed. */
 	wafer_pt_account(pt, page, 1);
 	if (cmpxchg(ep, old, __pa(page) | pt->enc | pt->f->table) == old)
-		return true;
+		return;
 	wafer_pt_account(pt, page, -1);
 	if (old)
 		memset(page, 0, PAGE_SIZE);
-	give_page(pages, page);
-	return false;
+	pages->page[pages->nr++] = page;
 }
 
 /*
- * A table that maps what leaf @e maps. No right is lost, so no flush is needed; where the small
- * leaves will get rights of their own, the CPU drops the old translation at the fault that asks for
- * them (SDM vol. 3 §29.4.3.1). Execution is allowed: only size makes it dangerous (pt->nx_huge).
+ * A new table in place of @e: empty, or one that maps what leaf @e maps. No right is lost, so no
+ * flush is needed; where the small leaves will get rights of their own, the CPU drops the old
+ * translation at the fault that asks for them (SDM vol. 3 §29.4.3.1). Execution is allowed: only
+ * size makes it dangerous (pt->nx_huge). False: there is no page for it.
  */
-static void fill_split(const struct wafer_pt *pt, u64 *page, u64 e, unsigned int level)
-{
-	u64 step = wafer_pt_span(level - 1) << PAGE_SHIFT;
-	unsigned int i;
-
-	if (level == 2)
-		e = (e & ~pt->f->leaf) | pt->f->exec;
-	for (i = 0; i < WAFER_PT_ENTRIES; i++, e += step)
-		page[i] = e;
-}
-
-static int split(const struct wafer_pt *pt, u64 *ep, u64 e, unsigned int level,
+static bool grow(const struct wafer_pt *pt, u64 *ep, u64 e, unsigned int level,
 		 struct wafer_pt_pages *pages)
 {
-	u64 *page = take_page(pages);
+	u64 step = wafer_pt_span(level - 1) << PAGE_SHIFT, *page = take_page(pages), old = e;
+	unsigned int i;
 
 	if (!page)
-		return -ENOMEM;
-	fill_split(pt, page, e, level);
-	link_table(pt, ep, e, page, pages);
-	return 0;
+		return false;
+	if (level == 2)
+		e = (e & ~pt->f->leaf) | pt->f->exec;
+	for (i = 0; old && i < WAFER_PT_ENTRIES; i++, e += step)
+		page[i] = e;
+	link_table(pt, ep, old, page, pages);
+	return true;
 }
 
 /**
@@ -126,25 +147,16 @@ int wafer_pt_map(const struct wafer_pt *pt, const struct wafer_pt_leaf *leaf,
 			continue;
 		}
 		*where = level == 1 ? ep : NULL;
-		if (!e && level > leaf->level) {
-			u64 *page = take_page(pages);
-
-			if (!page)
-				return -ENOMEM;
-			link_table(pt, ep, 0, page, pages);
-			continue;
-		}
-		if (e && leaf_pfn(pt, e, leaf->gfn, level) != leaf->pfn)
+		if (e && wafer_pt_pfn(pt, e, leaf->gfn, level) != leaf->pfn)
 			return -EEXIST;
 		if (e && (e & leaf->need) == leaf->need)
 			return 0;
 		if (level > leaf->level) {
-			if (split(pt, ep, e, level, pages))
+			if (!grow(pt, ep, e, level, pages))
 				return -ENOMEM;
-			continue;
-		}
-		if (cmpxchg(ep, e, e | leaf_entry(pt, leaf, level)) == e)
+		} else if (cmpxchg(ep, e, e | leaf_entry(pt, leaf, level)) == e) {
 			return 0;
+		}
 	}
 }
 
@@ -154,60 +166,37 @@ static void harvest(const struct wafer_pt *pt, const struct wafer_pt_op *op, u64
 {
 	u64 page = gfn - op->log_gfn, end = page + wafer_pt_span(level);
 
-	if ((e & op->report) && !(e & WAFER_PT_SPECIAL))
-		wafer_pt_host_dirty(leaf_pfn(pt, e, gfn, level));
-	if (op->log && (e & op->dirty))
+	if (op->tell && !(e & WAFER_PT_SPECIAL))
+		wafer_pt_host_dirty(wafer_pt_pfn(pt, e, gfn, level));
+	if (op->log && (e & op->match & pt->dirty))
 		for (; page < end; page++)
 			set_bit(page, op->log);
 }
 
-/* The operation that unmaps. */
-void wafer_pt_zap(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, unsigned int n,
+/*
+ * Does the operation to @n entries from @ep on, all leaves or absent; above level 1 to one, and
+ * nothing where that has become a table meanwhile. The loop is what a dirty log costs.
+ */
+static void apply(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, unsigned int n,
 		  u64 gfn, unsigned int level)
 {
+	const u64 match = op->match, clear = op->clear, dirty = pt->dirty & match;
+	const u64 harvested = dirty | (op->tell ? WAFER_PT_WRITTEN : 0);
+	const u64 keep = op->tell ? 0 : WAFER_PT_WRITTEN;
+	bool found = false;
+
 	for (; n--; ep++, gfn++) {
 		u64 e = READ_ONCE(*ep);
 
-		if (!e)
-			continue;
-		while (is_leaf(pt, e, level) && !try_cmpxchg(ep, &e, 0))
-			;
-		if (!is_leaf(pt, e, level))	/* split by a fault in another part of it */
-			continue;
-		op->changed = true;
-		if (e & op->report)
-			harvest(pt, op, e, gfn, level);
-	}
-}
-
-/*
- * The operation that takes bits from entries, or only looks for them. Its loop is what a dirty log
- * costs.
- */
-void wafer_pt_clear(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, unsigned int n,
-		    u64 gfn, unsigned int level)
-{
-	const u64 match = op->match, clear = op->clear, keep = op->keep;
-	const u64 dirty = op->dirty, report = op->report;
-	const unsigned long *mask = op->mask;
-	unsigned long *log = level == 1 && !report ? op->log : NULL;
-	u64 page = gfn - op->log_gfn;
-	bool found = false;
-
-	for (; n--; ep++, gfn++, page++) {
-		u64 e = READ_ONCE(*ep);
-
-		if (!(e & match) || (mask && !test_bit(gfn - op->mask_gfn, mask)))
+		if (!(e & match) || (op->mask && !test_bit(gfn - op->start, op->mask)))
 			continue;
 		while (clear && is_leaf(pt, e, level) &&
 		       !try_cmpxchg(ep, &e, (e & ~clear) | (e & dirty ? keep : 0)))
 			;
-		if (level > 1 && !is_leaf(pt, e, level))
+		if (!is_leaf(pt, e, level))
 			continue;
 		found = true;
-		if (log && (e & dirty))
-			set_bit(page, log);
-		else if (e & (dirty | report))
+		if (e & harvested)
 			harvest(pt, op, e, gfn, level);
 	}
 	op->found |= found;
@@ -219,15 +208,15 @@ void wafer_pt_clear(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, 
 static bool split_huge(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, u64 e,
 		       unsigned int level)
 {
-	u64 base = op->gfn & ~(wafer_pt_span(level) - 1);
-	struct wafer_pt_op zap = *op;
+	struct wafer_pt_op zap = wafer_pt_op_zap(0, 0);
 
 	if (op->pages->nr)
-		return split(pt, ep, e, level, op->pages) == 0;
+		return grow(pt, ep, e, level, op->pages);
 	if (!op->zap_huge)
 		return false;
-	zap.report = pt->dirty | WAFER_PT_WRITTEN;
-	wafer_pt_zap(pt, &zap, ep, 1, base, level);
+	zap.log = op->log;
+	zap.log_gfn = op->log_gfn;
+	apply(pt, &zap, ep, 1, op->gfn & ~(wafer_pt_span(level) - 1), level);
 	op->changed |= zap.changed;
 	return true;
 }
@@ -251,11 +240,9 @@ static void step(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *table, 
 	u64 stop = min(op->end, (op->gfn | (span * WAFER_PT_ENTRIES - 1)) + 1);
 
 	if (level == 1) {
-		unsigned int n = stop - op->gfn;
-
-		op->fn(pt, op, &table[wafer_pt_index(op->gfn, 1)], n, op->gfn, 1);
+		op->budget -= stop - op->gfn;
+		apply(pt, op, &table[wafer_pt_index(op->gfn, 1)], stop - op->gfn, op->gfn, 1);
 		op->gfn = stop;
-		op->budget -= n;
 		return;
 	}
 	while (op->gfn < stop && op->budget > 0) {
@@ -269,7 +256,7 @@ static void step(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *table, 
 					op->budget = 0;
 				continue;
 			}
-			op->fn(pt, op, ep, 1, base, level);
+			apply(pt, op, ep, 1, base, level);
 			e = READ_ONCE(*ep);
 		}
 		if (!e || is_leaf(pt, e, level)) {
@@ -278,8 +265,7 @@ static void step(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *table, 
 			continue;
 		}
 		step(pt, op, table_of(pt, e), level - 1);
-		if (op->unlink && base >= op->start && base + span <= op->end &&
-		    op->gfn == base + span)
+		if (op->clear == ~0ull && base >= op->start && op->gfn == base + span)
 			unlink_table(pt, op, ep);
 	}
 }
@@ -287,15 +273,13 @@ static void step(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *table, 
 /**
  * wafer_pt_step() - do an operation to the next part of its range, until op->budget is spent
  * @pt: the table
- * @op: the operation; wafer_pt_op_done() tells whether the range is finished
+ * @op: the operation; where op->gfn has reached op->end it is done
  *
  * One at a time (under the zap lock); it may be let go between two steps.
  */
 void wafer_pt_step(const struct wafer_pt *pt, struct wafer_pt_op *op)
 {
-	u64 reach = wafer_pt_span(pt->levels + 1);
-
-	op->end = min(op->end, reach);
-	if (!wafer_pt_op_done(op))
+	op->end = min(op->end, wafer_pt_span(pt->levels + 1));
+	if (op->gfn < op->end)
 		step(pt, op, pt->root, pt->levels);
 }

@@ -1,107 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Taking away: closing ranges to faults, running an operation over frames or over the VMM's
- * addresses, the flush that follows, and the freeing of table pages after it.
+ * Taking away: running an operation over frames or over the VMM's addresses, the flush that
+ * follows, and the freeing of table pages after it.
  */
-#include <linux/sched.h>
-#include <linux/spinlock.h>
-
 #include "mmu/internal.h"
 
 #define STEP_ENTRIES	4096	/* looked at before zap_lock is offered to others */
-
-/* The last one is shared by all that find no place of their own: it covers them all. */
-#define CROWDED	(WAFER_NR_INVALIDATIONS - 1)
-
-static void set_range(struct wafer_invalidation *inv, hva_t start, hva_t end)
-{
-	WRITE_ONCE(inv->start, start);
-	WRITE_ONCE(inv->end, end);
-}
-
-static bool is_empty(const struct wafer_invalidation *inv)
-{
-	return inv->start > inv->end;
-}
-
-void wafer_range_init(struct wafer_mmu *mmu)
-{
-	unsigned int i;
-
-	for (i = 0; i < WAFER_NR_INVALIDATIONS; i++)
-		set_range(&mmu->invalid[i], ~0ul, 0);
-}
-
-/*
- * Keeps fault sections out of [start, end) until wafer_range_open(); those that run are not waited
- * for.
- */
-void wafer_range_close(struct wafer_mmu *mmu, hva_t start, hva_t end)
-{
-	struct wafer_invalidation *crowd = &mmu->invalid[CROWDED];
-	unsigned int i;
-
-	lockdep_assert_held(&mmu->zap_lock);
-	WRITE_ONCE(mmu->nr_invalid, mmu->nr_invalid + 1);
-	for (i = 0; i < CROWDED; i++) {
-		if (is_empty(&mmu->invalid[i])) {
-			set_range(&mmu->invalid[i], start, end);
-			return;
-		}
-	}
-	mmu->nr_crowded++;
-	set_range(crowd, min(start, crowd->start), max(end, crowd->end));
-}
-
-/*
- * Of several equal ranges any one may be opened; what is in nobody's own place is in the shared
- * one.
- */
-void wafer_range_open(struct wafer_mmu *mmu, hva_t start, hva_t end)
-{
-	unsigned int i;
-
-	lockdep_assert_held(&mmu->zap_lock);
-	for (i = 0; i < CROWDED; i++)
-		if (mmu->invalid[i].start == start && mmu->invalid[i].end == end)
-			break;
-	if (i < CROWDED || !--mmu->nr_crowded)
-		set_range(&mmu->invalid[i], ~0ul, 0);
-	WRITE_ONCE(mmu->nr_invalid, mmu->nr_invalid - 1);
-}
-
-/*
- * Before zap_lock is let go: whoever finds nothing left to zap must still not go on before the
- * flush of this.
- */
-static void note_change(struct wafer_mmu *mmu, struct wafer_pt_op *op)
-{
-	if (!op->changed)
-		return;
-	op->changed = false;
-	/*
-	 * Pairs with wafer_op_finish(): who reads this number has these changes before its flush.
-	 */
-	smp_store_release(&mmu->zap_seq, mmu->zap_seq + 1);
-}
 
 /**
  * wafer_range_op() - do an operation to its whole range
  * @mmu: zap_lock held
  * @op: as wafer_pt_op_*() made it
  * @may_sleep: zap_lock may be let go meanwhile; if the slot table is not the same afterwards, this
- *returns early, since op->log may have gone with its slot. That can not happen to one who holds
- *slots_lock
+ *	returns early, since op->log may have gone with its slot. That can not happen to one who
+ *	holds slots_lock
  */
 void wafer_range_op(struct wafer_mmu *mmu, struct wafer_pt_op *op, bool may_sleep)
 {
 	u64 generation = wafer_slots_held(mmu)->generation;
 
-	while (!wafer_pt_op_done(op)) {
+	while (op->gfn < op->end) {
 		op->budget = STEP_ENTRIES;
-		wafer_pt_step(mmu->pt, op);
-		note_change(mmu, op);
-		if (!may_sleep || wafer_pt_op_done(op))
+		wafer_pt_step(&mmu->pt, op);
+		/*
+		 * Before zap_lock is let go: whoever finds nothing left to zap must still not go on
+		 * before the flush of this. Pairs with wafer_op_finish(): who reads this number has
+		 * these changes before its flush.
+		 */
+		smp_store_release(&mmu->zap_seq, mmu->zap_seq + op->changed);
+		op->changed = false;
+		if (!may_sleep || op->gfn >= op->end)
 			continue;
 		if (op->pages && !op->pages->nr && !op->zap_huge) {
 			spin_unlock(&mmu->zap_lock);
@@ -114,42 +42,21 @@ void wafer_range_op(struct wafer_mmu *mmu, struct wafer_pt_op *op, bool may_slee
 	}
 }
 
-/* Of the part of @slot that is in [start, end) of the VMM's addresses. False: none. */
-static bool op_of_slot(struct wafer_pt_op *op, struct wafer_slot *slot, hva_t start, hva_t end)
-{
-	hva_t slot_end;
-
-	if (!slot)
-		return false;
-	slot_end = slot->hva + (slot->npages << PAGE_SHIFT);
-	if (slot_end <= start || slot->hva >= end)
-		return false;
-	op->start = slot->gfn + ((max(start, slot->hva) - slot->hva) >> PAGE_SHIFT);
-	op->gfn = op->start;
-	op->end = slot->gfn + DIV_ROUND_UP(min(end, slot_end) - slot->hva, PAGE_SIZE);
-	op->log = slot->dirty;
-	op->log_gfn = slot->gfn;
-	return true;
-}
-
-/* Does any slot, or one that is being taken away, map addresses in [start, end)? */
-bool wafer_hva_used(struct wafer_mmu *mmu, hva_t start, hva_t end)
-{
-	const struct wafer_slots *slots = wafer_slots_held(mmu);
-	struct wafer_pt_op unused;
-	u32 i;
-
-	for (i = 0; i <= slots->nr; i++)
-		if (op_of_slot(&unused, i < slots->nr ? slots->slot[i] : mmu->retiring, start, end))
-			return true;
-	return false;
-}
-
-/* wafer_range_op() on all frames that [start, end) is mapped at. */
-void wafer_hva_op(struct wafer_mmu *mmu, hva_t start, hva_t end, struct wafer_pt_op *op,
+/**
+ * wafer_hva_op() - wafer_range_op() on all frames that [start, end) is mapped at
+ * @mmu: zap_lock held
+ * @start, @end: addresses of the VMM's
+ * @op: made for no frame; NULL: nothing is done
+ * @may_sleep: see above
+ *
+ * Return: does any slot, or one that is being taken away, map addresses in [start, end)?
+ */
+bool wafer_hva_op(struct wafer_mmu *mmu, hva_t start, hva_t end, struct wafer_pt_op *op,
 		  bool may_sleep)
 {
-	struct wafer_slots *slots;
+	const struct wafer_slots *slots;
+	const struct wafer_slot *slot;
+	bool used = false;
 	u64 generation;
 	u32 i;
 
@@ -157,12 +64,23 @@ again:
 	slots = wafer_slots_held(mmu);
 	generation = slots->generation;
 	for (i = 0; i <= slots->nr; i++) {
-		if (!op_of_slot(op, i < slots->nr ? slots->slot[i] : mmu->retiring, start, end))
+		slot = i < slots->nr ? slots->slot[i] : mmu->retiring;
+		if (!slot || slot->hva >= end || wafer_slot_hva_end(slot) <= start)
 			continue;
+		used = true;
+		if (!op)
+			break;
+		op->start = slot->gfn + ((max(start, slot->hva) - slot->hva) >> PAGE_SHIFT);
+		op->gfn = op->start;
+		op->end = slot->gfn + DIV_ROUND_UP(min(end, wafer_slot_hva_end(slot)) - slot->hva,
+						   PAGE_SIZE);
+		op->log = slot->dirty;
+		op->log_gfn = slot->gfn;
 		wafer_range_op(mmu, op, may_sleep);
 		if (wafer_slots_held(mmu)->generation != generation)
 			goto again;	/* what has been zapped is passed quickly */
 	}
+	return used;
 }
 
 /**
@@ -176,10 +94,9 @@ again:
 void wafer_op_finish(struct wafer_mmu *mmu, struct wafer_pt_op *op)
 {
 	void *table;
-	u64 seq;
+	/* Pairs with wafer_range_op(). */
+	u64 seq = smp_load_acquire(&mmu->zap_seq);
 
-	/* Pairs with note_change(). */
-	seq = smp_load_acquire(&mmu->zap_seq);
 	/*
 	 * Pairs with the release below. A flush that began after zap @seq was counted has removed
 	 * it everywhere.
@@ -199,7 +116,7 @@ void wafer_op_finish(struct wafer_mmu *mmu, struct wafer_pt_op *op)
 	 */
 	while ((table = op->freed)) {
 		op->freed = wafer_pt_next(table);
-		wafer_pt_account(mmu->pt, table, -1);
+		wafer_pt_account(&mmu->pt, table, -1);
 		wafer_pt_free(table);
 	}
 }
@@ -207,7 +124,7 @@ void wafer_op_finish(struct wafer_mmu *mmu, struct wafer_pt_op *op)
 int wafer_pt_topup(struct wafer_pt_pages *pages, unsigned int nr)
 {
 	while (pages->nr < nr) {
-		void *page = wafer_pt_alloc();
+		void *page = wafer_pt_alloc(true);
 
 		if (!page)
 			return -ENOMEM;

@@ -19,18 +19,13 @@
  */
 int wafer_copy_guest(struct wafer_vcpu *vcpu, gpa_t gpa, void *data, unsigned int len, bool write)
 {
-	if (vcpu->loaded)
-		return write ? wafer_guest_write_fast(&vcpu->fault, gpa, data, len) :
-			       wafer_guest_read_fast(&vcpu->fault, gpa, data, len);
-	return write ? wafer_guest_write(&vcpu->vm->mmu, gpa, data, len) :
-		       wafer_guest_read(&vcpu->vm->mmu, gpa, data, len);
+	return wafer_guest_copy(&vcpu->vm->mmu, vcpu->loaded ? &vcpu->fault : NULL, gpa, data, len, write);
 }
 
 /* The same for a compare-and-exchange; -EBUSY: @old is what was found. */
 int wafer_cmpxchg_guest(struct wafer_vcpu *vcpu, gpa_t gpa, void *old, const void *new, unsigned int len)
 {
-	return vcpu->loaded ? wafer_guest_cmpxchg_fast(&vcpu->fault, gpa, old, new, len) :
-			      wafer_guest_cmpxchg(&vcpu->vm->mmu, gpa, old, new, len);
+	return wafer_guest_cmpxchg(&vcpu->vm->mmu, vcpu->loaded ? &vcpu->fault : NULL, gpa, old, new, len);
 }
 
 /* Callbacks of the walker: guest page-table entries. */

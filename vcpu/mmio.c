@@ -221,7 +221,6 @@ int wafer_exit_fault(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool wind
 		return run_emu(vcpu);
 	}
 	r = window ? wafer_mmu_fault_fast(&vcpu->fault, exit->fault.gpa, exit->fault.access) :
-		     wafer_mmu_topup(&vcpu->fault) ?:
 		     wafer_mmu_fault(&vcpu->fault, exit->fault.gpa, exit->fault.access);
 	switch (r) {
 	case WAFER_FAULT_FIXED:

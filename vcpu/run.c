@@ -57,7 +57,7 @@ static void after_exit(struct wafer_vcpu *vcpu)
 {
 	if (vcpu->after_exit & WAFER_AFTER_EVENT)
 		wafer_hazard_set(vcpu, WAFER_H_EVENT);
-	if (vcpu->fault.ring && wafer_ring_soft_full(&vcpu->fault))
+	if (wafer_ring_soft_full(&vcpu->fault))
 		wafer_hazard_set(vcpu, WAFER_H_EXIT);
 	vcpu->after_exit &= ~WAFER_AFTER_EVENT;
 }
@@ -125,7 +125,7 @@ static int requested_exit(struct wafer_vcpu *vcpu)
 		vcpu->triple_fault = false;
 		return wafer_to_user(vcpu, KVM_EXIT_SHUTDOWN);
 	}
-	if (vcpu->fault.ring && wafer_ring_soft_full(&vcpu->fault))
+	if (wafer_ring_soft_full(&vcpu->fault))
 		return wafer_to_user(vcpu, KVM_EXIT_DIRTY_RING_FULL);
 	return WAFER_GO_ON;
 }

@@ -24,7 +24,7 @@ static long fake_fail_after = -1;	/* allocations until one fails; -1: never */
 static u8 fake_dirty[FAKE_PFNS];	/* the host has been told that the page was written */
 
 /* A second page behind each holds the link: the first stays zero after it was taken out. */
-void *wafer_pt_alloc(void)
+void *wafer_pt_alloc(bool wait)
 {
 	void *p;
 
@@ -37,11 +37,6 @@ void *wafer_pt_alloc(void)
 	memset(p, 0, 2 * PAGE_SIZE);
 	__atomic_fetch_add(&fake_pages, 1, __ATOMIC_RELAXED);
 	return p;
-}
-
-void *wafer_pt_alloc_nowait(void)
-{
-	return wafer_pt_alloc();
 }
 
 /* Use after this is a bug that the sanitiser shows. */

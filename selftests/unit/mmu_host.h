@@ -299,22 +299,22 @@ static void flush_all(struct wafer_mmu *m)
  */
 static u64 cpu_translate(struct vcpu *v, u64 gfn, bool write)
 {
-	const struct wafer_pt_format *f = mmu.pt->f;
-	bool ad = mmu.pt->has_ad;
-	u64 need = write ? f->write | (ad ? f->dirty : 0) : f->read, *table = mmu.pt->root, e;
+	const struct wafer_pt_format *f = mmu.pt.f;
+	bool ad = mmu.pt.has_ad;
+	u64 need = write ? f->write | (ad ? f->dirty : 0) : f->read, *table = mmu.pt.root, e;
 	unsigned int l, slot = gfn % 64;
 
 	if (v->tlb_gfn[slot] == gfn && (v->tlb[slot] & need) == need)
 		return v->tlb[slot];
 	/* Again at the same level when the entry changes under it. */
-	for (l = mmu.pt->levels; ; l--) {
+	for (l = mmu.pt.levels; ; l--) {
 		u64 *ep = &table[wafer_pt_index(gfn, l)], set;
 
 		e = ACCESS(*ep);
 		if (!e || (write && !(e & f->write)))
 			return 0;
 		if (l > 1 && !(e & f->leaf)) {
-			table = __va(e & mmu.pt->addr);
+			table = __va(e & mmu.pt.addr);
 			continue;
 		}
 		set = e | (ad ? f->accessed | (write ? f->dirty : 0) : 0);
@@ -386,16 +386,16 @@ static int set_slot(unsigned int id, u64 gfn, unsigned int page, u64 npages, u32
 /* Is anything mapped at @gfn? Its entry and level, without being an access. */
 static u64 nested(u64 gfn, unsigned int *level)
 {
-	u64 *table = mmu.pt->root, e;
+	u64 *table = mmu.pt.root, e;
 	unsigned int l;
 
-	for (l = mmu.pt->levels; ; l--) {
+	for (l = mmu.pt.levels; ; l--) {
 		e = table[wafer_pt_index(gfn, l)];
 		if (level)
 			*level = l;
-		if (!e || l == 1 || (e & mmu.pt->f->leaf))
+		if (!e || l == 1 || (e & mmu.pt.f->leaf))
 			return e;
-		table = __va(e & mmu.pt->addr);
+		table = __va(e & mmu.pt.addr);
 	}
 }
 

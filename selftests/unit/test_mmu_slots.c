@@ -43,9 +43,9 @@ static bool touch(u64 gfn, bool write)
 		u64 e = cpu_translate(&vcpus[0], gfn, write);
 
 		if (e) {
-			CHECK(live[(e & mmu.pt->addr) >> 12]);
+			CHECK(live[(e & mmu.pt.addr) >> 12]);
 			if (write)
-				written[(e & mmu.pt->addr) >> 12] = 1;
+				written[(e & mmu.pt.addr) >> 12] = 1;
 			return true;
 		}
 		if (fault(gfn, write ? WAFER_FAULT_WRITE : WAFER_FAULT_READ) != WAFER_FAULT_FIXED)
@@ -169,10 +169,10 @@ TEST(fault_around)
 	CHECK_EQ(vcpus[0].ctx.stat_fast, 1);
 	for (i = 0; i < 20; i++)
 		CHECK_MSG(!!nested(G + i, NULL) == (i >= 3 && i < 16 && i != 8), "page %d", i);
-	CHECK_EQ(nested(G + 5, NULL) & (mmu.pt->f->dirty | mmu.pt->f->accessed),
-		 mmu.pt->f->dirty | mmu.pt->f->accessed);
-	CHECK(!(nested(G + 6, NULL) & (mmu.pt->f->dirty | mmu.pt->f->accessed)));
-	CHECK(nested(G + 6, NULL) & mmu.pt->f->write);
+	CHECK_EQ(nested(G + 5, NULL) & (mmu.pt.f->dirty | mmu.pt.f->accessed),
+		 mmu.pt.f->dirty | mmu.pt.f->accessed);
+	CHECK(!(nested(G + 6, NULL) & (mmu.pt.f->dirty | mmu.pt.f->accessed)));
+	CHECK(nested(G + 6, NULL) & mmu.pt.f->write);
 	CHECK(!touch(G + 2, false));	/* no slot */
 	end();
 }
@@ -207,7 +207,7 @@ TEST(read_only_slot_and_holes)
 	CHECK_EQ(set_slot(1, G, 0, 64, KVM_MEM_READONLY), 0);
 	host_map(4, true);
 	CHECK_EQ(fault(G + 4, WAFER_FAULT_WRITE), WAFER_FAULT_MMIO);
-	CHECK(touch(G + 4, false) && !(nested(G + 4, NULL) & mmu.pt->f->write));
+	CHECK(touch(G + 4, false) && !(nested(G + 4, NULL) & mmu.pt.f->write));
 	CHECK_EQ(fault(G + 64, WAFER_FAULT_READ), WAFER_FAULT_MMIO);
 	/* A slot with nothing behind it. */
 	CHECK_EQ(set_slot(2, 4096, PAGES, 1, 0), 0);
@@ -306,6 +306,34 @@ TEST(classic_dirty_log)
 		CHECK_EQ(get_log(map), (u64)-ENOENT);
 		end();
 	}
+}
+
+static unsigned int depth;
+static void write_and_unmap_page_5(struct wafer_mmu *m)
+{
+	if (!depth++) {
+		CHECK(touch(G + 5, true));
+		host_unmap(5, 1);
+	}
+	flush_all(m);
+	depth--;
+}
+
+/* What is logged once the flush has begun is not taken: its writer may go on until the next one. */
+TEST(logged_during_the_flush)
+{
+	DECLARE_BITMAP(map, 640);
+
+	begin(&wafer_npt_format, true);
+	CHECK_EQ(set_slot(1, G, 0, 600, KVM_MEM_LOG_DIRTY_PAGES), 0);
+	CHECK(touch(G + 7, true));
+	mmu.flush = write_and_unmap_page_5;
+	CHECK_EQ(get_log(map), 0);
+	CHECK_BITS(map, 7);
+	mmu.flush = flush_all;
+	CHECK_EQ(get_log(map), 0);
+	CHECK_BITS(map, 5);
+	end();
 }
 
 TEST(after_the_log_pages_are_large_again)
@@ -467,7 +495,6 @@ TEST(closed_ranges)
 	CHECK_EQ(wafer_mmu_fault_fast(&vcpus[0].ctx, (G + 41) << 12, 1), WAFER_FAULT_SLOW);
 	notify_end(40, 4);
 	CHECK_EQ(mmu.nr_invalid, 0);
-	CHECK_EQ(mmu.nr_crowded, 0);
 	CHECK_EQ(wafer_mmu_fault_fast(&vcpus[0].ctx, (G + 41) << 12, 1), WAFER_FAULT_FIXED);
 	/* Around a closed neighbour only the page itself is mapped. */
 	host_unmap(0, 64);
@@ -508,27 +535,39 @@ TEST(opened_during_a_section)
 	end();
 }
 
+/* A walk that finds @e at @level. */
+static bool walk_finds(u64 e, unsigned int level, hva_t hva, bool any_key,
+		       struct wafer_host_page *h)
+{
+	u64 *ep = host_entry(hva, level), was = *ep;
+	bool r;
+
+	*ep = e;
+	r = wafer_host_walk(&mmu, hva, any_key, h);
+	*ep = was;
+	return r;
+}
+
 TEST(host_entries)
 {
 	struct wafer_host_page h;
-	struct wafer_pt *pt;
+	struct wafer_pt *pt = &mmu.pt;
 
 	begin(&wafer_ept_format, true);
-	pt = mmu.pt;
-	CHECK(wafer_host_entry(pt, 0x1234567, 1, HVA, false, &h) && h.pfn == 0x1234 && h.writable &&
+	CHECK(walk_finds(0x1234567, 1, HVA, false, &h) && h.pfn == 0x1234 && h.writable &&
 	      h.bits == pt->f->wb);
-	CHECK(!wafer_host_entry(pt, 0x1234566, 1, HVA, false, &h)); /* not present */
-	CHECK(!wafer_host_entry(pt, 0x1234563, 1, HVA, false, &h)); /* the kernel's */
-	CHECK(wafer_host_entry(pt, 0x1234565, 1, HVA, false, &h) && !h.writable);
+	CHECK(!walk_finds(0x1234566, 1, HVA, false, &h)); /* not present */
+	CHECK(!walk_finds(0x1234563, 1, HVA, false, &h)); /* the kernel's */
+	CHECK(walk_finds(0x1234565, 1, HVA, false, &h) && !h.writable);
 	/* A protection key. */
-	CHECK(!wafer_host_entry(pt, 0x1234567 | 5ull << 59, 1, HVA, false, &h));
-	CHECK(wafer_host_entry(pt, 0x1234567 | 5ull << 59, 1, HVA, true, &h));
-	CHECK(wafer_host_entry(pt, 0x1234577, 1, HVA, false, &h) && h.bits == pt->f->uc);
-	CHECK(wafer_host_entry(pt, 0x1234767, 1, HVA, false, &h) &&
+	CHECK(!walk_finds(0x1234567 | 5ull << 59, 1, HVA, false, &h));
+	CHECK(walk_finds(0x1234567 | 5ull << 59, 1, HVA, true, &h));
+	CHECK(walk_finds(0x1234577, 1, HVA, false, &h) && h.bits == pt->f->uc);
+	CHECK(walk_finds(0x1234767, 1, HVA, false, &h) &&
 	      h.bits == (pt->f->wb | WAFER_PT_SPECIAL));
-	CHECK(wafer_host_entry(pt, 0x12000e7, 2, HVA + 0x5000, false, &h) && h.pfn == 0x1205 &&
+	CHECK(walk_finds(0x12000e7, 2, HVA + 0x5000, false, &h) && h.pfn == 0x1205 &&
 	      h.bits == pt->f->wb);
-	CHECK(wafer_host_entry(pt, 0x12010e7, 2, HVA + 0x5000, false, &h) && h.pfn == 0x1205 &&
+	CHECK(walk_finds(0x12010e7, 2, HVA + 0x5000, false, &h) && h.pfn == 0x1205 &&
 	      h.bits == pt->f->uc);
 	end();
 }
@@ -544,7 +583,7 @@ TEST(a_page_replaced_without_a_word)
 	CHECK_EQ(wafer_mmu_fault_fast(&vcpus[0].ctx, (G + 5) << 12, WAFER_FAULT_WRITE),
 		 WAFER_FAULT_SLOW);
 	CHECK_EQ(fault(G + 5, WAFER_FAULT_WRITE), WAFER_FAULT_FIXED);
-	CHECK_EQ((nested(G + 5, NULL) & mmu.pt->addr) >> 12, 7);
+	CHECK_EQ((nested(G + 5, NULL) & mmu.pt.addr) >> 12, 7);
 	CHECK_EQ(flushes, 1);
 	end();
 }

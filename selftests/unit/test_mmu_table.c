@@ -13,7 +13,7 @@ static struct wafer_pt make_pt(const struct wafer_pt_format *f, int levels, bool
 	return (struct wafer_pt){
 		.f = f,
 		.levels = levels,
-		.root = wafer_pt_alloc(),
+		.root = wafer_pt_alloc(true),
 		.pages = &accounted,
 		.has_ad = ad,
 		.addr = GENMASK_ULL(51, 12),
@@ -25,7 +25,7 @@ static void run_op(struct wafer_pt *pt, struct wafer_pt_op *op, int budget)
 {
 	int turns = 0;
 
-	while (!wafer_pt_op_done(op)) {
+	while (op->gfn < op->end) {
 		op->budget = budget;
 		wafer_pt_step(pt, op);
 		CHECK(++turns < 1000000);
@@ -47,7 +47,7 @@ static void free_tables(struct wafer_pt_op *op)
 
 static void zap(struct wafer_pt *pt, u64 gfn, u64 n)
 {
-	struct wafer_pt_op op = wafer_pt_op_zap(pt, gfn, n);
+	struct wafer_pt_op op = wafer_pt_op_zap(gfn, n);
 
 	run_op(pt, &op, 1 + rnd() % 700);
 	free_tables(&op);
@@ -243,7 +243,9 @@ TEST(written_pages_are_harvested)
 		map(&pt, 512 + 5, 102, 1, 0);
 		map(&pt, 512 + 6, 103, 1, pt.f->write | pt.f->dirty | WAFER_PT_SPECIAL);
 		map(&pt, 1024, 2048, 2, pt.f->write | pt.f->dirty);
-		op = wafer_pt_op_protect(&pt, 512, 1024);
+		op = wafer_pt_op_protect(&pt);
+		op.start = op.gfn = 512;
+		op.end = 512 + 1024;
 		op.log = log;
 		op.log_gfn = 512;
 		run_op(&pt, &op, 3);
@@ -272,7 +274,7 @@ TEST(accessed_is_not_written)
 
 	memset(fake_dirty, 0, sizeof(fake_dirty));
 	map(&pt, 8, 8, 1, pt.f->write | pt.f->dirty | pt.f->accessed);
-	op = wafer_pt_op_age(&pt, 0, 64, pt.f->accessed, true);
+	op = wafer_pt_op(0, 64, pt.f->accessed, pt.f->accessed);
 	run_op(&pt, &op, 100);
 	CHECK(op.found && !op.changed && !fake_dirty[8]);
 	CHECK_EQ(look(&pt, 8, &l) & (pt.f->dirty | pt.f->accessed), pt.f->dirty);
@@ -284,16 +286,15 @@ TEST(clear_under_a_mask_splits_huge_leaves)
 	struct wafer_pt pt = make_pt(&wafer_ept_format, 4, true);
 	DECLARE_BITMAP(mask, 64) = { 1ul << 7 };
 	struct wafer_pt_pages pages = { };
-	struct wafer_pt_op op = wafer_pt_op_arm(&pt, 512 + 64, 64, pt.f->dirty);
+	struct wafer_pt_op op = wafer_pt_op(512 + 64, 64, pt.f->dirty, pt.f->dirty);
 	int l;
 
 	map(&pt, 512, 512, 2, pt.f->write | pt.f->dirty);
 	op.mask = mask;
-	op.mask_gfn = 512 + 64;
 	op.pages = &pages;
 	op.budget = 100;
 	wafer_pt_step(&pt, &op);
-	CHECK(!wafer_pt_op_done(&op) && !op.changed);	/* it wants a page */
+	CHECK(op.gfn < op.end && !op.changed);	/* it wants a page */
 	CHECK_EQ(wafer_pt_topup(&pages, 1), 0);
 	run_op(&pt, &op, 100);
 	CHECK(look(&pt, 512 + 64 + 6, &l) & pt.f->dirty);
@@ -301,7 +302,7 @@ TEST(clear_under_a_mask_splits_huge_leaves)
 	CHECK(!(look(&pt, 512 + 64 + 7, &l) & pt.f->dirty));
 	/* No page to be had: it goes. */
 	map(&pt, 1024, 1024, 2, pt.f->write | pt.f->dirty);
-	op.start = op.gfn = op.mask_gfn = 1024;
+	op.start = op.gfn = 1024;
 	op.end = 1088;
 	op.zap_huge = true;
 	fake_dirty[1024] = 0;
@@ -373,7 +374,7 @@ static void model_range(struct wafer_pt *pt, u64 *model, bool clear)
 	if (look(pt, MODEL_BASE + hi - 1, &l) && l == 2)
 		hi = ((hi - 1) | 511) + 1;
 	if (clear) {
-		op = wafer_pt_op_arm(pt, MODEL_BASE + first, n, bits);
+		op = wafer_pt_op(MODEL_BASE + first, n, bits, bits);
 		run_op(pt, &op, 1 + rnd() % 600);
 	} else {
 		zap(pt, MODEL_BASE + first, n);

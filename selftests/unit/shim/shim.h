@@ -332,6 +332,7 @@ struct mutex { spinlock_t lock; };
 struct rcu_head { struct rcu_head *next; void (*fn)(struct rcu_head *head); };
 #define rcu_read_lock()		do { } while (0)
 #define rcu_read_unlock()	do { } while (0)
+#define rcu_access_pointer(p)	READ_ONCE(p)
 #define rcu_dereference(p)	smp_load_acquire(&(p))
 #define rcu_dereference_protected(p, c)	(p)
 #define rcu_assign_pointer(p, v)	smp_store_release(&(p), v)
