@@ -39,8 +39,7 @@
  */
 struct wafer_slot {
 	struct rcu_head rcu;
-	gfn_t gfn;
-	u64 npages;
+	u64 gfn, npages;
 	hva_t hva;
 	u32 flags;
 	u16 id;
@@ -314,12 +313,6 @@ const void *wafer_direct(struct wafer_fault_ctx *ctx, gfn_t gfn);
 
 /* Is there a slot at @gpa, and which hva is behind it? Under RCU. NULL: none. */
 const struct wafer_slot *wafer_slot_find(struct wafer_mmu *mmu, gfn_t gfn);
-
-/*
- * Enters one page in the dirty log (and ring of @ctx, which may be NULL). Under RCU or slots_lock.
- */
-void wafer_mark_dirty(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx,
-		      const struct wafer_slot *slot, gfn_t gfn);
 
 /*
  * wafer_mmu_pml() - the backend found @n guest-physical addresses in the page-modification log.

@@ -6,21 +6,6 @@
  */
 #include "mmu/internal.h"
 
-/*
- * Only get_user_pages() tells a poisoned page from an address without a mapping. The signal says
- * that the access was the thread's own: it can not go on without the page.
- */
-static int why_not(hva_t hva, bool write)
-{
-	long r = get_user_pages_unlocked(hva, 1, NULL, FOLL_HWPOISON | (write ? FOLL_WRITE : 0));
-
-	if (r == 1)
-		return 0;
-	if (r == -EHWPOISON)
-		send_sig_mceerr(BUS_MCEERR_AR, (void __user *)hva, PAGE_SHIFT, current);
-	return r == -EHWPOISON || r == -EINTR ? r : -EFAULT;
-}
-
 /**
  * wafer_host_fault_in() - handle a page fault of the VMM's at @hva
  * @mm: the VMM's address space, which is current->mm
@@ -35,13 +20,22 @@ static int why_not(hva_t hva, bool write)
 int wafer_host_fault_in(struct mm_struct *mm, hva_t hva, bool write)
 {
 	bool unlocked = false;
-	int r;
+	long r;
 
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
 	r = fixup_user_fault(mm, hva, write ? FAULT_FLAG_WRITE : 0, &unlocked);
 	mmap_read_unlock(mm);
-	return r == -EFAULT ? why_not(hva, write) : r;
+	if (r != -EFAULT)
+		return r;
+	/*
+	 * Only get_user_pages() tells a poisoned page from an address without a mapping. The signal
+	 * says that the access was the thread's own: it can not go on without the page.
+	 */
+	r = get_user_pages_unlocked(hva, 1, NULL, FOLL_HWPOISON | (write ? FOLL_WRITE : 0));
+	if (r == -EHWPOISON)
+		send_sig_mceerr(BUS_MCEERR_AR, (void __user *)hva, PAGE_SHIFT, current);
+	return r == 1 ? 0 : r == -EHWPOISON || r == -EINTR ? r : -EFAULT;
 }
 
 /* From @gpa to the end of its page: how many bytes, and where. 0: no memory, or not writable. */
@@ -52,18 +46,6 @@ static unsigned int piece(struct wafer_mmu *mmu, gpa_t gpa, unsigned int len, bo
 		return 0;
 	*hva += offset_in_page(gpa);
 	return min_t(unsigned int, len, PAGE_SIZE - offset_in_page(gpa));
-}
-
-/* After the write: who reads the log first and the page then misses nothing. */
-static void mark(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_t gpa)
-{
-	const struct wafer_slot *slot;
-
-	rcu_read_lock();
-	slot = wafer_slot_find(mmu, gpa >> PAGE_SHIFT);
-	if (slot)
-		wafer_mark_dirty(mmu, ctx, slot, gpa >> PAGE_SHIFT);
-	rcu_read_unlock();
 }
 
 /*
@@ -87,7 +69,7 @@ int wafer_guest_copy(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_t g
 		if (ctx)
 			pagefault_enable();
 		if (write && left < n)
-			mark(mmu, ctx, gpa);
+			wafer_mark_dirty(mmu, ctx, gpa >> PAGE_SHIFT);
 		if (left)
 			return ctx ? -EAGAIN : -EFAULT;
 	}
@@ -154,6 +136,6 @@ int wafer_guest_cmpxchg(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_
 			pagefault_enable();
 	}
 	if (!r)
-		mark(mmu, ctx, gpa);
+		wafer_mark_dirty(mmu, ctx, gpa >> PAGE_SHIFT);
 	return r < 0 ? (ctx ? -EAGAIN : -EFAULT) : r ? -EBUSY : 0;
 }

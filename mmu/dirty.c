@@ -213,32 +213,28 @@ int wafer_mmu_set_manual_protect(struct wafer_mmu *mmu, u64 flags)
 	return 0;
 }
 
-void wafer_mark_dirty(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx,
-		      const struct wafer_slot *slot, gfn_t gfn)
+/*
+ * Enters one page in the log, and in the ring of @ctx, the current vCPU's, or NULL. After the write:
+ * who reads the log first and the page then misses nothing.
+ */
+void wafer_mark_dirty(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gfn_t gfn)
 {
-	u64 page = gfn - slot->gfn;
+	const struct wafer_slot *slot;
 
-	if (!wafer_slot_logged(slot) || page >= slot->npages)
-		return;
-	if (mmu->ring_size)
-		wafer_ring_push(mmu, ctx, slot, gfn);
-	else if (slot->dirty && !test_bit(page, slot->dirty))
-		set_bit(page, slot->dirty);
+	rcu_read_lock();
+	slot = wafer_slots_find(rcu_dereference(mmu->slots), gfn, ctx ? &ctx->last_slot : NULL);
+	if (slot && wafer_slot_logged(slot)) {
+		if (mmu->ring_size)
+			wafer_ring_push(mmu, ctx, slot, gfn);
+		else if (!test_bit(gfn - slot->gfn, slot->dirty))
+			set_bit(gfn - slot->gfn, slot->dirty);
+	}
+	rcu_read_unlock();
 }
 
 /* Bitmaps read the dirty bits themselves. */
 void wafer_mmu_pml(struct wafer_fault_ctx *ctx, const u64 *gpa, unsigned int n)
 {
-	struct wafer_mmu *mmu = ctx->mmu;
-	const struct wafer_slots *slots = rcu_dereference_sched(mmu->slots);
-
-	if (!mmu->ring_size)
-		return;
-	for (; n--; gpa++) {
-		const struct wafer_slot *slot = wafer_slots_find(slots, *gpa >> PAGE_SHIFT,
-								 &ctx->last_slot);
-
-		if (slot)
-			wafer_mark_dirty(mmu, ctx, slot, *gpa >> PAGE_SHIFT);
-	}
+	for (; ctx->mmu->ring_size && n--; gpa++)
+		wafer_mark_dirty(ctx->mmu, ctx, *gpa >> PAGE_SHIFT);
 }

@@ -19,20 +19,6 @@ struct fault {
 	struct wafer_host_page host;
 };
 
-/*
- * Is the page to be writable? One that is not logged is whenever the host's is. In a logged slot:
- * if writes are told by dirty bits, which start clear; otherwise only for the write that is logged
- * now.
- */
-static bool may_write(const struct fault *f)
-{
-	if (!f->host.writable || (f->slot->flags & KVM_MEM_READONLY))
-		return false;
-	if (!wafer_slot_logged(f->slot) || (f->access & WAFER_FAULT_WRITE))
-		return true;
-	return !(f->mmu->arm & WAFER_PT_WRITE);
-}
-
 /* The right to write is the same bit in the host's entries as in EPT's and NPT's. */
 static_assert(_PAGE_RW == WAFER_PT_WRITE);
 
@@ -77,9 +63,15 @@ static int install(struct fault *f)
 	const struct wafer_pt_format *format = mmu->pt.f;
 	bool written = f->access & WAFER_FAULT_WRITE, fetched = f->access & WAFER_FAULT_FETCH;
 	bool logged = wafer_slot_logged(f->slot), small = logged || (fetched && mmu->pt.nx_huge);
+	/*
+	 * A page that is not logged is writable whenever the host's is. In a logged slot: if writes
+	 * are told by dirty bits, which start clear; else only for the write that is logged now.
+	 */
+	bool write = f->host.writable && !(f->slot->flags & KVM_MEM_READONLY) &&
+		     (!logged || written || !(mmu->arm & WAFER_PT_WRITE));
 	struct wafer_pt_leaf leaf = {
 		.gfn = f->gfn, .pfn = f->host.pfn,
-		.bits = f->host.bits | format->read | format->exec | (may_write(f) ? format->write : 0),
+		.bits = f->host.bits | format->read | format->exec | (write ? format->write : 0),
 		.need = format->read | (written ? format->write : 0) | (fetched ? format->exec : 0),
 		/* As large as the host's mapping, the slot and the log allow. */
 		.level = wafer_slot_level(mmu, f->slot, f->gfn, small ? 1 : f->host.level),
@@ -146,18 +138,12 @@ int wafer_mmu_fault_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access)
 }
 
 /* A device driver has replaced a page of its VM_PFNMAP area and no notifier said so: follow. */
-static void zap_stale(struct wafer_mmu *mmu, gfn_t gfn)
+static void zap_stale(struct wafer_mmu *mmu, hva_t hva)
 {
-	struct wafer_pt_op op = wafer_pt_op_zap(gfn, 1);
-	const struct wafer_slot *slot;
+	struct wafer_pt_op op = wafer_pt_op_zap(0, 0);
 
 	spin_lock(&mmu->zap_lock);
-	slot = wafer_slots_find(wafer_slots_held(mmu), gfn, NULL);
-	if (slot) {
-		op.log = slot->dirty;
-		op.log_gfn = slot->gfn;
-	}
-	wafer_range_op(mmu, &op, false);
+	wafer_hva_op(mmu, hva, hva + PAGE_SIZE, &op, false);
 	spin_unlock(&mmu->zap_lock);
 	wafer_op_finish(mmu, &op);
 }
@@ -181,7 +167,7 @@ int wafer_mmu_fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access)
 		r = fault(ctx, gpa, access, true);
 		local_irq_enable();
 		if (r == FAULT_STALE)
-			zap_stale(mmu, gpa >> PAGE_SHIFT);
+			zap_stale(mmu, hva);
 		else if (r != WAFER_FAULT_SLOW)
 			return r;
 		cond_resched();

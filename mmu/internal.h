@@ -109,12 +109,13 @@ void wafer_pt_drain(struct wafer_pt_pages *pages);
 void wafer_log_start(struct wafer_mmu *mmu, const struct wafer_slot *slot);
 void wafer_log_stop(struct wafer_mmu *mmu, const struct wafer_slot *slot);
 void wafer_log_mode(struct wafer_mmu *mmu);
+void wafer_mark_dirty(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gfn_t gfn);
 int wafer_ring_create(struct wafer_fault_ctx *ctx);
 void wafer_ring_push(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx,
 		     const struct wafer_slot *slot, gfn_t gfn);
 
 /* ---- life (mmu/mmu.c, mmu/notifier.c) ---- */
-void wafer_mmu_free(struct wafer_mmu *mmu);
+void wafer_mmu_free(struct mmu_notifier *notifier);
 extern const struct mmu_notifier_ops wafer_notifier_ops;
 
 #endif

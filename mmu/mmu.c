@@ -86,8 +86,10 @@ void wafer_mmu_quiesce(struct wafer_mmu *mmu)
 }
 
 /* At the notifier's end: nobody else knows the memory any more. */
-void wafer_mmu_free(struct wafer_mmu *mmu)
+void wafer_mmu_free(struct mmu_notifier *notifier)
 {
+	struct wafer_mmu *mmu = container_of(notifier, struct wafer_mmu, notifier);
+
 	free_memory(mmu);
 	mmu->freed(mmu);
 	if (atomic_dec_and_test(&nr_mmus))

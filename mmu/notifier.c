@@ -109,11 +109,6 @@ static void release(struct mmu_notifier *notifier, struct mm_struct *mm)
 	close_range(to_mmu(notifier), 0, TASK_SIZE_MAX, &op, true);
 }
 
-static void free_notifier(struct mmu_notifier *notifier)
-{
-	wafer_mmu_free(to_mmu(notifier));
-}
-
 const struct mmu_notifier_ops wafer_notifier_ops = {
 	.release = release,
 	.clear_flush_young = clear_young,
@@ -121,5 +116,5 @@ const struct mmu_notifier_ops wafer_notifier_ops = {
 	.test_young = test_young,
 	.invalidate_range_start = invalidate_range_start,
 	.invalidate_range_end = invalidate_range_end,
-	.free_notifier = free_notifier,
+	.free_notifier = wafer_mmu_free,
 };

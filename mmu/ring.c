@@ -6,29 +6,24 @@
 #include "mmu/internal.h"
 
 #define MAX_ENTRIES	65536
-#define SPARE_ENTRIES	64	/* for what the kernel writes on a vCPU's behalf in one exit */
-#define PML_ENTRIES	512
-
-static u32 spare_entries(void)
-{
-	return SPARE_ENTRIES + (wafer_caps.has_pml ? PML_ENTRIES : 0);
-}
+/* For what one exit can add: what the kernel writes on a vCPU's behalf, and the hardware's log. */
+#define SPARE_ENTRIES	(64 + (wafer_caps.has_pml ? 512 : 0))
 
 int wafer_ring_enable(struct wafer_mmu *mmu, u32 bytes)
 {
-	int err = -EINVAL;
+	int err = 0;
 
 	if (!is_power_of_2(bytes) || bytes < PAGE_SIZE ||
-	    bytes < spare_entries() * sizeof(struct kvm_dirty_gfn))
+	    bytes < SPARE_ENTRIES * sizeof(struct kvm_dirty_gfn))
 		return -EINVAL;
 	if (bytes > MAX_ENTRIES * sizeof(struct kvm_dirty_gfn))
 		return -E2BIG;
 	mutex_lock(&mmu->slots_lock);
-	if (!mmu->ring_size && list_empty(&mmu->ctxs)) {
+	if (mmu->ring_size || !list_empty(&mmu->ctxs))
+		err = -EINVAL;
+	else
 		mmu->ring_size = bytes;
-		wafer_log_mode(mmu);
-		err = 0;
-	}
+	wafer_log_mode(mmu);
 	mutex_unlock(&mmu->slots_lock);
 	return err;
 }
@@ -40,7 +35,7 @@ int wafer_ring_create(struct wafer_fault_ctx *ctx)
 
 	ring->entry = __vmalloc(ctx->mmu->ring_size, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 	ring->size = ctx->mmu->ring_size / sizeof(struct kvm_dirty_gfn);
-	ring->soft_limit = ring->size - spare_entries();
+	ring->soft_limit = ring->size - SPARE_ENTRIES;
 	return ring->entry ? 0 : -ENOMEM;
 }
 
@@ -96,34 +91,25 @@ void wafer_ring_push(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx,
 	smp_store_release(&entry->flags, KVM_DIRTY_GFN_F_DIRTY);
 }
 
-/* The next write to this page is to be noticed. Both numbers are user space's. */
-static void arm(struct wafer_mmu *mmu, u32 id, u64 page)
-{
-	const struct wafer_slot *slot = id < WAFER_MAX_SLOTS ? xa_load(&mmu->by_id, id) : NULL;
-	struct wafer_pt_op op;
-
-	if (!slot || page >= slot->npages)
-		return;
-	op = wafer_pt_op(slot->gfn + array_index_nospec(page, slot->npages), 1, mmu->arm, mmu->arm);
-	spin_lock(&mmu->zap_lock);
-	wafer_range_op(mmu, &op, false);
-	spin_unlock(&mmu->zap_lock);
-}
-
-/* At most one turn of the ring: user space could go on marking entries as read. */
+/*
+ * Takes back what user space has read, at most one turn of the ring: it could go on marking entries.
+ * The next write to each of the pages is to be noticed.
+ */
 static int recycle(struct wafer_mmu *mmu, struct wafer_dirty_ring *ring)
 {
+	const struct wafer_slot *slot;
+	struct wafer_pt_op op;
+	u64 page;
+	u32 id;
 	int n;
 
 	for (n = 0; n < ring->size; n++) {
 		struct kvm_dirty_gfn *entry = &ring->entry[ring->tail & (ring->size - 1)];
-		u32 id;
-		u64 page;
 
 		/* Pairs with user space's release, after which it has read the entry. */
 		if (!used(ring) || !(smp_load_acquire(&entry->flags) & KVM_DIRTY_GFN_F_RESET))
 			break;
-		id = READ_ONCE(entry->slot);
+		id = READ_ONCE(entry->slot);	/* both are user space's */
 		page = READ_ONCE(entry->offset);
 		WRITE_ONCE(entry->flags, 0);
 		/*
@@ -131,7 +117,14 @@ static int recycle(struct wafer_mmu *mmu, struct wafer_dirty_ring *ring)
 		 * is seen to be.
 		 */
 		smp_store_release(&ring->tail, ring->tail + 1);
-		arm(mmu, id, page);
+		slot = id < WAFER_MAX_SLOTS ? xa_load(&mmu->by_id, id) : NULL;
+		if (slot && page < slot->npages) {
+			op = wafer_pt_op(slot->gfn + array_index_nospec(page, slot->npages), 1,
+					 mmu->arm, mmu->arm);
+			spin_lock(&mmu->zap_lock);
+			wafer_range_op(mmu, &op, false);
+			spin_unlock(&mmu->zap_lock);
+		}
 		cond_resched();
 	}
 	return n;

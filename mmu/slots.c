@@ -84,11 +84,6 @@ static void free_slot_rcu(struct rcu_head *head)
 	free_slot(container_of(head, struct wafer_slot, rcu));
 }
 
-static void free_slots_rcu(struct rcu_head *head)
-{
-	kvfree(container_of(head, struct wafer_slots, rcu));
-}
-
 /* Room for more: tables are mostly built in ascending order, then they grow in place. */
 static struct wafer_slots *alloc_slots(u32 nr)
 {
@@ -132,7 +127,7 @@ static void publish(struct wafer_mmu *mmu, struct wafer_slot *old, struct wafer_
 	if (next) {
 		next->generation = generation;
 		rcu_assign_pointer(mmu->slots, next);
-		call_rcu(&slots->rcu, free_slots_rcu);
+		kvfree_rcu(slots, rcu);
 	} else {
 		u32 at = old ? position(slots, slots->nr, old->gfn) : slots->nr;
 
@@ -143,34 +138,6 @@ static void publish(struct wafer_mmu *mmu, struct wafer_slot *old, struct wafer_
 		WRITE_ONCE(slots->generation, generation);
 	}
 	wafer_section_wait(mmu);
-}
-
-/*
- * Publishes a change that takes a slot away from where it was, and unmaps what it had there. Until
- * then the old slot stays known to the notifier: its memory must not be freed under the guest. Its
- * range is closed, as no fault meets it there any more, but a section may look at the tables that
- * are taken out (mmu/direct.c).
- */
-static void publish_and_unmap(struct wafer_mmu *mmu, struct wafer_slot *old,
-			      struct wafer_slot *new, struct wafer_slots *next)
-{
-	struct wafer_pt_op op = wafer_pt_op_zap(old->gfn, old->npages);
-	struct wafer_slots *slots;
-
-	op.log = old->dirty;	/* a slot that moves keeps its log */
-	op.log_gfn = old->gfn;
-	spin_lock(&mmu->zap_lock);
-	wafer_range_close(mmu, old->hva, wafer_slot_hva_end(old));
-	mmu->retiring = old;
-	publish(mmu, old, new, next);
-	wafer_range_op(mmu, &op, true);
-	mmu->retiring = NULL;
-	/* A notifier that has let the lock go in between must not go on with this slot. */
-	slots = wafer_slots_held(mmu);
-	WRITE_ONCE(slots->generation, slots->generation + 1);
-	wafer_range_open(mmu);
-	spin_unlock(&mmu->zap_lock);
-	wafer_op_finish(mmu, &op);
 }
 
 /* The table with @new in the place of @old. NULL: no memory. */
@@ -195,12 +162,17 @@ static struct wafer_slots *rebuild(const struct wafer_slots *slots, const struct
 
 /*
  * What can fail comes first. After it no vCPU uses a mapping that @old had and @new does not have.
+ *
+ * Until it is unmapped a slot that goes from where it was stays known to the notifier: its memory
+ * must not be freed under the guest. Its range is closed, as no fault meets it there any more, but a
+ * section may look at the tables that are taken out (mmu/direct.c).
  */
 static int replace(struct wafer_mmu *mmu, u32 id, struct wafer_slot *old, struct wafer_slot *new)
 {
 	struct wafer_slots *slots = wafer_slots_held(mmu), *next = NULL;
 	bool moved = old && (!new || new->gfn != old->gfn), in_place = old && !moved;
-	int err;
+	struct wafer_pt_op op = wafer_pt_op_zap(0, 0);
+	int err = 0;
 
 	if (!old && slots->nr < slots->room)
 		in_place = !slots->nr || slots->slot[slots->nr - 1]->gfn < new->gfn;
@@ -209,24 +181,39 @@ static int replace(struct wafer_mmu *mmu, u32 id, struct wafer_slot *old, struct
 		if (!next)
 			return -ENOMEM;
 	}
-	err = new ? xa_err(xa_store(&mmu->by_id, id, new, GFP_KERNEL_ACCOUNT)) : 0;
+	if (new)
+		err = xa_err(xa_store(&mmu->by_id, id, new, GFP_KERNEL_ACCOUNT));
+	else
+		xa_erase(&mmu->by_id, id);
 	if (err) {
 		kvfree(next);
 		return err;
 	}
-	if (!new)
-		xa_erase(&mmu->by_id, id);
 	if (old)
 		old->lends_dirty = new && old->dirty && new->dirty == old->dirty;
+	spin_lock(&mmu->zap_lock);
 	if (moved) {
-		publish_and_unmap(mmu, old, new, next);
-	} else {
-		spin_lock(&mmu->zap_lock);
-		publish(mmu, old, new, next);
-		spin_unlock(&mmu->zap_lock);
-		if (old && wafer_slot_logged(new) && !wafer_slot_logged(old))
+		wafer_range_close(mmu, old->hva, wafer_slot_hva_end(old));
+		mmu->retiring = old;
+	}
+	publish(mmu, old, new, next);
+	if (moved) {
+		op = wafer_pt_op_zap(old->gfn, old->npages);
+		op.log = old->dirty;	/* a slot that moves keeps its log */
+		op.log_gfn = old->gfn;
+		wafer_range_op(mmu, &op, true);
+		mmu->retiring = NULL;
+		/* A notifier that has let the lock go in between must not go on with this slot. */
+		slots = wafer_slots_held(mmu);
+		WRITE_ONCE(slots->generation, slots->generation + 1);
+		wafer_range_open(mmu);
+	}
+	spin_unlock(&mmu->zap_lock);
+	wafer_op_finish(mmu, &op);
+	if (old && !moved) {	/* nothing else can have changed */
+		if (wafer_slot_logged(new))
 			wafer_log_start(mmu, new);
-		else if (old && !wafer_slot_logged(new))
+		else
 			wafer_log_stop(mmu, new);
 	}
 	if (old)
@@ -301,22 +288,13 @@ static int check_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory
 	return 0;
 }
 
-/* Does [@gfn, @end) share a frame with any slot but @but? */
-static bool overlaps(const struct wafer_slots *slots, gfn_t gfn, gfn_t end,
-		     const struct wafer_slot *but)
-{
-	u32 i = position(slots, slots->nr, gfn);
-
-	if (i < slots->nr && slots->slot[i] == but)
-		i++;
-	return i < slots->nr && slots->slot[i]->gfn < end;
-}
-
 static int set_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory_region *mr,
 		      struct wafer_refusal *r)
 {
 	struct wafer_slot *old = mr->slot < WAFER_MAX_SLOTS ? xa_load(&mmu->by_id, mr->slot) : NULL;
 	gfn_t gfn = mr->guest_phys_addr >> PAGE_SHIFT;
+	struct wafer_slots *slots = wafer_slots_held(mmu);
+	u32 at = position(slots, slots->nr, gfn);
 	struct wafer_slot *new;
 	int err = check_region(mmu, mr, old, r);
 
@@ -324,7 +302,10 @@ static int set_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory_r
 		return err;
 	if (!mr->memory_size)
 		return replace(mmu, mr->slot, old, NULL);
-	if (overlaps(wafer_slots_held(mmu), gfn, gfn + (mr->memory_size >> PAGE_SHIFT), old))
+	/* The first slot, but for the old one, that ends above the new one's start. */
+	if (at < slots->nr && slots->slot[at] == old)
+		at++;
+	if (at < slots->nr && slots->slot[at]->gfn < gfn + (mr->memory_size >> PAGE_SHIFT))
 		return REFUSE(EEXIST, guest_phys_addr, "no overlap with another slot");
 	new = make_slot(mmu, mr, old);
 	err = new ? replace(mmu, mr->slot, old, new) : -ENOMEM;

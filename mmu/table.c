@@ -43,16 +43,6 @@ static u64 *table_of(const struct wafer_pt *pt, u64 e)
 	return __va(e & pt->addr);
 }
 
-static u64 leaf_entry(const struct wafer_pt *pt, const struct wafer_pt_leaf *leaf,
-		      unsigned int level)
-{
-	u64 e = (leaf->pfn & ~(wafer_pt_span(level) - 1)) << PAGE_SHIFT | leaf->bits;
-
-	if (level == 1)
-		return e;
-	return (pt->nx_huge ? e & ~pt->f->exec : e) | pt->f->leaf;
-}
-
 /* The frame that leaf @e at @level maps @gfn to. */
 u64 wafer_pt_pfn(const struct wafer_pt *pt, u64 e, u64 gfn, unsigned int level)
 {
@@ -74,28 +64,6 @@ u64 wafer_pt_find(const struct wafer_pt *pt, u64 gfn, unsigned int *level)
 	}
 }
 
-static void *take_page(struct wafer_pt_pages *pages)
-{
-	return pages->nr ? pages->page[--pages->nr] : wafer_pt_alloc(false);
-}
-
-/*
- * Puts table @page, filled, where @old was. If the entry has changed meanwhile, the page, zeroed, is
- * for the next one: there is room in @pages, or take_page() had found none.
- */
-static void link_table(const struct wafer_pt *pt, u64 *ep, u64 old, u64 *page,
-		       struct wafer_pt_pages *pages)
-{
-	/* Account first: once it is linked it can be taken out and freed. */
-	wafer_pt_account(pt, page, 1);
-	if (cmpxchg(ep, old, __pa(page) | pt->enc | pt->f->table) == old)
-		return;
-	wafer_pt_account(pt, page, -1);
-	if (old)
-		memset(page, 0, PAGE_SIZE);
-	pages->page[pages->nr++] = page;
-}
-
 /*
  * A new table in place of @e: empty, or one that maps what leaf @e maps. No right is lost, so no
  * flush is needed; where the small leaves will get rights of their own, the CPU drops the old
@@ -105,16 +73,22 @@ static void link_table(const struct wafer_pt *pt, u64 *ep, u64 old, u64 *page,
 static bool grow(const struct wafer_pt *pt, u64 *ep, u64 e, unsigned int level,
 		 struct wafer_pt_pages *pages)
 {
-	u64 step = wafer_pt_span(level - 1) << PAGE_SHIFT, *page = take_page(pages), old = e;
+	u64 *page = pages->nr ? pages->page[--pages->nr] : wafer_pt_alloc(false);
+	u64 small = level == 2 ? (e & ~pt->f->leaf) | pt->f->exec : e;
 	unsigned int i;
 
 	if (!page)
 		return false;
-	if (level == 2)
-		e = (e & ~pt->f->leaf) | pt->f->exec;
-	for (i = 0; old && i < WAFER_PT_ENTRIES; i++, e += step)
-		page[i] = e;
-	link_table(pt, ep, old, page, pages);
+	for (i = 0; e && i < WAFER_PT_ENTRIES; i++)
+		page[i] = small + i * (wafer_pt_span(level - 1) << PAGE_SHIFT);
+	/* Account first: once it is linked it can be taken out and freed. */
+	wafer_pt_account(pt, page, 1);
+	if (cmpxchg(ep, e, __pa(page) | pt->enc | pt->f->table) == e)
+		return true;
+	wafer_pt_account(pt, page, -1);
+	/* For the next one: there is room in @pages, or none had been there. */
+	memset(page, 0, PAGE_SIZE);
+	pages->page[pages->nr++] = page;
 	return true;
 }
 
@@ -139,7 +113,7 @@ int wafer_pt_map(const struct wafer_pt *pt, const struct wafer_pt_leaf *leaf,
 
 	for (;;) {
 		u64 *ep = &table[wafer_pt_index(leaf->gfn, level)];
-		u64 e = READ_ONCE(*ep);
+		u64 e = READ_ONCE(*ep), new;
 
 		if (e && !is_leaf(pt, e, level)) {
 			table = table_of(pt, e);
@@ -154,9 +128,13 @@ int wafer_pt_map(const struct wafer_pt *pt, const struct wafer_pt_leaf *leaf,
 		if (level > leaf->level) {
 			if (!grow(pt, ep, e, level, pages))
 				return -ENOMEM;
-		} else if (cmpxchg(ep, e, e | leaf_entry(pt, leaf, level)) == e) {
-			return 0;
+			continue;
 		}
+		new = (leaf->pfn & ~(wafer_pt_span(level) - 1)) << PAGE_SHIFT | leaf->bits;
+		if (level > 1)
+			new = (pt->nx_huge ? new & ~pt->f->exec : new) | pt->f->leaf;
+		if (cmpxchg(ep, e, e | new) == e)
+			return 0;
 	}
 }
 
@@ -221,15 +199,6 @@ static bool split_huge(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *e
 	return true;
 }
 
-static void unlink_table(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep)
-{
-	void *table = table_of(pt, xchg(ep, 0));
-
-	op->changed = true;
-	wafer_pt_set_next(table, op->freed);
-	op->freed = table;
-}
-
 /*
  * From op->gfn to the end of @table, of the range or of the budget. The recursion is as deep as the
  * table.
@@ -265,8 +234,13 @@ static void step(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *table, 
 			continue;
 		}
 		step(pt, op, table_of(pt, e), level - 1);
-		if (op->clear == ~0ull && base >= op->start && op->gfn == base + span)
-			unlink_table(pt, op, ep);
+		if (op->clear == ~0ull && base >= op->start && op->gfn == base + span) {
+			void *unlinked = table_of(pt, xchg(ep, 0));
+
+			wafer_pt_set_next(unlinked, op->freed);
+			op->freed = unlinked;
+			op->changed = true;
+		}
 	}
 }
 

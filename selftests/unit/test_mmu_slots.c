@@ -287,7 +287,7 @@ TEST(classic_dirty_log)
 		CHECK(!fake_dirty[HUGE_PFN + 512 * next_huge]);
 		CHECK(touch(G + 5, true) && touch(G + 521, true) && touch(G + 7, false));
 		host_unmap(521, 1);				/* harvested as it goes */
-		wafer_mark_dirty(&mmu, NULL, wafer_slot_find(&mmu, G), G + 599);
+		wafer_mark_dirty(&mmu, NULL, G + 599);
 		CHECK_EQ(get_log(NULL), (u64)-EFAULT);		/* costs nothing */
 		CHECK_EQ(get_log(map), 0);
 		CHECK_BITS(map, 5, 521, 599);
@@ -439,7 +439,7 @@ TEST(ring_by_write_faults)
 	}
 	CHECK(wafer_ring_soft_full(&vcpus[0].ctx));
 	for (i = 0; i < 400; i++) /* more than there is room for: lost, and nothing overwritten */
-		wafer_mark_dirty(&mmu, NULL, wafer_slot_find(&mmu, G), G + i);
+		wafer_mark_dirty(&mmu, NULL, G + i);
 	CHECK_EQ(e[2].offset, 7);
 	for (i = 0; i < 256; i++)
 		e[i].flags = 2;

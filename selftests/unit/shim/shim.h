@@ -345,6 +345,9 @@ struct rcu_head { struct rcu_head *next; void (*fn)(struct rcu_head *head); };
 #define rcu_barrier()		do { } while (0)
 /* Kept until the test says that no reader is left. */
 void call_rcu(struct rcu_head *head, void (*fn)(struct rcu_head *head));
+static inline void shim_free_rcu(struct rcu_head *head) { free(head); }
+#define kvfree_rcu(p, f)	do { BUILD_BUG_ON(offsetof(__typeof__(*(p)), f)); \
+				     call_rcu(&(p)->f, shim_free_rcu); } while (0)
 
 /* ---- lists ---- */
 struct list_head { struct list_head *next, *prev; };
