@@ -78,12 +78,11 @@ struct wafer_caps {
  *	Called with interrupts off and after detach() if it was bound to another CPU. A vCPU that comes
  *	to a CPU anew has WAFER_H_FLUSH raised by the backend or flushes by itself
  * @put: closes the window; pairs with load(). What is the host's is the host's again
- * @enter: window. Writes arch.dirty groups (through write_state), runs the guest until it exits, clears
+ * @enter: window. Writes arch.dirty groups, runs the guest until it exits, clears
  *	arch.avail of all groups that the guest can change, stores the guest's TPR in vcpu->cr8, puts what the
  *	exit found in delivery into vcpu->reinject, and fills @exit. Reads only what that kind needs
  * @read_state: window. Fills the groups of @mask in vcpu->arch (bits that are already available are not
  *	passed)
- * @write_state: window. Writes the groups of @mask from vcpu->arch
  * @inject: window. @ev is delivered at the next enter()
  * @windows: window. Sets which of WAFER_WINDOW_* make the guest exit, and the TPR threshold: with
  *	@tpr > 0 exit when the guest's CR8 falls below it (0: never)
@@ -108,7 +107,6 @@ struct wafer_backend {
 	void (*put)(struct wafer_vcpu *vcpu);
 	void (*enter)(struct wafer_vcpu *vcpu, struct wafer_exit *exit);
 	void (*read_state)(struct wafer_vcpu *vcpu, u32 mask);
-	void (*write_state)(struct wafer_vcpu *vcpu, u32 mask);
 	void (*inject)(struct wafer_vcpu *vcpu, const struct wafer_event *ev);
 	void (*windows)(struct wafer_vcpu *vcpu, u32 which, u8 tpr);
 	void (*set_root)(struct wafer_vcpu *vcpu, hpa_t root);

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/*
- * Into the guest and back: general registers, what VMRUN does not switch, speculation controls, and
- * nothing else.
- */
+/* Into the guest and back: general registers, what VMRUN does not switch, speculation controls, and nothing else. */
 #include <linux/linkage.h>
 #include <asm/alternative.h>
 #include <asm/asm.h>
@@ -31,6 +28,12 @@ verw_selector:
 
 	.text
 
+/* An instruction that faults where SVM is off: then it goes on at \to. */
+.macro TRY to, insn:vararg
+98:	\insn
+	_ASM_EXTABLE(98b, \to)
+.endm
+
 /**
  * wafer_svm_run() - enter the guest and come back at its next exit
  * @vcpu:	(%rdi) arch.gpr[] are loaded and stored; RAX and RSP are in the VMCB
@@ -51,17 +54,10 @@ verw_selector:
  * entries are there for completeness.
  */
 SYM_FUNC_START(wafer_svm_run)
-	push %rbp
-	push %rbx
-	push %r12
-	push %r13
-	push %r14
-	push %r15
-	push %rsi
-	push %rdi
-.Lclgi:
-	clgi
-	_ASM_EXTABLE(.Lclgi, .Lno_svm)
+	.irp reg, rbp, rbx, r12, r13, r14, r15, rsi, rdi
+	push %\reg
+	.endr
+	TRY .Lno_svm, clgi
 	sti
 
 	mov SVM_HW_SPEC_GUEST(%rsi), %eax
@@ -69,42 +65,29 @@ SYM_FUNC_START(wafer_svm_run)
 	je .Lspec_in_done
 	mov $MSR_IA32_SPEC_CTRL, %ecx
 	xor %edx, %edx
-.Lspec_in:
-	wrmsr
-	_ASM_EXTABLE(.Lspec_in, .Lspec_in_done)
+	TRY .Lspec_in_done, wrmsr
 .Lspec_in_done:
 
 	mov SVM_HW_VMCB_PA(%rsi), %rax
-.Lload_guest:
-	vmload %rax
-	_ASM_EXTABLE(.Lload_guest, .Lno_guest)
+	TRY .Lno_guest, vmload %rax
 	mov SVM_GPR(1)(%rdi), %rcx
 	mov SVM_GPR(2)(%rdi), %rdx
 	mov SVM_GPR(3)(%rdi), %rbx
 	mov SVM_GPR(5)(%rdi), %rbp
 	mov SVM_GPR(6)(%rdi), %rsi
-	mov SVM_GPR(8)(%rdi), %r8
-	mov SVM_GPR(9)(%rdi), %r9
-	mov SVM_GPR(10)(%rdi), %r10
-	mov SVM_GPR(11)(%rdi), %r11
-	mov SVM_GPR(12)(%rdi), %r12
-	mov SVM_GPR(13)(%rdi), %r13
-	mov SVM_GPR(14)(%rdi), %r14
-	mov SVM_GPR(15)(%rdi), %r15
+	.irp n, 8, 9, 10, 11, 12, 13, 14, 15
+	mov SVM_GPR(\n)(%rdi), %r\n
+	.endr
 	mov SVM_GPR(7)(%rdi), %rdi
 	/* TSA: VERW with a memory operand empties the CPU's buffers. */
 	ALTERNATIVE "jmp .Lverw_done", "", X86_FEATURE_CLEAR_CPU_BUF_VM
 	verw verw_selector(%rip)
 .Lverw_done:
 
-.Lvmrun:
-	vmrun %rax
-	_ASM_EXTABLE(.Lvmrun, .Lran)
+	TRY .Lran, vmrun %rax
 .Lran:
 	cli
-.Lsave_guest:
-	vmsave %rax
-	_ASM_EXTABLE(.Lsave_guest, .Lsaved)
+	TRY .Lsaved, vmsave %rax
 .Lsaved:
 	pop %rax		/* vcpu */
 	mov %rcx, SVM_GPR(1)(%rax)
@@ -113,20 +96,13 @@ SYM_FUNC_START(wafer_svm_run)
 	mov %rbp, SVM_GPR(5)(%rax)
 	mov %rsi, SVM_GPR(6)(%rax)
 	mov %rdi, SVM_GPR(7)(%rax)
-	mov %r8, SVM_GPR(8)(%rax)
-	mov %r9, SVM_GPR(9)(%rax)
-	mov %r10, SVM_GPR(10)(%rax)
-	mov %r11, SVM_GPR(11)(%rax)
-	mov %r12, SVM_GPR(12)(%rax)
-	mov %r13, SVM_GPR(13)(%rax)
-	mov %r14, SVM_GPR(14)(%rax)
-	mov %r15, SVM_GPR(15)(%rax)
+	.irp n, 8, 9, 10, 11, 12, 13, 14, 15
+	mov %r\n, SVM_GPR(\n)(%rax)
+	.endr
 .Lleave:
 	pop %rsi		/* hw */
 	mov SVM_HW_HOST_PA(%rsi), %rax
-.Lload_host:
-	vmload %rax		/* GS is the host's from here on, and with it everything per CPU */
-	_ASM_EXTABLE(.Lload_host, .Lhost)
+	TRY .Lhost, vmload %rax	/* GS is the host's from here on, and with it everything per CPU */
 .Lhost:
 	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, \
 			   X86_FEATURE_RSB_VMEXIT_LITE
@@ -159,28 +135,15 @@ SYM_FUNC_START(wafer_svm_run)
 #endif
 .Libpb_done:
 
-	/*
-	 * No value of the guest's stays in a register for speculation to use; those not named are
-	 * restored below.
-	 */
-	xor %eax, %eax
-	xor %ecx, %ecx
-	xor %edx, %edx
-	xor %edi, %edi
-	xor %r8d, %r8d
-	xor %r9d, %r9d
-	xor %r10d, %r10d
-	xor %r11d, %r11d
-.Lstgi:
-	stgi			/* an NMI, SMI or INIT that ended the guest's run is taken here */
-	_ASM_EXTABLE(.Lstgi, .Lreturn)
+	/* No value of the guest's stays in a register for speculation to use; those not named are restored below. */
+	.irp reg, eax, ecx, edx, edi, r8d, r9d, r10d, r11d
+	xor %\reg, %\reg
+	.endr
+	TRY .Lreturn, stgi	/* an NMI, SMI or INIT that ended the guest's run is taken here */
 .Lreturn:
-	pop %r15
-	pop %r14
-	pop %r13
-	pop %r12
-	pop %rbx
-	pop %rbp
+	.irp reg, r15, r14, r13, r12, rbx, rbp
+	pop %\reg
+	.endr
 	RET
 
 .Lno_guest:

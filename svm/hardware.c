@@ -14,77 +14,34 @@
 
 #include "svm.h"
 
-u32 svm_features __ro_after_init;
 DEFINE_PER_CPU(struct svm_cpu, svm_cpu);
-
+void *svm_iopm __ro_after_init;
 static u32 nr_asids __ro_after_init;
-static bool has_tsc_aux __ro_after_init;
 static atomic64_t generations = ATOMIC64_INIT(0);
+
+/* I/O permission map: three pages; wafer_hw.msrpm: two */
+#define IOPM_ORDER	2
 
 /* VM_CR (§15.30.1) */
 #define VM_CR_SVMDIS	BIT(4)
 
-/*
- * Newer kernels have no bit for whether barriers are wanted at all, only one for whether the CPU
- * has them.
- */
+/* Newer kernels have no bit for whether barriers are wanted at all, only one for whether the CPU has them. */
 #ifdef X86_FEATURE_USE_IBPB
 #define SVM_WANT_IBPB	X86_FEATURE_USE_IBPB
 #else
 #define SVM_WANT_IBPB	X86_FEATURE_IBPB
 #endif
 
-/* SVM is off for good on this CPU after a crash or reboot: then these do nothing. */
-static inline void stgi(void)
-{
-	asm volatile("1: stgi\n2:\n" _ASM_EXTABLE(1b, 2b) : : : "memory");
-}
-
-static inline void vmsave(u64 pa)
-{
-	asm volatile("1: vmsave %%rax\n2:\n" _ASM_EXTABLE(1b, 2b) : : "a" (pa) : "memory");
-}
-
 /* ---- what the CPU has ---- */
 
-/* CR4 bits that a guest can have set, by what this CPU knows. */
 static const struct {
-	u16 feature;
-	u32 bits;
-} cr4_by_feature[] = {
-	{ X86_FEATURE_VME,	X86_CR4_VME | X86_CR4_PVI },
-	{ X86_FEATURE_TSC,	X86_CR4_TSD | X86_CR4_PCE },
-	{ X86_FEATURE_DE,	X86_CR4_DE },
-	{ X86_FEATURE_PSE,	X86_CR4_PSE },
-	{ X86_FEATURE_PAE,	X86_CR4_PAE },
-	{ X86_FEATURE_MCE,	X86_CR4_MCE },
-	{ X86_FEATURE_PGE,	X86_CR4_PGE },
-	{ X86_FEATURE_FXSR,	X86_CR4_OSFXSR },
-	{ X86_FEATURE_XMM,	X86_CR4_OSXMMEXCPT },
-	{ X86_FEATURE_UMIP,	X86_CR4_UMIP },
-	{ X86_FEATURE_LA57,	X86_CR4_LA57 },
-	{ X86_FEATURE_FSGSBASE,	X86_CR4_FSGSBASE },
-	{ X86_FEATURE_PCID,	X86_CR4_PCIDE },
-	{ X86_FEATURE_XSAVE,	X86_CR4_OSXSAVE },
-	{ X86_FEATURE_SMEP,	X86_CR4_SMEP },
-	{ X86_FEATURE_SMAP,	X86_CR4_SMAP },
-	{ X86_FEATURE_PKU,	X86_CR4_PKE },
-};
-
-static const struct {
-	u32 bit;
+	enum svm_feature feature;
 	const char *name;
 } feature_names[] = {
-	{ SVM_F_NRIPS,		"next-RIP" },
-	{ SVM_F_DECODE,		"decode-assists" },
-	{ SVM_F_FLUSH_ASID,	"flush-by-ASID" },
-	{ SVM_F_CLEAN,		"VMCB-clean" },
-	{ SVM_F_VNMI,		"vNMI" },
-	{ SVM_F_TSC_RATIO,	"TSC-scaling" },
-	{ SVM_F_V_SPEC_CTRL,	"SPEC_CTRL" },
-	{ SVM_F_PAUSE,		"PAUSE-filter" },
-	{ SVM_F_VGIF,		"vGIF(unused)" },
-	{ SVM_F_AVIC,		"AVIC(unused)" },
+	{ SVM_F_NRIPS, "next-RIP" }, { SVM_F_DECODE, "decode-assists" }, { SVM_F_FLUSH_ASID, "flush-by-ASID" },
+	{ SVM_F_CLEAN, "VMCB-clean" }, { SVM_F_VNMI, "vNMI" }, { SVM_F_TSC_RATIO, "TSC-scaling" },
+	{ SVM_F_V_SPEC_CTRL, "SPEC_CTRL" }, { SVM_F_PAUSE, "PAUSE-filter" },
+	{ SVM_F_VGIF, "vGIF(unused)" }, { SVM_F_AVIC, "AVIC(unused)" },
 };
 
 static void describe(struct wafer_caps *caps)
@@ -92,12 +49,20 @@ static void describe(struct wafer_caps *caps)
 	int i, n = 0;
 
 	for (i = 0; i < ARRAY_SIZE(feature_names); i++)
-		if (svm_has(feature_names[i].bit))
+		if (boot_cpu_has(feature_names[i].feature))
 			n += scnprintf(caps->features + n, sizeof(caps->features) - n, "%s%s",
 				       n ? " " : "", feature_names[i].name);
-	for (i = 0; i < ARRAY_SIZE(cr4_by_feature); i++)
-		if (boot_cpu_has(cr4_by_feature[i].feature))
-			caps->cr4_fixed1 |= cr4_by_feature[i].bits;
+	caps->format = &wafer_npt_format;
+	/* The nested table is walked in the mode that the host is in at VMRUN (§15.25.3). */
+	caps->levels = native_read_cr4() & X86_CR4_LA57 ? 5 : 4;
+	caps->max_level = boot_cpu_has(X86_FEATURE_GBPAGES) ? 3 : 2;
+	caps->has_ad = caps->pdptr_from_memory = caps->has_tpr_shadow = caps->shutdown_undefined = true;
+	caps->has_len = svm_has(NRIPS);
+	caps->has_tsc_scaling = svm_has(TSC_RATIO);
+	caps->tsc_frac_bits = 32;
+	caps->has_vnmi = svm_has(VNMI);
+	caps->asids = nr_asids;
+	caps->cr4_fixed1 = ~0ull;
 }
 
 /* Why SVM cannot be used, and what to do; NULL: it can. */
@@ -113,98 +78,50 @@ static const char *unusable(void)
 		return "host memory encryption (SME) is on: boot with mem_encrypt=off";
 	if (!svm_rdmsr(MSR_VM_CR, &vm_cr) && vm_cr & VM_CR_SVMDIS)
 		return "AMD-V is disabled by the firmware: enable SVM in its setup";
-	if (!svm_has(SVM_F_NP))
+	if (!svm_has(NP))
 		return "this CPU has no nested paging (NPT): a newer one is needed";
-	if (nr_asids < 2)
-		return "this CPU offers no ASIDs to guests";
-	return NULL;
+	nr_asids = cpuid_ebx(0x8000000a);
+	return nr_asids < 2 ? "this CPU offers no ASIDs to guests" : NULL;
 }
 
-static void free_cpus(void)
+/* Undoes svm_detect(), as far as it came. */
+static void svm_teardown(void)
 {
 	int cpu;
 
-	for_each_possible_cpu(cpu) {
-		struct svm_cpu *c = per_cpu_ptr(&svm_cpu, cpu);
-
-		free_page((unsigned long)c->hsave);
-		free_page((unsigned long)c->host);
-		c->hsave = NULL;
-		c->host = NULL;
-	}
-}
-
-static void *zeroed_page_near(int cpu)
-{
-	struct page *page = alloc_pages_node(cpu_to_node(cpu), GFP_KERNEL | __GFP_ZERO, 0);
-
-	return page ? page_address(page) : NULL;
-}
-
-static int alloc_cpus(void)
-{
-	int cpu;
-
-	for_each_possible_cpu(cpu) {
-		struct svm_cpu *c = per_cpu_ptr(&svm_cpu, cpu);
-
-		c->hsave = zeroed_page_near(cpu);
-		c->host = zeroed_page_near(cpu);
-		if (!c->hsave || !c->host) {
-			free_cpus();
-			return -ENOMEM;
-		}
-	}
-	return 0;
+	for_each_possible_cpu(cpu)
+		free_pages((unsigned long)per_cpu(svm_cpu.pages, cpu), 1);
+	free_pages((unsigned long)svm_iopm, IOPM_ORDER);
 }
 
 static int svm_detect(struct wafer_caps *caps)
 {
 	const char *why;
-	int r;
+	struct page *page;
+	int cpu;
 
-	if (boot_cpu_data.x86_vendor != X86_VENDOR_AMD &&
-	    boot_cpu_data.x86_vendor != X86_VENDOR_HYGON)
+	if (boot_cpu_data.x86_vendor != X86_VENDOR_AMD && boot_cpu_data.x86_vendor != X86_VENDOR_HYGON)
 		return -ENODEV;
-	if (cpuid_eax(0x80000000) >= 0x8000000a) {
-		svm_features = cpuid_edx(0x8000000a);
-		nr_asids = cpuid_ebx(0x8000000a);
-	}
 	why = unusable();
 	if (why) {
 		pr_err("%s\n", why);
 		return -EOPNOTSUPP;
 	}
-	has_tsc_aux = boot_cpu_has(X86_FEATURE_RDTSCP) || boot_cpu_has(X86_FEATURE_RDPID);
-	if (!boot_cpu_has(X86_FEATURE_MSR_SPEC_CTRL))
-		svm_features &= ~SVM_F_V_SPEC_CTRL;
 	describe(caps);
-	caps->format = &wafer_npt_format;
-	/* The nested table is walked in the mode that the host is in at VMRUN (§15.25.3). */
-	caps->levels = native_read_cr4() & X86_CR4_LA57 ? 5 : 4;
-	caps->max_level = boot_cpu_has(X86_FEATURE_GBPAGES) ? 3 : 2;
-	caps->has_ad = true;
-	caps->has_len = svm_has(SVM_F_NRIPS);
-	caps->has_tsc_scaling = svm_has(SVM_F_TSC_RATIO);
-	caps->tsc_frac_bits = 32;
-	caps->pdptr_from_memory = true;
-	caps->shutdown_undefined = true;
-	caps->has_tpr_shadow = true;
-	caps->has_vnmi = svm_has(SVM_F_VNMI);
-	caps->asids = nr_asids;
-	r = svm_iopm_create();
-	if (r)
-		return r;
-	r = alloc_cpus();
-	if (r)
-		svm_iopm_free();
-	return r;
-}
-
-static void svm_teardown(void)
-{
-	free_cpus();
-	svm_iopm_free();
+	svm_exit_setup();
+	svm_iopm = (void *)__get_free_pages(GFP_KERNEL, IOPM_ORDER);
+	if (!svm_iopm)
+		return -ENOMEM;
+	memset(svm_iopm, 0xff, PAGE_SIZE << IOPM_ORDER);
+	for_each_possible_cpu(cpu) {
+		page = alloc_pages_node(cpu_to_node(cpu), GFP_KERNEL | __GFP_ZERO, 1);
+		if (!page) {
+			svm_teardown();
+			return -ENOMEM;
+		}
+		per_cpu(svm_cpu.pages, cpu) = page_address(page);
+	}
+	return 0;
 }
 
 /* ---- taking SVM and giving it back ---- */
@@ -223,20 +140,16 @@ static int svm_cpu_on(void)
 		return -EBUSY;
 	if (svm_wrmsr(MSR_EFER, efer | WAFER_EFER_SVME))
 		return -EOPNOTSUPP;
-	if (svm_wrmsr(MSR_VM_HSAVE_PA, __pa(c->hsave))) {
+	if (svm_wrmsr(MSR_VM_HSAVE_PA, __pa(c->pages))) {
 		svm_wrmsr(MSR_EFER, efer);
 		return -EOPNOTSUPP;
 	}
-	/*
-	 * Whoever had the CPU before may have left translations under any ASID: the first one taken
-	 * flushes all.
-	 */
+	/* Whoever had the CPU before may have left translations under any ASID: the first one taken flushes all. */
 	c->generation = atomic64_inc_return(&generations);
 	c->next_asid = nr_asids;
 	c->last_serial = 0;
 	c->tsc_ratio = 0;
-	if (has_tsc_aux)
-		svm_rdmsr(MSR_TSC_AUX, &c->host_tsc_aux);
+	svm_rdmsr(MSR_TSC_AUX, &c->host_tsc_aux);	/* 0 where there is none */
 	c->tsc_aux = c->host_tsc_aux;
 	c->on = true;
 	return 0;
@@ -244,7 +157,8 @@ static int svm_cpu_on(void)
 
 /*
  * Also called while the machine goes down, perhaps from an NMI in the middle of a window: GIF is
- * set first, or the CPU would stay deaf to INIT (§15.17).
+ * set first, or the CPU would stay deaf to INIT (§15.17). Where SVM is off for good after a crash or reboot, STGI here and
+ * VMSAVE below do nothing.
  */
 static void svm_cpu_off(void)
 {
@@ -254,9 +168,9 @@ static void svm_cpu_off(void)
 	if (!c->on)
 		return;
 	c->on = false;
-	stgi();
+	asm volatile("1: stgi\n2:\n" _ASM_EXTABLE(1b, 2b) : : : "memory");
 	svm_load_tsc_aux(c->host_tsc_aux);
-	if (svm_has(SVM_F_TSC_RATIO))
+	if (svm_has(TSC_RATIO))
 		svm_wrmsr(MSR_AMD64_TSC_RATIO, SVM_TSC_RATIO_ONE);
 	svm_wrmsr(MSR_VM_HSAVE_PA, 0);
 	if (!svm_rdmsr(MSR_EFER, &efer))
@@ -300,7 +214,7 @@ void svm_load_tsc_ratio(struct wafer_hw *hw)
 {
 	struct svm_cpu *c = this_cpu_ptr(&svm_cpu);
 
-	if (!svm_has(SVM_F_TSC_RATIO) || c->tsc_ratio == hw->tsc_ratio)
+	if (!svm_has(TSC_RATIO) || c->tsc_ratio == hw->tsc_ratio)
 		return;
 	c->tsc_ratio = hw->tsc_ratio;
 	svm_wrmsr(MSR_AMD64_TSC_RATIO, hw->tsc_ratio);
@@ -314,7 +228,7 @@ void svm_load_tsc_aux(u64 val)
 {
 	struct svm_cpu *c = this_cpu_ptr(&svm_cpu);
 
-	if (c->tsc_aux == val || !has_tsc_aux)
+	if (c->tsc_aux == val)
 		return;
 	c->tsc_aux = val;
 	svm_wrmsr(MSR_TSC_AUX, val);
@@ -325,7 +239,7 @@ void svm_load_tsc_aux(u64 val)
  * asked to let go. What one CPU cached of a VMCB is not used by another (clean bits), nor after
  * others ran there (ASIDs).
  */
-void svm_load(struct wafer_vcpu *vcpu)
+static void svm_load(struct wafer_vcpu *vcpu)
 {
 	struct svm_cpu *c = this_cpu_ptr(&svm_cpu);
 	struct wafer_hw *hw = vcpu->hw;
@@ -339,25 +253,19 @@ void svm_load(struct wafer_vcpu *vcpu)
 		if (boot_cpu_has(SVM_WANT_IBPB) && !boot_cpu_has(X86_FEATURE_IBPB_ON_VMEXIT))
 			svm_wrmsr(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 	}
-	/*
-	 * FS, GS, TR, LDTR, KernelGSBase, MSRs of SYSCALL and SYSENTER: they do not change while
-	 * the window is open.
-	 */
-	hw->host_pa = __pa(c->host);
-	vmsave(hw->host_pa);
-	if (boot_cpu_has(X86_FEATURE_MSR_SPEC_CTRL) && !svm_has(SVM_F_V_SPEC_CTRL))
+	/* FS, GS, TR, LDTR, KernelGSBase, MSRs of SYSCALL and SYSENTER: they do not change while the window is open. */
+	hw->host_pa = __pa(c->pages) + PAGE_SIZE;
+	asm volatile("1: vmsave %%rax\n2:\n" _ASM_EXTABLE(1b, 2b) : : "a" (hw->host_pa) : "memory");
+	if (static_cpu_has(X86_FEATURE_MSR_SPEC_CTRL) && !svm_virtual_spec())
 		hw->spec_host = spec_ctrl_current();
 	svm_load_tsc_ratio(hw);
 }
 
-void svm_put(struct wafer_vcpu *vcpu)
+static void svm_put(struct wafer_vcpu *vcpu)
 {
 	svm_load_tsc_aux(this_cpu_read(svm_cpu.host_tsc_aux));
 #ifdef X86_FEATURE_IBPB_EXIT_TO_USER
-	/*
-	 * VMSCAPE: user space must not run on what the guest taught the predictor. The kernel
-	 * clears it again.
-	 */
+	/* VMSCAPE: user space must not run on what the guest taught the predictor. The kernel clears it again. */
 	if (boot_cpu_has(X86_FEATURE_IBPB_EXIT_TO_USER))
 		this_cpu_write(x86_ibpb_exit_to_user, true);
 #endif
@@ -384,7 +292,6 @@ const struct wafer_backend wafer_svm = {
 	.put		= svm_put,
 	.enter		= svm_enter,
 	.read_state	= svm_read_state,
-	.write_state	= svm_write_state,
 	.inject		= svm_inject,
 	.windows	= svm_windows,
 	.set_root	= svm_set_root,

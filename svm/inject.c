@@ -2,10 +2,9 @@
 /*
  * Events on their way into the guest: injection, windows, NMI blocking, single steps.
  *
- * Without vNMI the CPU does not know that the guest is in an NMI's handler: the end of it is seen
- * by intercepting IRET. The exit comes before IRET is executed. It is let through (SVM_WATCH_IRET),
- * and NMIs are blocked until RIP has moved on. If one waits, IRET is single-stepped, so that it
- * exits right behind.
+ * Without vNMI the CPU does not know that the guest is in an NMI's handler: wafer_arch.block alone does. The end of it is
+ * seen by intercepting IRET. The exit comes before IRET is executed. It is let through (SVM_WATCH_IRET), and NMIs are
+ * blocked until RIP has moved on. If one waits, IRET is single-stepped, so that it exits right behind.
  */
 #include <linux/smp.h>
 #include <asm/processor-flags.h>
@@ -13,74 +12,57 @@
 
 #include "svm.h"
 
-bool svm_nmi_blocked(const struct wafer_hw *hw)
-{
-	return svm_has(SVM_F_VNMI) ? hw->vmcb->int_ctl & SVM_V_NMI_BLOCKING : hw->nmi_blocked;
-}
-
 /* With vNMI, IRET matters only to a second NMI that waits for the end of the first. */
-static void update_iret_icpt(struct wafer_hw *hw)
+static void update_iret_icpt(struct wafer_vcpu *vcpu)
 {
-	bool wait = svm_has(SVM_F_VNMI) ? hw->watch & SVM_WATCH_NMI : hw->nmi_blocked;
+	struct wafer_hw *hw = vcpu->hw;
+	u32 wait = svm_has(VNMI) ? hw->watch & SVM_WATCH_NMI : vcpu->arch.block & WAFER_BLOCK_NMI;
 
-	svm_icpt(hw, SVM_ICPT_IRET, wait && !(hw->watch & SVM_WATCH_IRET));
+	svm_icpt(hw, SVM_IRET, wait && !(hw->watch & SVM_WATCH_IRET));
 }
 
-void svm_set_nmi_blocked(struct wafer_hw *hw, bool blocked)
+void svm_write_block(struct wafer_vcpu *vcpu)
 {
-	if (svm_nmi_blocked(hw) == blocked)
-		return;
-	hw->nmi_blocked = blocked;
-	if (svm_has(SVM_F_VNMI)) {
-		hw->vmcb->int_ctl ^= SVM_V_NMI_BLOCKING;
+	struct wafer_hw *hw = vcpu->hw;
+	struct svm_vmcb *v = hw->vmcb;
+	u32 block = vcpu->arch.block;
+
+	v->int_state = block & (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS) ? SVM_INTERRUPT_SHADOW : 0;
+	if (svm_has(VNMI)) {
+		v->int_ctl = (v->int_ctl & ~SVM_V_NMI_BLOCKING) | (block & WAFER_BLOCK_NMI ? SVM_V_NMI_BLOCKING : 0);
 		hw->dirty |= SVM_DIRTY_INT_CTL;
 	}
-	hw->watch &= ~SVM_WATCH_IRET;
-	update_iret_icpt(hw);
+	svm_watch(hw, SVM_WATCH_IRET, false);
+	update_iret_icpt(vcpu);
 }
 
-void svm_iret_exit(struct wafer_hw *hw)
+/* The exit comes ahead of the IRET. */
+void svm_iret_exit(struct wafer_vcpu *vcpu)
 {
-	hw->watch |= SVM_WATCH_IRET;
-	hw->iret_rip = hw->vmcb->rip;
-	update_iret_icpt(hw);
+	svm_watch(vcpu->hw, SVM_WATCH_IRET, true);
+	vcpu->hw->iret_rip = vcpu->arch.rip;
+	update_iret_icpt(vcpu);
 }
 
 /*
- * INT n, INT3 and INTO push the RIP behind them. A CPU with next-RIP takes that from the VMCB;
- * without it RIP itself is moved there for the injection, and moved back if the delivery was
- * interrupted by an exit.
+ * INT n, INT3 and INTO push the RIP behind them. A CPU with next-RIP takes that from the VMCB; without it RIP itself is
+ * moved there for the injection, and moved back if the delivery was interrupted by an exit.
  */
 static void inject_soft(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 {
 	struct wafer_hw *hw = vcpu->hw;
-	u64 next = wafer_rip(vcpu) + ev->insn_len;
+	u64 next = vcpu->arch.rip + ev->insn_len;
 
 	if (wafer_code_mode(vcpu) != WAFER_CODE64)
 		next = (u32)next;
 	hw->soft = *ev;
 	hw->soft_rip = vcpu->arch.rip;
 	hw->watch |= SVM_WATCH_SOFT;
-	if (svm_has(SVM_F_NRIPS))
+	if (svm_has(NRIPS))
 		hw->vmcb->next_rip = next;
 	else
-		wafer_put_rip(vcpu, next);
+		vcpu->arch.rip = next;
 	hw->soft_start = vcpu->arch.rip;
-}
-
-/*
- * With vNMI the CPU blocks NMIs by itself when it delivers one, otherwise we do it ahead: after
- * what the core may have to say of blocking before this event, and its copy is stale from here on.
- */
-static void inject_nmi(struct wafer_vcpu *vcpu)
-{
-	struct wafer_arch *a = &vcpu->arch;
-
-	if (a->dirty & WAFER_G_BLOCK)
-		svm_write_state(vcpu, WAFER_G_BLOCK);
-	a->avail &= ~WAFER_G_BLOCK;
-	if (!svm_has(SVM_F_VNMI))
-		svm_set_nmi_blocked(vcpu->hw, true);
 }
 
 void svm_inject(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
@@ -94,15 +76,16 @@ void svm_inject(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 	v->event_error = ev->error;
 	if (ev->kind >= WAFER_EV_SOFT_INT)
 		inject_soft(vcpu, ev);
-	else if (ev->kind == WAFER_EV_NMI)
-		inject_nmi(vcpu);
+	/* With vNMI the CPU blocks NMIs by itself when it delivers one. */
+	if (ev->kind == WAFER_EV_NMI && !svm_has(VNMI))
+		wafer_put_block(vcpu, vcpu->arch.block | WAFER_BLOCK_NMI);
 }
 
 #define V_IRQ_ANY_TPR (SVM_V_IRQ | SVM_V_INTR_PRIO | SVM_V_IGN_TPR)
 
 /*
- * An interrupt window is a virtual interrupt that would be taken if its taking did not exit
- * (§15.21.4). The threshold of CR8 is watched by having its writes exit.
+ * An interrupt window is a virtual interrupt that would be taken if its taking did not exit (§15.21.4). The threshold of
+ * CR8 is watched by having its writes exit.
  */
 void svm_windows(struct wafer_vcpu *vcpu, u32 which, u8 tpr)
 {
@@ -114,39 +97,33 @@ void svm_windows(struct wafer_vcpu *vcpu, u32 which, u8 tpr)
 		v->int_ctl = (v->int_ctl & ~V_IRQ_ANY_TPR) | (irq ? V_IRQ_ANY_TPR : 0);
 		hw->dirty |= SVM_DIRTY_INT_CTL;
 	}
-	svm_icpt(hw, SVM_ICPT_VINTR, irq);
-	if (which & WAFER_WINDOW_NMI)
-		hw->watch |= SVM_WATCH_NMI;
-	else
-		hw->watch &= ~SVM_WATCH_NMI;
-	update_iret_icpt(hw);
-	hw->tpr = tpr;
-	svm_icpt(hw, SVM_ICPT_CR_WRITE + 8, tpr || hw->icpt_cr8);
+	svm_icpt(hw, SVM_VINTR, irq);
+	svm_watch(hw, SVM_WATCH_NMI, which & WAFER_WINDOW_NMI);
+	update_iret_icpt(vcpu);
+	svm_icpt(hw, SVM_CR_WRITE + 8, tpr || vcpu->intercepts & WAFER_ICPT_CR8);
 }
 
 /*
- * Only with something in hw->watch. A step is due if it is asked for, or if the NMI that waits
- * could be taken one instruction later: behind the IRET that was let through, behind the shadow of
- * STI or MOV SS.
+ * Only with something in hw->watch. A step is due if it is asked for, or if the NMI that waits could be taken one
+ * instruction later: behind the IRET that was let through, behind the shadow of STI or MOV SS.
  *
- * RFLAGS.TF would be pushed by the delivery of an event: that one is ended by an interrupt of our
- * own instead, which is pending when the guest is entered and taken before the handler's first
- * instruction.
+ * RFLAGS.TF would be pushed by the delivery of an event: that one is ended by an interrupt of our own instead, which is
+ * pending when the guest is entered and taken before the handler's first instruction.
  */
-void svm_before_entry(struct wafer_hw *hw)
+void svm_before_entry(struct wafer_vcpu *vcpu)
 {
+	struct wafer_hw *hw = vcpu->hw;
 	struct svm_vmcb *v = hw->vmcb;
 	bool nmi_soon = hw->watch & SVM_WATCH_NMI &&
-			(hw->watch & SVM_WATCH_IRET || !svm_nmi_blocked(hw));
+			(hw->watch & SVM_WATCH_IRET || !(vcpu->arch.block & WAFER_BLOCK_NMI));
 
 	if (!nmi_soon && !(hw->watch & SVM_WATCH_STEP))
 		return;
 	if (v->event_inj & SVM_EVENT_VALID) {
-		hw->stepping = SVM_STEP_KICK;
+		hw->watch |= SVM_WATCH_KICK;
 		smp_send_reschedule(smp_processor_id());
-	} else {
-		hw->stepping = SVM_STEP_TF;
-		hw->own_tf = v->rflags & X86_EFLAGS_TF;
+	} else if (!(v->rflags & X86_EFLAGS_TF)) {
+		hw->watch |= SVM_WATCH_TF;
 		v->rflags |= X86_EFLAGS_TF;
 	}
 }
@@ -154,56 +131,52 @@ void svm_before_entry(struct wafer_hw *hw)
 /* The pair to svm_before_entry(), when the exit is decoded. */
 void svm_after_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 {
+	struct wafer_arch *a = &vcpu->arch;
 	struct wafer_hw *hw = vcpu->hw;
-	struct svm_vmcb *v = hw->vmcb;
-	bool iret_done = hw->watch & SVM_WATCH_IRET && v->rip != hw->iret_rip;
+	bool iret_done = hw->watch & SVM_WATCH_IRET && a->rip != hw->iret_rip;
 
-	/*
-	 * IRET has loaded TF from the guest's stack; other instructions have left ours where it
-	 * was.
-	 */
-	if (hw->stepping == SVM_STEP_TF && !hw->own_tf && !iret_done)
-		v->rflags &= ~(u64)X86_EFLAGS_TF;
-	if (hw->stepping == SVM_STEP_KICK && hw->watch & SVM_WATCH_STEP &&
-	    exit->kind == WAFER_EXIT_EXTINT && vcpu->reinject.kind == WAFER_EV_NONE)
+	/* IRET has loaded TF from the guest's stack; other instructions have left ours where it was. */
+	if (hw->watch & SVM_WATCH_TF && !iret_done)
+		a->rflags &= ~(u64)X86_EFLAGS_TF;
+	if (hw->watch & SVM_WATCH_KICK && hw->watch & SVM_WATCH_STEP && exit->kind == WAFER_EXIT_EXTINT &&
+	    vcpu->reinject.kind == WAFER_EV_NONE)
 		exit->kind = WAFER_EXIT_STEP;
-	hw->stepping = SVM_STEP_NONE;
-	hw->watch &= ~SVM_WATCH_SOFT;
+	hw->watch &= ~(SVM_WATCH_SOFT | SVM_WATCH_TF | SVM_WATCH_KICK);
 	if (iret_done) {
 		hw->watch &= ~SVM_WATCH_IRET;
-		hw->nmi_blocked = false;
-		update_iret_icpt(hw);
+		if (!svm_has(VNMI))
+			a->block &= ~WAFER_BLOCK_NMI;
+		update_iret_icpt(vcpu);
 	}
-	if (hw->watch & SVM_WATCH_NMI && !svm_nmi_blocked(hw))
+	if (hw->watch & SVM_WATCH_NMI && !(a->block & WAFER_BLOCK_NMI))
 		wafer_hazard_set(vcpu, WAFER_H_EVENT);
 }
 
+/* INT3 and INTO come as exceptions; which vectors they have nobody else has. */
+bool svm_is_soft(u8 type, u8 vector)
+{
+	return type == WAFER_EV_EXCEPTION && (vector == X86_TRAP_BP || vector == X86_TRAP_OF);
+}
+
 /*
- * The exit interrupted an event's delivery, or the entry was refused with one waiting. An
- * instruction that had caused a software interrupt is simply executed again, unless we had injected
- * that: then RIP need not even be at one.
+ * The exit interrupted an event's delivery, or the entry was refused with one waiting. An instruction that had caused a
+ * software interrupt is simply executed again, unless we had injected that: then RIP need not even be at one.
  */
 void svm_found_in_delivery(struct wafer_vcpu *vcpu, u32 info, u32 error)
 {
 	struct wafer_hw *hw = vcpu->hw;
 	u8 vector = info & SVM_EVENT_VECTOR, type = (info & SVM_EVENT_TYPE) >> SVM_EVENT_TYPE_SHIFT;
 
-	/*
-	 * The delivery of ours may have raised an exception whose delivery was interrupted: not an
-	 * instruction further.
-	 */
-	if (hw->watch & SVM_WATCH_SOFT && hw->vmcb->rip == hw->soft_start) {
-		hw->vmcb->rip = hw->soft_rip;
+	/* The delivery of ours may have raised an exception whose delivery was interrupted: not an instruction further. */
+	if (hw->watch & SVM_WATCH_SOFT && vcpu->arch.rip == hw->soft_start) {
+		vcpu->arch.rip = hw->soft_rip;
 		if (vector == hw->soft.vector) {
 			vcpu->reinject = hw->soft;
 			return;
 		}
 	}
-	if (type == WAFER_EV_SOFT_INT ||
-	    (type == WAFER_EV_EXCEPTION && (vector == X86_TRAP_BP || vector == X86_TRAP_OF)))
-		return;
-	vcpu->reinject = (struct wafer_event){
-		.kind = type, .vector = vector,
-		.error = error, .has_error = info & SVM_EVENT_HAS_ERROR,
-	};
+	if (type != WAFER_EV_SOFT_INT && !svm_is_soft(type, vector))
+		vcpu->reinject = (struct wafer_event){
+			.kind = type, .vector = vector, .error = error, .has_error = info & SVM_EVENT_HAS_ERROR,
+		};
 }

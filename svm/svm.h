@@ -1,73 +1,55 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/*
- * What the files of the SVM backend share. Section numbers in this folder are those of the APM,
- * volume 2.
- */
+/* What the files of the SVM backend share. Section numbers in this folder are those of the APM, volume 2. */
 #ifndef WAFER_SVM_H
 #define WAFER_SVM_H
 
-#include <linux/kernel.h>
 #include <linux/percpu.h>
-#include <linux/types.h>
-#include <asm/asm.h>
-#include <asm/msr-index.h>
+#include <asm/cpufeature.h>
 
 #include "compat.h"
 #include "offsets.h"
 #include "vcpu.h"
 #include "vmcb.h"
 
-/* CPUID Fn8000_000A EDX (APM vol. 3 §E.4.9). */
-#define SVM_F_NP		BIT(0)
-#define SVM_F_NRIPS		BIT(3)
-#define SVM_F_TSC_RATIO		BIT(4)
-#define SVM_F_CLEAN		BIT(5)
-#define SVM_F_FLUSH_ASID	BIT(6)
-#define SVM_F_DECODE		BIT(7)
-#define SVM_F_PAUSE		BIT(10)
-#define SVM_F_PAUSE_THRESHOLD	BIT(12)
-#define SVM_F_AVIC		BIT(13)
-#define SVM_F_VGIF		BIT(16)
-#define SVM_F_V_SPEC_CTRL	BIT(20)
-#define SVM_F_HOST_MCE		BIT(23)
-#define SVM_F_VNMI		BIT(25)
+/* CPUID Fn8000_000A EDX (APM vol. 3 §E.4.9) as the kernel keeps it; the kernel may hide what does not work. */
+#define SVM_F(bit) (CPUID_8000_000A_EDX * 32 + (bit))
+enum svm_feature {
+	SVM_F_NP = SVM_F(0), SVM_F_NRIPS = SVM_F(3), SVM_F_TSC_RATIO, SVM_F_CLEAN, SVM_F_FLUSH_ASID, SVM_F_DECODE,
+	SVM_F_PAUSE = SVM_F(10), SVM_F_PAUSE_THRESHOLD = SVM_F(12), SVM_F_AVIC = SVM_F(13), SVM_F_VGIF = SVM_F(16),
+	SVM_F_V_SPEC_CTRL = SVM_F(20), SVM_F_HOST_MCE = SVM_F(23), SVM_F_VNMI = SVM_F(25),
+};
+#define svm_has(feature) static_cpu_has(SVM_F_##feature)
 
-extern u32 svm_features;		/* [I] SVM_F_* */
+/* The CPU keeps the guest's SPEC_CTRL apart from the host's. */
+static __always_inline bool svm_virtual_spec(void)
+{
+	return svm_has(V_SPEC_CTRL) && static_cpu_has(X86_FEATURE_MSR_SPEC_CTRL);
+}
 
 /* wafer_hw.watch: reasons to look more closely around an entry. */
 #define SVM_WATCH_STEP		BIT(0)	/* WAFER_ICPT_STEP is in force */
 #define SVM_WATCH_NMI		BIT(1)	/* the NMI window is wanted */
 #define SVM_WATCH_IRET		BIT(2)	/* the IRET that unblocks NMIs was let through */
 #define SVM_WATCH_SOFT		BIT(3)	/* a software interrupt or exception is being injected */
-
-/* wafer_hw.stepping: how the current entry is to end after one instruction. */
-enum svm_stepping {
-	SVM_STEP_NONE,
-	SVM_STEP_TF,			/* by RFLAGS.TF */
-	SVM_STEP_KICK,			/* an event's delivery: by an interrupt that is pending */
-};
+/* How the current entry is to end after one instruction. */
+#define SVM_WATCH_TF		BIT(4)	/* by RFLAGS.TF, which the guest has clear */
+#define SVM_WATCH_KICK		BIT(5)	/* an event's delivery: by an interrupt that is pending */
 
 /**
  * struct wafer_hw - SVM's part of a vCPU
- * @vmcb_pa, @host_pa: physical addresses of @vmcb and of the CPU's page for the host's FS,
- *	GS, TR, LDTR and MSRs
- * @spec_guest, @spec_host: SPEC_CTRL to be in the CPU; equal where there is nothing to
- *	switch by hand
+ * @vmcb_pa, @host_pa: physical addresses of @vmcb and of the CPU's page for the host's FS, GS, TR, LDTR and MSRs
+ * @spec_guest, @spec_host: SPEC_CTRL to be in the CPU; equal where there is nothing to switch by hand
  * @spec_direct: the guest writes SPEC_CTRL itself: read it back at each exit
- * @vmcb, @msrpm: [I]
- * @dirty: SVM_DIRTY_*: what the CPU must not take from its cache at the next entry
- * @guest_groups: WAFER_G_* that the guest can change while it runs
- * @generation: svm_cpu.generation that @vmcb's ASID belongs to
- * @asid_due: a new ASID must be taken before the next entry
- * @serial: [I] unique for ever: tells a CPU whether another vCPU ran since
- * @watch: SVM_WATCH_*
- * @stepping: enum svm_stepping of the current entry; @own_tf: RFLAGS.TF was the guest's own
- * @icpt_cr8: WAFER_ICPT_CR8 is in force; @tpr: threshold of svm_windows()
  * @spec_open: direct access to SPEC_CTRL has been asked for
- * @nmi_blocked: without SVM_F_VNMI: an NMI's handler has not come to its IRET yet
+ * @asid_due: a new ASID must be taken before the next entry
+ * @watch: SVM_WATCH_*
+ * @dirty: SVM_DIRTY_*: what the CPU must not take from its cache at the next entry
+ * @guest_groups: WAFER_G_* that the guest can change while it runs and that are read when asked for
+ * @vmcb, @msrpm: [I]
+ * @generation: svm_cpu.generation that @vmcb's ASID belongs to
+ * @serial: [I] unique for ever: tells a CPU whether another vCPU ran since
  * @iret_rip: see SVM_WATCH_IRET
- * @soft, @soft_rip: event being injected and RIP of the instruction that is its cause
- *	(SVM_WATCH_SOFT)
+ * @soft, @soft_rip: event being injected and RIP of the instruction that is its cause (SVM_WATCH_SOFT)
  * @soft_start: RIP as the entry has it: behind that instruction without SVM_F_NRIPS
  * @cr0_hidden: CD and NW as the guest sees them; they are not set in the CPU
  * @tsc_ratio: 8.32 fixed point
@@ -75,35 +57,24 @@ enum svm_stepping {
 struct wafer_hw {
 	u64 vmcb_pa, host_pa;
 	u32 spec_guest, spec_host;
-	bool spec_direct;
+	bool spec_direct, spec_open, asid_due;
+	u8 watch;
+	u32 dirty, guest_groups;
 	struct svm_vmcb *vmcb;
 	unsigned long *msrpm;
-	u32 dirty;
-	u32 guest_groups;
-	u64 generation;
-	u64 serial;
-	bool asid_due;
-	u8 watch;
-	u8 stepping;
-	u8 tpr;
-	bool own_tf, icpt_cr8, spec_open, nmi_blocked;
-	u64 iret_rip;
+	u64 generation, serial, iret_rip, soft_rip, soft_start, cr0_hidden, tsc_ratio;
 	struct wafer_event soft;
-	u64 soft_rip, soft_start;
-	u64 cr0_hidden;
-	u64 tsc_ratio;
 };
-static_assert(offsetof(struct wafer_hw, vmcb_pa) == SVM_HW_VMCB_PA);
-static_assert(offsetof(struct wafer_hw, host_pa) == SVM_HW_HOST_PA);
-static_assert(offsetof(struct wafer_hw, spec_guest) == SVM_HW_SPEC_GUEST);
-static_assert(offsetof(struct wafer_hw, spec_host) == SVM_HW_SPEC_HOST);
-static_assert(offsetof(struct wafer_hw, spec_direct) == SVM_HW_SPEC_DIRECT);
-static_assert(offsetof(struct wafer_vcpu, arch.gpr) == 0);
+static_assert(offsetof(struct wafer_hw, vmcb_pa) == SVM_HW_VMCB_PA &&
+	      offsetof(struct wafer_hw, host_pa) == SVM_HW_HOST_PA &&
+	      offsetof(struct wafer_hw, spec_guest) == SVM_HW_SPEC_GUEST &&
+	      offsetof(struct wafer_hw, spec_host) == SVM_HW_SPEC_HOST &&
+	      offsetof(struct wafer_hw, spec_direct) == SVM_HW_SPEC_DIRECT &&
+	      offsetof(struct wafer_vcpu, arch.gpr) == 0);
 
 /**
  * struct svm_cpu - a CPU's part, touched by this CPU alone with interrupts off
- * @hsave, @host: [I] pages: the CPU's own save area (VM_HSAVE_PA), and where VMSAVE puts the
- *	host's state
+ * @pages: [I] two: the CPU's own save area (VM_HSAVE_PA), and where VMSAVE puts the host's state
  * @on: between cpu_on() and cpu_off()
  * @generation: of ASIDs; no two, on whatever CPUs, are equal
  * @next_asid: first one not given out in this generation
@@ -111,13 +82,10 @@ static_assert(offsetof(struct wafer_vcpu, arch.gpr) == 0);
  * @tsc_ratio, @tsc_aux: what the MSRs hold; @host_tsc_aux: what the host has there
  */
 struct svm_cpu {
-	void *hsave, *host;
+	void *pages;
 	bool on;
-	u64 generation;
 	u32 next_asid;
-	u64 last_serial;
-	u64 tsc_ratio;
-	u64 tsc_aux, host_tsc_aux;
+	u64 generation, last_serial, tsc_ratio, tsc_aux, host_tsc_aux;
 };
 DECLARE_PER_CPU(struct svm_cpu, svm_cpu);
 
@@ -126,35 +94,19 @@ DECLARE_PER_CPU(struct svm_cpu, svm_cpu);
 /* DR6 with nothing reported: the active-low bits are set (§13.1.1.3). */
 #define SVM_DR6_NONE		0xffff0ff0ull
 
-/* ---- MSRs: own accessors. 0; -EIO: #GP, *@val is 0 ---- */
+/* 0; -EIO: #GP */
 static inline int svm_rdmsr(u32 msr, u64 *val)
 {
 	u32 low, high;
-	int err;
+	int r = rdmsr_safe(msr, &low, &high);
 
-	asm volatile("1: rdmsr\n\t"
-		     "xor %[err], %[err]\n2:\n"
-		     _ASM_EXTABLE_TYPE_REG(1b, 2b, EX_TYPE_RDMSR_SAFE, %[err])
-		     : [err] "=r" (err), "=a" (low), "=d" (high) : "c" (msr));
 	*val = low | (u64)high << 32;
-	return err;
+	return r;
 }
 
 static inline int svm_wrmsr(u32 msr, u64 val)
 {
-	int err;
-
-	asm volatile("1: wrmsr\n\t"
-		     "xor %[err], %[err]\n2:\n"
-		     _ASM_EXTABLE_TYPE_REG(1b, 2b, EX_TYPE_WRMSR_SAFE, %[err])
-		     : [err] "=a" (err)
-		     : "c" (msr), "0" (lower_32_bits(val)), "d" (upper_32_bits(val)) : "memory");
-	return err;
-}
-
-static inline bool svm_has(u32 feature)
-{
-	return svm_features & feature;
+	return wrmsr_safe(msr, lower_32_bits(val), upper_32_bits(val));
 }
 
 /* Switches one intercept; with a constant @nr this is a few instructions. */
@@ -168,19 +120,21 @@ static inline void svm_icpt(struct wafer_hw *hw, unsigned int nr, bool on)
 	hw->dirty |= SVM_DIRTY_ICPT;
 }
 
+static inline void svm_watch(struct wafer_hw *hw, u8 what, bool on)
+{
+	hw->watch = on ? hw->watch | what : hw->watch & ~what;
+}
+
 /* enter.S: VMRUN and what belongs around it. vmcb->exit_code says whether it ran. */
 asmlinkage void wafer_svm_run(struct wafer_vcpu *vcpu, struct wafer_hw *hw);
 
 /* hardware.c */
-void svm_load(struct wafer_vcpu *vcpu);
-void svm_put(struct wafer_vcpu *vcpu);
+extern void *svm_iopm;		/* [I] all ones: every port exits; shared by all vCPUs */
 void svm_new_asid(struct wafer_hw *hw);
 void svm_load_tsc_ratio(struct wafer_hw *hw);
 void svm_load_tsc_aux(u64 val);
 
 /* vmcb.c */
-int svm_iopm_create(void);
-void svm_iopm_free(void);
 int svm_vcpu_create(struct wafer_vcpu *vcpu);
 void svm_vcpu_free(struct wafer_vcpu *vcpu);
 void svm_set_root(struct wafer_vcpu *vcpu, hpa_t root);
@@ -197,17 +151,16 @@ void svm_write_state(struct wafer_vcpu *vcpu, u32 mask);
 /* inject.c */
 void svm_inject(struct wafer_vcpu *vcpu, const struct wafer_event *ev);
 void svm_windows(struct wafer_vcpu *vcpu, u32 which, u8 tpr);
-void svm_set_nmi_blocked(struct wafer_hw *hw, bool blocked);
-bool svm_nmi_blocked(const struct wafer_hw *hw);
-void svm_iret_exit(struct wafer_hw *hw);
-void svm_before_entry(struct wafer_hw *hw);
+void svm_write_block(struct wafer_vcpu *vcpu);
+void svm_iret_exit(struct wafer_vcpu *vcpu);
+bool svm_is_soft(u8 type, u8 vector);
+void svm_before_entry(struct wafer_vcpu *vcpu);
 void svm_after_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit);
 void svm_found_in_delivery(struct wafer_vcpu *vcpu, u32 info, u32 error);
 
 /* exit.c */
+extern u32 svm_first_icpt[6];	/* [I] */
+void svm_exit_setup(void);
 void svm_enter(struct wafer_vcpu *vcpu, struct wafer_exit *exit);
-
-/* check.c: which rule of §15.5.1 @vmcb breaks, or NULL */
-const char *svm_check_vmcb(const struct svm_vmcb *vmcb);
 
 #endif

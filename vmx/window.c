@@ -96,7 +96,7 @@ const struct wafer_backend wafer_vmx = {
 	.cpu_on = vmx_cpu_on, .cpu_off = vmx_cpu_off, .detach = vmx_unbind,
 	.vcpu_create = vmx_vcpu_create, .vcpu_free = vmx_vcpu_free,
 	.load = vmx_load, .put = vmx_put, .enter = vmx_enter, .inject = vmx_inject,
-	.read_state = vmx_read_state, .write_state = vmx_write_state, .windows = vmx_windows,
+	.read_state = vmx_read_state, .windows = vmx_windows,
 	.set_root = vmx_set_root, .flush_tlb = vmx_flush_tlb, .set_tsc = vmx_set_tsc,
 	.intercept = vmx_intercept, .intercept_msr = vmx_intercept_msr,
 };
