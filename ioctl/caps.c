@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What KVM_CHECK_EXTENSION says, and what KVM_ENABLE_CAP switches on. */
 #include <linux/cpumask.h>
-#include <linux/kvm.h>
-#include <asm/cpufeature.h>
 
-#include "backend.h"
 #include "door.h"
-#include "vcpu.h"
-#include "vm.h"
 
 #define VALID_QUIRKS	0x7f		/* KVM_X86_QUIRK_LINT0_REENABLED to _MWAIT_NEVER_UD_FAULTS */
 #define VALID_MSR_EXITS	(KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER)
@@ -15,9 +10,6 @@
 #define VALID_MANUAL	(KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET)
 #define VALID_X2APIC	(KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
 #define VALID_NO_EXITS	(KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE)
-#define VALID_DEBUG	(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_SW_BP |	\
-			 KVM_GUESTDBG_USE_HW_BP | KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP |	\
-			 KVM_GUESTDBG_BLOCKIRQ)
 #define RING_BYTES	(65536 * sizeof(struct kvm_dirty_gfn))
 
 /* What is simply there. */
@@ -39,42 +31,6 @@ static const u8 present[] = {
 	KVM_CAP_SYSTEM_EVENT_DATA, KVM_CAP_X86_TRIPLE_FAULT_EVENT, KVM_CAP_MEMORY_FAULT_INFO,
 };
 
-/* What has a value of its own. */
-static const struct { u32 cap, value; } valued[] = {
-	{ KVM_CAP_NR_MEMSLOTS, WAFER_MAX_SLOTS },
-	{ KVM_CAP_COALESCED_MMIO, KVM_COALESCED_MMIO_PAGE_OFFSET },
-	{ KVM_CAP_IRQ_ROUTING, WAFER_MAX_GSI },
-	{ KVM_CAP_MCE, 32 },
-	{ KVM_CAP_ADJUST_CLOCK, VALID_CLOCK },
-	{ KVM_CAP_MAX_VCPUS, WAFER_MAX_VCPUS },
-	{ KVM_CAP_SYNC_REGS, KVM_SYNC_X86_VALID_FIELDS },
-	{ KVM_CAP_MAX_VCPU_ID, WAFER_MAX_VCPU_ID },
-	{ KVM_CAP_X2APIC_API, VALID_X2APIC },
-	{ KVM_CAP_X86_DISABLE_EXITS, VALID_NO_EXITS },
-	{ KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, VALID_MANUAL },
-	{ KVM_CAP_DIRTY_LOG_RING, RING_BYTES },
-	{ KVM_CAP_DIRTY_LOG_RING_ACQ_REL, RING_BYTES },
-	{ KVM_CAP_SET_GUEST_DEBUG2, VALID_DEBUG },
-	{ KVM_CAP_DISABLE_QUIRKS2, VALID_QUIRKS },
-};
-
-/* What depends on the host. */
-static long host_extension(long cap)
-{
-	switch (cap) {
-	case KVM_CAP_NR_VCPUS:
-		return min_t(long, num_online_cpus(), WAFER_MAX_VCPUS);
-	case KVM_CAP_XCRS:
-		return boot_cpu_has(X86_FEATURE_XSAVE);
-	case KVM_CAP_XSAVE2:
-		return wafer_xsave_bytes();
-	case KVM_CAP_TSC_CONTROL:
-	case KVM_CAP_VM_TSC_CONTROL:
-		return wafer_caps.has_tsc_scaling;
-	}
-	return 0;
-}
-
 /**
  * wafer_check_extension() - KVM_CHECK_EXTENSION
  * @vm: the VM, or NULL from /dev/wafer
@@ -84,6 +40,22 @@ static long host_extension(long cap)
  */
 long wafer_check_extension(struct wafer_vm *vm, long cap)
 {
+	/* What has a value of its own, or depends on the host. */
+	const struct { u32 cap, value; } valued[] = {
+		{ KVM_CAP_NR_MEMSLOTS, WAFER_MAX_SLOTS }, { KVM_CAP_MCE, 32 },
+		{ KVM_CAP_NR_VCPUS, min_t(u32, num_online_cpus(), WAFER_MAX_VCPUS) },
+		{ KVM_CAP_MAX_VCPUS, WAFER_MAX_VCPUS }, { KVM_CAP_MAX_VCPU_ID, WAFER_MAX_VCPU_ID },
+		{ KVM_CAP_COALESCED_MMIO, KVM_COALESCED_MMIO_PAGE_OFFSET },
+		{ KVM_CAP_IRQ_ROUTING, WAFER_MAX_GSI }, { KVM_CAP_ADJUST_CLOCK, VALID_CLOCK },
+		{ KVM_CAP_SYNC_REGS, KVM_SYNC_X86_VALID_FIELDS }, { KVM_CAP_X2APIC_API, VALID_X2APIC },
+		{ KVM_CAP_X86_DISABLE_EXITS, VALID_NO_EXITS }, { KVM_CAP_DISABLE_QUIRKS2, VALID_QUIRKS },
+		{ KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, VALID_MANUAL },
+		{ KVM_CAP_DIRTY_LOG_RING, RING_BYTES }, { KVM_CAP_DIRTY_LOG_RING_ACQ_REL, RING_BYTES },
+		{ KVM_CAP_SET_GUEST_DEBUG2, WAFER_GUESTDBG_MASK },
+		{ KVM_CAP_XCRS, boot_cpu_has(X86_FEATURE_XSAVE) }, { KVM_CAP_XSAVE2, wafer_xsave_bytes() },
+		{ KVM_CAP_TSC_CONTROL, wafer_caps.has_tsc_scaling },
+		{ KVM_CAP_VM_TSC_CONTROL, wafer_caps.has_tsc_scaling },
+	};
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(present); i++)
@@ -92,16 +64,11 @@ long wafer_check_extension(struct wafer_vm *vm, long cap)
 	for (i = 0; i < ARRAY_SIZE(valued); i++)
 		if (valued[i].cap == cap)
 			return valued[i].value;
-	return host_extension(cap);
+	return 0;
 }
 
 /* Capabilities of a VM that are more than a value kept; vm->lock is held. */
-static long split_irqchip(struct wafer_vm *vm, u64 pins)
-{
-	return wafer_enable_split_irqchip(vm, pins);
-}
-
-static long max_vcpu_id(struct wafer_vm *vm, u64 limit)
+static int max_vcpu_id(struct wafer_vm *vm, u64 limit)
 {
 	if (limit > WAFER_MAX_VCPU_ID || (vm->max_vcpu_id && vm->max_vcpu_id != limit))
 		return -EINVAL;
@@ -109,72 +76,54 @@ static long max_vcpu_id(struct wafer_vm *vm, u64 limit)
 	return 0;
 }
 
-static long x2apic_api(struct wafer_vm *vm, u64 flags)
+static int x2apic_api(struct wafer_vm *vm, u64 flags)
 {
 	vm->irq.x2apic_32bit_ids |= !!(flags & KVM_X2APIC_API_USE_32BIT_IDS);
 	vm->irq.x2apic_no_broadcast_quirk |= !!(flags & KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK);
 	return 0;
 }
 
-static long disable_exits(struct wafer_vm *vm, u64 exits)
+static int disable_exits(struct wafer_vm *vm, u64 exits)
 {
 	vm->exits_disabled |= exits;
 	wafer_vm_raise(vm, WAFER_H_INTERCEPT);
 	return 0;
 }
 
-static long manual_protect(struct wafer_vm *vm, u64 flags)
+static int manual_protect(struct wafer_vm *vm, u64 flags)
 {
 	return flags == KVM_DIRTY_LOG_INITIALLY_SET ? -EINVAL : wafer_mmu_set_manual_protect(&vm->mmu, flags);
 }
 
-static long dirty_ring(struct wafer_vm *vm, u64 bytes)
+static int dirty_ring(struct wafer_vm *vm, u64 bytes)
 {
 	if (vm->nr_vcpus)
 		return wafer_refuse(&vm->refusal, -EINVAL, "vCPUs", vm->nr_vcpus, "none exist yet");
 	return wafer_ring_enable(&vm->mmu, bytes);
 }
 
-/* @valid: args[0] may have these bits; any value means yes or no where it is kept in a bool. */
-#define KEEP(field) .offset = offsetof(struct wafer_vm, field), .size = sizeof(((struct wafer_vm *)0)->field)
+/* What KVM_ENABLE_CAP knows: bits that args[0] may have, and where it is kept or what it does. */
+#define KEEP(field) .offset = offsetof(struct wafer_vm, field), .size = sizeof_field(struct wafer_vm, field)
 static const struct switchable {
 	u32 cap;
 	u64 valid;
-	long (*fn)(struct wafer_vm *vm, u64 arg);
+	int (*fn)(struct wafer_vm *vm, u64 arg);
 	u32 offset, size;
 } switchables[] = {
 	{ KVM_CAP_DISABLE_QUIRKS, VALID_QUIRKS, KEEP(quirks_disabled) },
 	{ KVM_CAP_DISABLE_QUIRKS2, VALID_QUIRKS, KEEP(quirks_disabled) },
-	{ KVM_CAP_SPLIT_IRQCHIP, ~0ull, split_irqchip },
-	{ KVM_CAP_MAX_VCPU_ID, ~0ull, max_vcpu_id },
-	{ KVM_CAP_X2APIC_API, VALID_X2APIC, x2apic_api },
-	{ KVM_CAP_X86_DISABLE_EXITS, VALID_NO_EXITS, disable_exits },
 	{ KVM_CAP_MSR_PLATFORM_INFO, ~0ull, KEEP(platform_info_read) },
 	{ KVM_CAP_EXCEPTION_PAYLOAD, ~0ull, KEEP(exception_payload) },
 	{ KVM_CAP_X86_TRIPLE_FAULT_EVENT, ~0ull, KEEP(triple_fault_event) },
-	{ KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, VALID_MANUAL, manual_protect },
 	{ KVM_CAP_HALT_POLL, U32_MAX, KEEP(halt_poll_ns) },
 	{ KVM_CAP_X86_USER_SPACE_MSR, VALID_MSR_EXITS, KEEP(msr_exits) },
-	{ KVM_CAP_DIRTY_LOG_RING, U32_MAX, dirty_ring },
-	{ KVM_CAP_DIRTY_LOG_RING_ACQ_REL, U32_MAX, dirty_ring },
 	{ KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1, KEEP(exit_on_emulation_failure) },
+	{ KVM_CAP_SPLIT_IRQCHIP, ~0ull, wafer_enable_split_irqchip },
+	{ KVM_CAP_MAX_VCPU_ID, ~0ull, max_vcpu_id }, { KVM_CAP_X2APIC_API, VALID_X2APIC, x2apic_api },
+	{ KVM_CAP_X86_DISABLE_EXITS, VALID_NO_EXITS, disable_exits },
+	{ KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, VALID_MANUAL, manual_protect },
+	{ KVM_CAP_DIRTY_LOG_RING, U32_MAX, dirty_ring }, { KVM_CAP_DIRTY_LOG_RING_ACQ_REL, U32_MAX, dirty_ring },
 };
-
-static long keep(void *place, u32 size, u64 val)
-{
-	switch (size) {
-	case sizeof(bool):
-		*(bool *)place = val;
-		break;
-	case sizeof(u32):
-		*(u32 *)place = val;
-		break;
-	case sizeof(u64):
-		*(u64 *)place = val;
-		break;
-	}
-	return 0;
-}
 
 /**
  * wafer_vm_enable_cap() - KVM_ENABLE_CAP on a VM
@@ -186,18 +135,21 @@ static long keep(void *place, u32 size, u64 val)
  */
 long wafer_vm_enable_cap(struct wafer_vm *vm, const struct kvm_enable_cap *cap)
 {
-	const struct switchable *s;
+	const struct switchable *s = switchables, *end = s + ARRAY_SIZE(switchables);
+	u64 arg = cap->args[0];
 
-	if (cap->flags)
-		return wafer_refuse(&vm->refusal, -EINVAL, "flags", cap->flags, "are 0");
-	for (s = switchables; s < switchables + ARRAY_SIZE(switchables); s++) {
-		if (s->cap != cap->cap)
-			continue;
-		if (cap->args[0] & ~s->valid)
-			return wafer_refuse(&vm->refusal, -EINVAL, "args[0]", cap->args[0], "has known bits only");
-		return s->fn ? s->fn(vm, cap->args[0]) : keep((void *)vm + s->offset, s->size, cap->args[0]);
-	}
-	return wafer_refuse(&vm->refusal, -EINVAL, "cap", cap->cap, "can be enabled on a VM");
+	while (s < end && s->cap != cap->cap)
+		s++;
+	if (s == end)
+		return wafer_refuse(&vm->refusal, -EINVAL, "cap", cap->cap, "can be enabled on a VM");
+	if (cap->flags || arg & ~s->valid)
+		return wafer_refuse(&vm->refusal, -EINVAL, "args[0]", arg, "has known bits only, flags none");
+	if (s->fn)
+		return s->fn(vm, arg);
+	if (s->size == sizeof(bool))
+		arg = !!arg;
+	memcpy((void *)vm + s->offset, &arg, s->size);	/* its low bytes */
+	return 0;
 }
 
 /**
@@ -209,10 +161,8 @@ long wafer_vm_enable_cap(struct wafer_vm *vm, const struct kvm_enable_cap *cap)
  */
 long wafer_vcpu_enable_cap(struct wafer_vcpu *vcpu, const struct kvm_enable_cap *cap)
 {
-	if (cap->flags)
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "flags", cap->flags, "are 0");
-	if (cap->cap != KVM_CAP_ENFORCE_PV_FEATURE_CPUID)
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "cap", cap->cap, "can be enabled on a vCPU");
+	if (cap->cap != KVM_CAP_ENFORCE_PV_FEATURE_CPUID || cap->flags)
+		return wafer_refuse(&vcpu->refusal, -EINVAL, "cap", cap->cap, "can be enabled on a vCPU, without flags");
 	vcpu->vm->enforce_pv = cap->args[0];
 	return 0;
 }

@@ -1,25 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The way of every ioctl: find it, copy its argument, lock, call, copy back, note a refusal. */
+/*
+ * The way of every ioctl: find it, copy its argument, lock, call, copy back. Telling why something was refused: to the
+ * program (WAFER_LAST_ERROR) and, where debugging is on, to the log.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <linux/anon_inodes.h>
-#include <linux/fcntl.h>
-#include <linux/file.h>
-#include <linux/ioctl.h>
-#include <linux/slab.h>
-#include <linux/string.h>
-#include <linux/uaccess.h>
 
 #include "door.h"
 #include "uapi/wafer.h"
 
 #define DOOR_BUFFER 416		/* struct kvm_fpu; what is larger is allocated */
 
+int wafer_refuse(struct wafer_refusal *r, int err, const char *field, u64 value, const char *rule)
+{
+	if (!r)
+		return err;
+	pr_debug_ratelimited("ioctl 0x%x gives %d: %s is 0x%llx, the rule: %s\n", r->ioctl, err, field, value, rule);
+	WRITE_ONCE(r->field, field);
+	WRITE_ONCE(r->rule, rule);
+	WRITE_ONCE(r->value, value);
+	WRITE_ONCE(r->err, -err);
+	WRITE_ONCE(r->refused, r->ioctl);
+	r->noted = true;
+	return err;
+}
+
 static long last_error(const struct wafer_refusal *r, void __user *arg)
 {
-	struct wafer_last_error e = {
-		.ioctl = READ_ONCE(r->refused),
-		.err = READ_ONCE(r->err),
-		.value = READ_ONCE(r->value),
-	};
+	struct wafer_last_error e = { READ_ONCE(r->refused), READ_ONCE(r->err), READ_ONCE(r->value) };
 	const char *field = READ_ONCE(r->field), *rule = READ_ONCE(r->rule);
 
 	strscpy_pad(e.field, field ?: "", sizeof(e.field));
@@ -27,44 +36,39 @@ static long last_error(const struct wafer_refusal *r, void __user *arg)
 	return copy_to_user(arg, &e, sizeof(e)) ? -EFAULT : 0;
 }
 
-static long call_locked(const struct wafer_doors *doors, const struct wafer_door *d, void *data, unsigned long arg)
+static long call_locked(const struct wafer_doors *d, u32 flags, u32 cmd, void *data, unsigned long arg)
 {
 	long r;
 
-	if (!(d->flags & DOOR_LOCK))
-		return d->fn(doors->obj, data, arg);
-	if (mutex_lock_killable(doors->lock))
+	if (!(flags & DOOR_LOCK))
+		return d->call(d->obj, cmd, data, arg, false);
+	if (mutex_lock_killable(d->lock))
 		return -EINTR;
-	r = d->fn(doors->obj, data, arg);
-	mutex_unlock(doors->lock);
+	r = d->call(d->obj, cmd, data, arg, false);
+	mutex_unlock(d->lock);
 	return r;
 }
 
 /*
- * The argument is copied before the mutex is taken and after it is released: a page fault in the VMM (userfaultfd)
- * holds up nobody else.
+ * The argument is copied before the mutex is taken and after it is released: a page fault in the VMM (userfaultfd) holds
+ * up nobody else.
  */
-static noinline long call_with_copy(const struct wafer_doors *doors, const struct wafer_door *d, unsigned long arg)
+static noinline long call_with_copy(const struct wafer_doors *d, u32 flags, u32 cmd, unsigned long arg)
 {
 	u8 buffer[DOOR_BUFFER] __aligned(8);
-	unsigned int size = _IOC_SIZE(d->cmd);
-	void __user *user = (void __user *)arg;
-	void *data = buffer;
-	long r = -EFAULT;
+	unsigned int size = _IOC_SIZE(cmd);
+	void *data = size > sizeof(buffer) ? kmalloc(size, GFP_KERNEL_ACCOUNT) : buffer;
+	long r = 0;
 
-	if (size > sizeof(buffer)) {
-		data = kmalloc(size, GFP_KERNEL_ACCOUNT);
-		if (!data)
-			return -ENOMEM;
-	}
-	if (!(d->flags & DOOR_IN))
+	if (!data)
+		return -ENOMEM;
+	if (!(flags & DOOR_IN))
 		memset(data, 0, size);
-	else if (copy_from_user(data, user, size))
-		goto out;
-	r = call_locked(doors, d, data, arg);
-	if (r >= 0 && (d->flags & DOOR_OUT) && copy_to_user(user, data, size))
+	else if (copy_from_user(data, USER, size))
 		r = -EFAULT;
-out:
+	r = r ?: call_locked(d, flags, cmd, data, arg);
+	if (r >= 0 && flags & DOOR_OUT && copy_to_user(USER, data, size))
+		r = -EFAULT;
 	if (data != buffer)
 		kfree(data);
 	return r;
@@ -72,32 +76,31 @@ out:
 
 /**
  * wafer_door() - serve one ioctl
- * @doors: of the descriptor
+ * @d: of the descriptor
  * @cmd: number
  * @arg: argument
  *
  * Return: the handler's result, -ENOTTY for an unknown number, -EFAULT, -ENOMEM, -EINTR (a fatal signal while waiting
  * for the object's mutex).
  */
-long wafer_door(const struct wafer_doors *doors, unsigned int cmd, unsigned long arg)
+long wafer_door(const struct wafer_doors *d, unsigned int cmd, unsigned long arg)
 {
-	struct wafer_refusal *refusal = doors->refusal;
-	const struct wafer_door *d = doors->door, *end = d + doors->nr;
-	long r;
+	struct wafer_refusal *refusal = d->refusal;
+	long r, flags;
 
 	if (cmd == WAFER_LAST_ERROR)
-		return last_error(refusal, (void __user *)arg);
-	while (d->cmd != cmd)
-		if (++d == end)
-			return -ENOTTY;
+		return last_error(refusal, USER);
+	flags = d->call(d->obj, cmd, NULL, arg, true);
+	if (flags < 0)
+		return flags;
 	refusal->ioctl = cmd;
 	refusal->noted = false;
-	if (d->flags & DOOR_NO_ARG && arg)
+	if (flags & DOOR_NO_ARG && arg)
 		r = wafer_refuse(refusal, -EINVAL, "argument", arg, "is 0");
-	else if (d->flags & (DOOR_IN | DOOR_OUT))
-		r = call_with_copy(doors, d, arg);
+	else if (flags & (DOOR_IN | DOOR_OUT))
+		r = call_with_copy(d, flags, cmd, arg);
 	else
-		r = call_locked(doors, d, NULL, arg);
+		r = call_locked(d, flags, cmd, NULL, arg);
 	if (unlikely(r < 0) && r != -EINTR && r != -EAGAIN && !refusal->noted)
 		wafer_refuse(refusal, r, "", arg, "");
 	return r;

@@ -1,27 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Ioctls whose argument is a header and as many entries as it says. */
-#include <linux/kvm.h>
-#include <linux/mm.h>
-#include <linux/slab.h>
-#include <linux/uaccess.h>
 
 #include "door.h"
-#include "vcpu.h"
-#include "vm.h"
 
 #define MAX_CPUID	256
 #define MAX_MSRS	256
 
-/* Copies @n entries back and says how many. */
-static long put_cpuid(struct kvm_cpuid2 __user *user, const struct kvm_cpuid_entry2 *e, unsigned int n)
+/* Copies in the entries that follow a header of eight bytes, which begins with their number. */
+static void *get_entries(void __user *arg, u32 max, size_t size, u32 *nr)
 {
-	if (copy_to_user(user->entries, e, array_size(n, sizeof(*e))) || put_user(n, &user->nent))
-		return -EFAULT;
-	return 0;
+	if (get_user(*nr, (u32 __user *)arg))
+		return ERR_PTR(-EFAULT);
+	return *nr > max ? ERR_PTR(-E2BIG) : vmemdup_user(arg + 8, array_size(*nr, size));
 }
 
-/* KVM_GET_SUPPORTED_CPUID, KVM_GET_EMULATED_CPUID: -E2BIG leaves the header as it was. */
-long wafer_door_supported_cpuid(void __user *arg, bool emulated)
+/*
+ * KVM_GET_CPUID2 tells the number of entries in any case; without a vCPU KVM_GET_SUPPORTED_CPUID and
+ * KVM_GET_EMULATED_CPUID: -E2BIG leaves the header as it was.
+ */
+long wafer_door_get_cpuid(struct wafer_vcpu *vcpu, void __user *arg, bool emulated)
 {
 	struct kvm_cpuid2 __user *user = arg;
 	struct kvm_cpuid_entry2 *e;
@@ -30,56 +27,29 @@ long wafer_door_supported_cpuid(void __user *arg, bool emulated)
 
 	if (get_user(nent, &user->nent))
 		return -EFAULT;
-	if (!nent)
-		return -E2BIG;
-	nent = min_t(u32, nent, MAX_CPUID);
-	e = kvcalloc(nent, sizeof(*e), GFP_KERNEL_ACCOUNT);
+	e = kvcalloc(MAX_CPUID, sizeof(*e), GFP_KERNEL_ACCOUNT);
 	if (!e)
 		return -ENOMEM;
-	r = emulated ? 0 : wafer_supported_cpuid(e, nent);	/* no instruction that the CPU lacks is emulated */
-	if (r >= 0)
-		r = put_cpuid(user, e, r);
+	r = vcpu ? wafer_get_cpuid(vcpu, e, MAX_CPUID) :
+	    emulated ? 0 : wafer_supported_cpuid(e, MAX_CPUID);	/* no instruction that the CPU lacks is emulated */
+	if (nent < r || (!nent && !vcpu))
+		r = vcpu && put_user(r, &user->nent) ? -EFAULT : -E2BIG;
+	else if (r >= 0)
+		r = copy_to_user(user->entries, e, r * sizeof(*e)) || put_user(r, &user->nent) ? -EFAULT : 0;
 	kvfree(e);
 	return r;
 }
 
 long wafer_door_set_cpuid(struct wafer_vcpu *vcpu, void __user *arg)
 {
-	struct kvm_cpuid2 __user *user = arg;
 	struct kvm_cpuid_entry2 *e;
 	u32 nent;
 	long r;
 
-	if (get_user(nent, &user->nent))
-		return -EFAULT;
-	if (nent > MAX_CPUID)
-		return wafer_refuse(&vcpu->refusal, -E2BIG, "nent", nent, "is at most 256");
-	e = vmemdup_user(user->entries, array_size(nent, sizeof(*e)));
+	e = get_entries(arg, MAX_CPUID, sizeof(*e), &nent);
 	if (IS_ERR(e))
 		return PTR_ERR(e);
 	r = wafer_set_cpuid(vcpu, e, nent);
-	kvfree(e);
-	return r;
-}
-
-/* KVM_GET_CPUID2: the number of entries is told in any case. */
-long wafer_door_get_cpuid(struct wafer_vcpu *vcpu, void __user *arg)
-{
-	struct kvm_cpuid2 __user *user = arg;
-	unsigned int n = wafer_get_cpuid(vcpu, NULL, 0);
-	struct kvm_cpuid_entry2 *e;
-	u32 nent;
-	long r;
-
-	if (get_user(nent, &user->nent))
-		return -EFAULT;
-	if (nent < n)
-		return put_user(n, &user->nent) ? -EFAULT : -E2BIG;
-	e = kvcalloc(n, sizeof(*e), GFP_KERNEL_ACCOUNT);
-	if (!e)
-		return -ENOMEM;
-	wafer_get_cpuid(vcpu, e, n);
-	r = put_cpuid(user, e, n);
 	kvfree(e);
 	return r;
 }
@@ -98,60 +68,39 @@ long wafer_door_msr_list(void __user *arg, bool feature)
 	return copy_to_user(user->indices, index, n * sizeof(*index)) ? -EFAULT : 0;
 }
 
-static struct kvm_msr_entry *get_entries(struct kvm_msrs __user *user, u32 *nmsrs)
+/*
+ * KVM_GET_MSRS, without a vCPU the feature MSRs; KVM_SET_MSRS. Return: how many were read or set before the first that
+ * could not be.
+ */
+long wafer_door_msrs(struct wafer_vcpu *vcpu, void __user *arg, bool set)
 {
-	if (get_user(*nmsrs, &user->nmsrs))
-		return ERR_PTR(-EFAULT);
-	if (*nmsrs >= MAX_MSRS)
-		return ERR_PTR(-E2BIG);
-	return vmemdup_user(user->entries, array_size(*nmsrs, sizeof(struct kvm_msr_entry)));
-}
-
-/* KVM_GET_MSRS; without a vCPU the feature MSRs. Return: how many were read before the first that could not be. */
-long wafer_door_get_msrs(struct wafer_vcpu *vcpu, void __user *arg)
-{
-	struct kvm_msrs __user *user = arg;
 	struct kvm_msr_entry *e;
 	u32 i, nmsrs;
 	long r;
 
-	e = get_entries(user, &nmsrs);
+	e = get_entries(arg, MAX_MSRS - 1, sizeof(*e), &nmsrs);
 	if (IS_ERR(e))
 		return PTR_ERR(e);
 	for (i = 0; i < nmsrs; i++) {
-		u64 val = 0;
+		u64 val = set ? e[i].data : 0;
 
-		if (vcpu ? wafer_msr_access(vcpu, e[i].index, &val, WAFER_MSR_HOST) : wafer_feature_msr(e[i].index, &val))
+		if (vcpu ? wafer_msr_access(vcpu, e[i].index, &val, WAFER_MSR_HOST | (set ? WAFER_MSR_WRITE : 0)) :
+			   wafer_feature_msr(e[i].index, &val))
 			break;
 		e[i].data = val;
 	}
-	r = copy_to_user(user->entries, e, array_size(nmsrs, sizeof(*e))) ? -EFAULT : i;
+	r = i;
+	if (!set && copy_to_user(arg + sizeof(struct kvm_msrs), e, array_size(nmsrs, sizeof(*e))))
+		r = -EFAULT;
+	else if (set && i < nmsrs)
+		wafer_refuse(&vcpu->refusal, -EINVAL, "MSR index", e[i].index, "exists and takes the value");
 	kvfree(e);
 	return r;
 }
 
-/* KVM_SET_MSRS. Return: how many were set before the first that could not be. */
-long wafer_door_set_msrs(struct wafer_vcpu *vcpu, void __user *arg)
-{
-	struct kvm_msr_entry *e;
-	u32 i, nmsrs;
-
-	e = get_entries(arg, &nmsrs);
-	if (IS_ERR(e))
-		return PTR_ERR(e);
-	for (i = 0; i < nmsrs; i++) {
-		if (wafer_msr_access(vcpu, e[i].index, &e[i].data, WAFER_MSR_HOST | WAFER_MSR_WRITE)) {
-			wafer_refuse(&vcpu->refusal, -EINVAL, "MSR index", e[i].index, "exists and takes the value");
-			break;
-		}
-	}
-	kvfree(e);
-	return i;
-}
-
 long wafer_door_routing(struct wafer_vm *vm, void __user *arg)
 {
-	struct kvm_irq_routing_entry *e = NULL;
+	struct kvm_irq_routing_entry *e;
 	struct kvm_irq_routing header;
 	long r;
 
@@ -161,11 +110,9 @@ long wafer_door_routing(struct wafer_vm *vm, void __user *arg)
 		return wafer_refuse(&vm->refusal, -EINVAL, "irqchip", 0, "is in the kernel");
 	if (header.nr > WAFER_MAX_GSI || header.flags)
 		return wafer_refuse(&vm->refusal, -EINVAL, "nr", header.nr, "is at most 4096, with flags 0");
-	if (header.nr) {
-		e = vmemdup_user(arg + sizeof(header), array_size(header.nr, sizeof(*e)));
-		if (IS_ERR(e))
-			return PTR_ERR(e);
-	}
+	e = vmemdup_user(arg + sizeof(header), array_size(header.nr, sizeof(*e)));
+	if (IS_ERR(e))
+		return PTR_ERR(e);
 	r = wafer_set_routing(vm, e, header.nr, &vm->refusal);
 	kvfree(e);
 	return r;
@@ -183,15 +130,12 @@ long wafer_door_xsave(struct wafer_vcpu *vcpu, void __user *arg, bool set, bool 
 
 	if (!xsave2 && size > sizeof(struct kvm_xsave))
 		return wafer_refuse(&vcpu->refusal, -EINVAL, "size", size, "fits KVM_GET_XSAVE; use KVM_GET_XSAVE2");
+	buf = kvzalloc(size, GFP_KERNEL_ACCOUNT);
+	if (!buf)
+		return -ENOMEM;
 	if (set) {
-		buf = vmemdup_user(arg, size);
-		if (IS_ERR(buf))
-			return PTR_ERR(buf);
-		r = wafer_set_xsave(vcpu, buf);
+		r = copy_from_user(buf, arg, size) ? -EFAULT : wafer_set_xsave(vcpu, buf);
 	} else {
-		buf = kvzalloc(size, GFP_KERNEL_ACCOUNT);
-		if (!buf)
-			return -ENOMEM;
 		wafer_get_xsave(vcpu, buf);
 		r = copy_to_user(arg, buf, size) ? -EFAULT : 0;
 	}

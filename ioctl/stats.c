@@ -5,93 +5,58 @@
  * The file is: header, identification, descriptors, values. Counters are written by their owners without a lock; a
  * reader gets each one whole.
  */
-#include <linux/file.h>
-#include <linux/fs.h>
-#include <linux/kvm.h>
-#include <linux/mm.h>
-#include <linux/module.h>
-#include <linux/slab.h>
-#include <linux/string.h>
 
 #include "door.h"
-#include "vcpu.h"
-#include "vm.h"
 
 #define NAME_SIZE	48
-#define ID_SIZE		NAME_SIZE
 #define DESC_SIZE	(sizeof(struct kvm_stats_desc) + NAME_SIZE)
 
+/* @offset: of a u64 in struct wafer_vcpu or wafer_vm */
 struct counter {
-	char name[NAME_SIZE];
-	u32 flags;
-	u32 offset;		/* of a u64 in struct wafer_vcpu or wafer_vm */
+	const char *name;
+	u32 flags, offset;
 };
 
 #define COUNTER	(KVM_STATS_TYPE_CUMULATIVE | KVM_STATS_UNIT_NONE | KVM_STATS_BASE_POW10)
 #define INSTANT	(KVM_STATS_TYPE_INSTANT | KVM_STATS_UNIT_NONE | KVM_STATS_BASE_POW10)
-#define EXITS(name, kind) { name "_exits", COUNTER, offsetof(struct wafer_vcpu, stat_exits[kind]) }
+#define COUNT(name, field) { name, COUNTER, offsetof(struct wafer_vcpu, field) }
+#define EXITS(name, kind) COUNT(name "_exits", stat_exits[WAFER_EXIT_##kind])
 
 static const struct counter vcpu_stats[] = {
-	{ "exits_to_user", COUNTER, offsetof(struct wafer_vcpu, stat_user) },
-	{ "halts", COUNTER, offsetof(struct wafer_vcpu, stat_halts) },
-	{ "halt_wakeups", COUNTER, offsetof(struct wafer_vcpu, stat_halt_wakeups) },
-	{ "injected_events", COUNTER, offsetof(struct wafer_vcpu, stat_injected) },
-	{ "nested_faults", COUNTER, offsetof(struct wafer_vcpu, fault.stat_faults) },
-	{ "nested_faults_fast", COUNTER, offsetof(struct wafer_vcpu, fault.stat_fast) },
-	{ "nested_faults_mmio", COUNTER, offsetof(struct wafer_vcpu, fault.stat_mmio) },
-	EXITS("interrupt", WAFER_EXIT_EXTINT),
-	EXITS("exception", WAFER_EXIT_EXCEPTION),
-	EXITS("cpuid", WAFER_EXIT_CPUID),
-	EXITS("hypercall", WAFER_EXIT_HYPERCALL),
-	EXITS("hlt", WAFER_EXIT_HLT),
-	EXITS("pause", WAFER_EXIT_PAUSE),
-	EXITS("rdmsr", WAFER_EXIT_RDMSR),
-	EXITS("wrmsr", WAFER_EXIT_WRMSR),
-	EXITS("io", WAFER_EXIT_IO),
-	EXITS("fault", WAFER_EXIT_FAULT),
-	EXITS("cr", WAFER_EXIT_CR),
-	EXITS("dr", WAFER_EXIT_DR),
-	EXITS("xsetbv", WAFER_EXIT_XSETBV),
-	EXITS("wbinvd", WAFER_EXIT_WBINVD),
-	EXITS("task_switch", WAFER_EXIT_TASK_SWITCH),
-	EXITS("irq_window", WAFER_EXIT_IRQ_WINDOW),
-	EXITS("nmi_window", WAFER_EXIT_NMI_WINDOW),
-	EXITS("tpr", WAFER_EXIT_TPR),
-	EXITS("step", WAFER_EXIT_STEP),
-	EXITS("dirty_log", WAFER_EXIT_PML),
-	EXITS("machine_check", WAFER_EXIT_MCE),
-	EXITS("triple_fault", WAFER_EXIT_TRIPLE),
-	EXITS("denied", WAFER_EXIT_DENIED),
-	EXITS("unknown", WAFER_EXIT_UNKNOWN),
+	COUNT("exits_to_user", stat_user), COUNT("halts", stat_halts), COUNT("halt_wakeups", stat_halt_wakeups),
+	COUNT("injected_events", stat_injected), COUNT("nested_faults", fault.stat_faults),
+	COUNT("nested_faults_fast", fault.stat_fast), COUNT("nested_faults_mmio", fault.stat_mmio),
+	EXITS("interrupt", EXTINT), EXITS("exception", EXCEPTION), EXITS("cpuid", CPUID), EXITS("hypercall", HYPERCALL),
+	EXITS("hlt", HLT), EXITS("pause", PAUSE), EXITS("rdmsr", RDMSR), EXITS("wrmsr", WRMSR), EXITS("io", IO),
+	EXITS("fault", FAULT), EXITS("cr", CR), EXITS("dr", DR), EXITS("xsetbv", XSETBV), EXITS("wbinvd", WBINVD),
+	EXITS("task_switch", TASK_SWITCH), EXITS("irq_window", IRQ_WINDOW), EXITS("nmi_window", NMI_WINDOW),
+	EXITS("tpr", TPR), EXITS("step", STEP), EXITS("dirty_log", PML), EXITS("machine_check", MCE),
+	EXITS("triple_fault", TRIPLE), EXITS("denied", DENIED), EXITS("unknown", UNKNOWN),
 };
 
 static const struct counter vm_stats[] = {
 	{ "nested_table_pages", INSTANT, offsetof(struct wafer_vm, mmu.pages) },
 };
 
-static void put_header(struct kvm_stats_header *h, unsigned int nr)
-{
-	h->name_size = NAME_SIZE;
-	h->num_desc = nr;
-	h->id_offset = sizeof(*h);
-	h->desc_offset = h->id_offset + ID_SIZE;
-	h->data_offset = h->desc_offset + nr * DESC_SIZE;
-}
-
 static ssize_t read_stats(const char *id, const struct counter *stats, unsigned int nr, const void *obj,
 			  char __user *buf, size_t size, loff_t *pos)
 {
-	size_t total = sizeof(struct kvm_stats_header) + ID_SIZE + nr * (DESC_SIZE + sizeof(u64));
-	struct kvm_stats_header *h = kvzalloc(total, GFP_KERNEL_ACCOUNT);
+	struct kvm_stats_header *h;
 	struct kvm_stats_desc *d;
+	size_t total = sizeof(*h) + NAME_SIZE + nr * (DESC_SIZE + sizeof(u64));
 	unsigned int i;
 	ssize_t r;
 	u64 *data;
 
+	h = kvzalloc(total, GFP_KERNEL_ACCOUNT);
 	if (!h)
 		return -ENOMEM;
-	put_header(h, nr);
-	strscpy((char *)h + h->id_offset, id, ID_SIZE);
+	h->name_size = NAME_SIZE;
+	h->num_desc = nr;
+	h->id_offset = sizeof(*h);
+	h->desc_offset = h->id_offset + NAME_SIZE;
+	h->data_offset = h->desc_offset + nr * DESC_SIZE;
+	strscpy((char *)(h + 1), id, NAME_SIZE);
 	data = (void *)h + h->data_offset;
 	for (i = 0; i < nr; i++) {
 		d = (void *)h + h->desc_offset + i * DESC_SIZE;
@@ -109,7 +74,7 @@ static ssize_t read_stats(const char *id, const struct counter *stats, unsigned 
 static ssize_t vcpu_stats_read(struct file *file, char __user *buf, size_t size, loff_t *pos)
 {
 	struct wafer_vcpu *vcpu = file->private_data;
-	char id[ID_SIZE];
+	char id[NAME_SIZE];
 
 	snprintf(id, sizeof(id), "kvm-wafer/vcpu-%u", vcpu->id);
 	return read_stats(id, vcpu_stats, ARRAY_SIZE(vcpu_stats), vcpu, buf, size, pos);
@@ -120,38 +85,20 @@ static ssize_t vm_stats_read(struct file *file, char __user *buf, size_t size, l
 	return read_stats("kvm-wafer", vm_stats, ARRAY_SIZE(vm_stats), file->private_data, buf, size, pos);
 }
 
-static int vcpu_stats_release(struct inode *inode, struct file *file)
-{
-	struct wafer_vcpu *vcpu = file->private_data;
-
-	wafer_vm_put(vcpu->vm);
-	return 0;
-}
-
-static int vm_stats_release(struct inode *inode, struct file *file)
-{
-	wafer_vm_put(file->private_data);
-	return 0;
-}
-
 static const struct file_operations vcpu_stats_fops = {
-	.owner = THIS_MODULE,
-	.read = vcpu_stats_read,
-	.release = vcpu_stats_release,
-	.llseek = noop_llseek,
+	.owner = THIS_MODULE, .read = vcpu_stats_read, .release = wafer_vcpu_release, .llseek = noop_llseek,
 };
 
 static const struct file_operations vm_stats_fops = {
-	.owner = THIS_MODULE,
-	.read = vm_stats_read,
-	.release = vm_stats_release,
-	.llseek = noop_llseek,
+	.owner = THIS_MODULE, .read = vm_stats_read, .release = wafer_vm_release, .llseek = noop_llseek,
 };
 
-static int open_stats(const char *name, const struct file_operations *fops, void *obj, struct wafer_vm *vm)
+/* @vcpu: NULL: the VM's */
+int wafer_stats_open(struct wafer_vm *vm, struct wafer_vcpu *vcpu)
 {
 	struct file *file;
-	int fd = wafer_new_file(name, fops, obj, &file);
+	int fd = vcpu ? wafer_new_file("wafer-vcpu-stats", &vcpu_stats_fops, vcpu, &file) :
+			wafer_new_file("wafer-vm-stats", &vm_stats_fops, vm, &file);
 
 	if (fd < 0)
 		return fd;
@@ -159,14 +106,4 @@ static int open_stats(const char *name, const struct file_operations *fops, void
 	file->f_mode |= FMODE_PREAD;
 	fd_install(fd, file);
 	return fd;
-}
-
-int wafer_vcpu_stats_open(struct wafer_vcpu *vcpu)
-{
-	return open_stats("wafer-vcpu-stats", &vcpu_stats_fops, vcpu, vcpu->vm);
-}
-
-int wafer_vm_stats_open(struct wafer_vm *vm)
-{
-	return open_stats("wafer-vm-stats", &vm_stats_fops, vm, vm);
 }

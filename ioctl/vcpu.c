@@ -1,19 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The ioctls of a vCPU's descriptor, and its mapping. */
-#include <linux/compat.h>
-#include <linux/file.h>
-#include <linux/fs.h>
-#include <linux/kvm.h>
-#include <linux/mm.h>
-#include <linux/module.h>
-#include <linux/uaccess.h>
 
-#include "compat.h"
 #include "door.h"
-#include "vcpu.h"
-#include "vm.h"
-
-/* The VMM is never told of TPR accesses: the hardware or the local APIC has them. */
 
 static long set_signal_mask(struct wafer_vcpu *vcpu, struct kvm_signal_mask __user *user)
 {
@@ -33,23 +21,19 @@ static long set_signal_mask(struct wafer_vcpu *vcpu, struct kvm_signal_mask __us
 	return 0;
 }
 
-static bool is_tsc_offset(const struct kvm_device_attr *attr)
+/* KVM_HAS_, KVM_GET_ and KVM_SET_DEVICE_ATTR: the TSC's offset is all there is. */
+static long tsc_offset_attr(struct wafer_vcpu *vcpu, const struct kvm_device_attr *attr, unsigned int cmd)
 {
-	return attr->group == KVM_VCPU_TSC_CTRL && attr->attr == KVM_VCPU_TSC_OFFSET;
-}
-
-static long get_tsc_offset(struct wafer_vcpu *vcpu, const struct kvm_device_attr *attr)
-{
-	return is_tsc_offset(attr) ? put_user(vcpu->tsc_offset, (u64 __user *)attr->addr) : -ENXIO;
-}
-
-static long set_tsc_offset(struct wafer_vcpu *vcpu, const struct kvm_device_attr *attr)
-{
+	u64 __user *user = (u64 __user *)attr->addr;
 	u64 offset;
 
-	if (!is_tsc_offset(attr))
+	if (attr->group != KVM_VCPU_TSC_CTRL || attr->attr != KVM_VCPU_TSC_OFFSET)
 		return -ENXIO;
-	return get_user(offset, (u64 __user *)attr->addr) ? -EFAULT : wafer_set_tsc_offset(vcpu, offset);
+	if (cmd == KVM_GET_DEVICE_ATTR)
+		return put_user(vcpu->tsc_offset, user);
+	if (cmd == KVM_SET_DEVICE_ATTR)
+		return get_user(offset, user) ? -EFAULT : wafer_set_tsc_offset(vcpu, offset);
+	return 0;
 }
 
 /* Nesting is not offered: a header that says so, in the form that VMMs save and restore unasked. */
@@ -70,50 +54,89 @@ static long set_nested_state(const struct kvm_nested_state *state)
 	return state->size < sizeof(*state) || state->flags & ~KVM_STATE_NESTED_GIF_SET ? -EINVAL : 0;
 }
 
-#define IOCTL(cmd, flags, expr) DOOR_FN(do_##cmd, struct wafer_vcpu, vcpu, expr)
-#include "vcpu_table.h"
-#undef IOCTL
+static long vcpu_call(void *obj, u32 cmd, void *data, unsigned long arg, bool look)
+{
+	struct wafer_vcpu *vcpu = obj;
 
-#define IOCTL(cmd, flags, expr) { cmd, flags, do_##cmd },
-static const struct wafer_door vcpu_doors[] = {
-#include "vcpu_table.h"
-};
-#undef IOCTL
+	switch (cmd) {
+	case KVM_RUN: return IOCTL(DOOR_LOCK | DOOR_NO_ARG, wafer_vcpu_run(vcpu));
+	case KVM_GET_REGS: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_get_regs(vcpu, data));
+	case KVM_SET_REGS: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_regs(vcpu, data));
+	case KVM_GET_SREGS: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_get_sregs(vcpu, data));
+	case KVM_SET_SREGS: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_sregs(vcpu, data));
+	case KVM_INTERRUPT: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_interrupt(vcpu, ((struct kvm_interrupt *)data)->irq));
+	case KVM_GET_SREGS2: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_get_sregs2(vcpu, data));
+	case KVM_SET_SREGS2: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_sregs2(vcpu, data));
+	case KVM_GET_MSRS: return IOCTL(DOOR_LOCK, wafer_door_msrs(vcpu, USER, false));
+	case KVM_SET_MSRS: return IOCTL(DOOR_LOCK, wafer_door_msrs(vcpu, USER, true));
+	case KVM_GET_VCPU_EVENTS: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_get_events(vcpu, data));
+	case KVM_SET_VCPU_EVENTS: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_events(vcpu, data));
+	case KVM_GET_MP_STATE: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_get_mp_state(vcpu, data));
+	case KVM_SET_MP_STATE: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_mp_state(vcpu, data));
+	case KVM_GET_DEBUGREGS: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_get_debugregs(vcpu, data));
+	case KVM_SET_DEBUGREGS: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_debugregs(vcpu, data));
+	case KVM_GET_LAPIC:
+		return IOCTL(DOOR_OUT | DOOR_LOCK, vcpu->lapic ? wafer_lapic_get(vcpu, data) : -EINVAL);
+	case KVM_SET_LAPIC:
+		return IOCTL(DOOR_IN | DOOR_LOCK, vcpu->lapic ? wafer_lapic_set(vcpu, data) : -EINVAL);
+	case KVM_GET_XSAVE: return IOCTL(DOOR_LOCK, wafer_door_xsave(vcpu, USER, false, false));
+	case KVM_GET_XSAVE2: return IOCTL(DOOR_LOCK, wafer_door_xsave(vcpu, USER, false, true));
+	case KVM_SET_XSAVE: return IOCTL(DOOR_LOCK, wafer_door_xsave(vcpu, USER, true, true));
+	case KVM_GET_XCRS: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_get_xcrs(vcpu, data));
+	case KVM_SET_XCRS: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_xcrs(vcpu, data));
+	case KVM_GET_FPU: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_get_fpu(vcpu, data));
+	case KVM_SET_FPU: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_fpu(vcpu, data));
+	case KVM_NMI: return IOCTL(DOOR_LOCK, (wafer_vcpu_nmi(vcpu), 0));
+	case KVM_SET_CPUID2: return IOCTL(DOOR_LOCK, wafer_door_set_cpuid(vcpu, USER));
+	case KVM_GET_CPUID2: return IOCTL(DOOR_LOCK, wafer_door_get_cpuid(vcpu, USER, false));
+	case KVM_SET_GUEST_DEBUG: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_guest_debug(vcpu, data));
+	case KVM_TRANSLATE: return IOCTL(DOOR_IN | DOOR_OUT | DOOR_LOCK, wafer_translate_ioctl(vcpu, data));
+	case KVM_GET_TSC_KHZ: return IOCTL(DOOR_LOCK, vcpu->tsc_khz);
+	case KVM_SET_TSC_KHZ:
+		return IOCTL(DOOR_LOCK, arg == (u32)arg ? wafer_set_tsc_khz(vcpu, arg) : -EINVAL);
+	case KVM_KVMCLOCK_CTRL: return IOCTL(DOOR_LOCK, wafer_kvmclock_ctrl(vcpu));
+	case KVM_X86_SETUP_MCE: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_setup_mce(vcpu, *(u64 *)data));
+	case KVM_X86_SET_MCE: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_mce(vcpu, data));
+	/* The VMM is never told of TPR accesses: the hardware or the local APIC has them. */
+	case KVM_TPR_ACCESS_REPORTING:
+		return IOCTL(DOOR_IN | DOOR_OUT, ((struct kvm_tpr_access_ctl *)data)->flags ? -EINVAL : 0);
+	case KVM_SET_VAPIC_ADDR:
+		return IOCTL(DOOR_IN, vcpu->lapic ? 0 : -EINVAL);
+	case KVM_SET_SIGNAL_MASK: return IOCTL(DOOR_LOCK, set_signal_mask(vcpu, USER));
+	case KVM_ENABLE_CAP: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_vcpu_enable_cap(vcpu, data));
+	case KVM_HAS_DEVICE_ATTR: return IOCTL(DOOR_IN, tsc_offset_attr(vcpu, data, KVM_HAS_DEVICE_ATTR));
+	case KVM_GET_DEVICE_ATTR: return IOCTL(DOOR_IN | DOOR_LOCK, tsc_offset_attr(vcpu, data, KVM_GET_DEVICE_ATTR));
+	case KVM_SET_DEVICE_ATTR: return IOCTL(DOOR_IN | DOOR_LOCK, tsc_offset_attr(vcpu, data, KVM_SET_DEVICE_ATTR));
+	case KVM_GET_STATS_FD: return IOCTL(0, wafer_stats_open(vcpu->vm, vcpu));
+	case KVM_GET_NESTED_STATE: return IOCTL(0, get_nested_state(USER));
+	case KVM_SET_NESTED_STATE: return IOCTL(DOOR_IN, set_nested_state(data));
+	}
+	return -ENOTTY;
+}
 
 static long vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct wafer_vcpu *vcpu = file->private_data;
-	const struct wafer_doors doors = {
-		.door = vcpu_doors,
-		.nr = ARRAY_SIZE(vcpu_doors),
-		.obj = vcpu,
-		.lock = &vcpu->mutex,
-		.refusal = &vcpu->refusal,
-	};
+	const struct wafer_doors doors = { vcpu_call, vcpu, &vcpu->mutex, &vcpu->refusal };
 
-	if (vcpu->vm->mm != current->mm)
-		return -EIO;
-	return wafer_door(&doors, cmd, arg);
+	return vcpu->vm->mm == current->mm ? wafer_door(&doors, cmd, arg) : -EIO;
 }
 
 /* The pages live as long as the VM, the VM as long as the mapping's file. */
 static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 {
 	struct wafer_vcpu *vcpu = vmf->vma->vm_file->private_data;
-	struct page *page = NULL;
+	const void *place = vmf->pgoff == 0 ? vcpu->run :
+			    vmf->pgoff == KVM_PIO_PAGE_OFFSET ? vcpu->pio_data :
+			    vmf->pgoff == KVM_COALESCED_MMIO_PAGE_OFFSET ? vcpu->vm->irq.coalesced_ring : NULL;
 
-	if (vmf->pgoff == 0)
-		page = virt_to_page(vcpu->run);
-	else if (vmf->pgoff == KVM_PIO_PAGE_OFFSET)
-		page = virt_to_page(vcpu->pio_data);
-	else if (vmf->pgoff == KVM_COALESCED_MMIO_PAGE_OFFSET && vcpu->vm->irq.coalesced_ring)
-		page = virt_to_page(vcpu->vm->irq.coalesced_ring);
+	if (place)
+		vmf->page = virt_to_page(place);
 	else if (vmf->pgoff >= KVM_DIRTY_LOG_PAGE_OFFSET)
-		page = wafer_ring_page(&vcpu->fault, vmf->pgoff - KVM_DIRTY_LOG_PAGE_OFFSET);
-	if (!page)
+		vmf->page = wafer_ring_page(&vcpu->fault, vmf->pgoff - KVM_DIRTY_LOG_PAGE_OFFSET);
+	if (!vmf->page)
 		return VM_FAULT_SIGBUS;
-	get_page(page);
-	vmf->page = page;
+	get_page(vmf->page);
 	return 0;
 }
 
@@ -131,7 +154,7 @@ static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
 	return 0;
 }
 
-static int vcpu_release(struct inode *inode, struct file *file)
+int wafer_vcpu_release(struct inode *inode, struct file *file)
 {
 	struct wafer_vcpu *vcpu = file->private_data;
 
@@ -140,22 +163,14 @@ static int vcpu_release(struct inode *inode, struct file *file)
 }
 
 static const struct file_operations vcpu_fops = {
-	.owner = THIS_MODULE,
-	.release = vcpu_release,
-	.unlocked_ioctl = vcpu_ioctl,
-	.compat_ioctl = compat_ptr_ioctl,
-	.mmap = vcpu_mmap,
-	.llseek = noop_llseek,
+	.owner = THIS_MODULE, .release = wafer_vcpu_release, .llseek = noop_llseek, .mmap = vcpu_mmap,
+	.unlocked_ioctl = vcpu_ioctl, .compat_ioctl = compat_ptr_ioctl,
 };
 
 static int may_create(struct wafer_vm *vm, u32 id)
 {
-	u32 limit = vm->max_vcpu_id ?: WAFER_MAX_VCPU_ID;
-
-	if (id >= limit)
-		return wafer_refuse(&vm->refusal, -EINVAL, "vCPU id", id, "is below KVM_CAP_MAX_VCPU_ID");
-	if (vm->nr_vcpus >= WAFER_MAX_VCPUS)
-		return wafer_refuse(&vm->refusal, -EINVAL, "vCPUs", vm->nr_vcpus, "are at most KVM_CAP_MAX_VCPUS");
+	if (id >= (vm->max_vcpu_id ?: WAFER_MAX_VCPU_ID) || vm->nr_vcpus >= WAFER_MAX_VCPUS)
+		return wafer_refuse(&vm->refusal, -EINVAL, "vCPU id", id, "is below KVM_CAP_MAX_VCPU_ID, and _MAX_VCPUS not met");
 	if (wafer_vcpu_by_id(vm, id))
 		return wafer_refuse(&vm->refusal, -EEXIST, "vCPU id", id, "is not taken yet");
 	return 0;
@@ -179,23 +194,16 @@ int wafer_vcpu_open(struct wafer_vm *vm, u32 id)
 	if (mutex_lock_killable(&vm->lock))
 		return -EINTR;
 	r = may_create(vm, id);
-	if (r)
-		goto out;
-	vcpu = wafer_vcpu_create(vm, id);
-	if (IS_ERR(vcpu)) {
-		r = PTR_ERR(vcpu);
-		goto out;
-	}
-	r = wafer_new_file("wafer-vcpu", &vcpu_fops, vcpu, &file);
-	if (r < 0) {
+	vcpu = r ? ERR_PTR(r) : wafer_vcpu_create(vm, id);
+	r = PTR_ERR_OR_ZERO(vcpu) ?: wafer_new_file("wafer-vcpu", &vcpu_fops, vcpu, &file);
+	if (r >= 0) {
+		wafer_vm_get(vm);
+		vm->vcpus[vm->nr_vcpus] = vcpu;
+		smp_store_release(&vm->nr_vcpus, vm->nr_vcpus + 1);	/* pairs with wafer_for_each_vcpu() */
+		fd_install(r, file);
+	} else if (!IS_ERR(vcpu)) {
 		wafer_vcpu_free(vcpu);
-		goto out;
 	}
-	wafer_vm_get(vm);
-	vm->vcpus[vm->nr_vcpus] = vcpu;
-	smp_store_release(&vm->nr_vcpus, vm->nr_vcpus + 1);	/* pairs with wafer_for_each_vcpu() */
-	fd_install(r, file);
-out:
 	mutex_unlock(&vm->lock);
 	return r;
 }

@@ -1,57 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The ioctls of a VM's descriptor. */
-#include <linux/compat.h>
-#include <linux/file.h>
-#include <linux/fs.h>
-#include <linux/kvm.h>
-#include <linux/module.h>
-#include <linux/uaccess.h>
+#include <linux/anon_inodes.h>
 
 #include "door.h"
-#include "vcpu.h"
-#include "vm.h"
 
 /* A 32-bit program leaves the upper half of the pointer undefined. */
-static void __user *bitmap_pointer(void __user *bitmap)
+static void fix_pointer(void __user **user)
 {
-	return in_compat_syscall() ? compat_ptr((compat_uptr_t)(uintptr_t)bitmap) : bitmap;
+	if (in_compat_syscall())
+		*user = compat_ptr((compat_uptr_t)(uintptr_t)*user);
 }
 
-static long get_dirty_log(struct wafer_vm *vm, struct kvm_dirty_log *log)
-{
-	log->dirty_bitmap = bitmap_pointer(log->dirty_bitmap);
-	return wafer_get_dirty_log(&vm->mmu, log, &vm->refusal);
-}
-
-static long clear_dirty_log(struct wafer_vm *vm, struct kvm_clear_dirty_log *log)
-{
-	log->dirty_bitmap = bitmap_pointer(log->dirty_bitmap);
-	return wafer_clear_dirty_log(&vm->mmu, log, &vm->refusal);
-}
-
-static long set_tss_addr(struct wafer_vm *vm, unsigned long addr)
-{
-	if (addr > 0xffffd000)
-		return wafer_refuse(&vm->refusal, -EINVAL, "TSS address", addr, "is at most 0xffffd000");
-	vm->tss_addr = addr;
-	return 0;
-}
-
-static long set_identity_map_addr(struct wafer_vm *vm, u64 addr)
-{
-	if (vm->nr_vcpus)
-		return wafer_refuse(&vm->refusal, -EINVAL, "vCPUs", vm->nr_vcpus, "none exist yet");
-	vm->identity_map_addr = addr ?: 0xfffbc000;
-	return 0;
-}
-
+/* The number says that there is no argument, so the door does not copy it. */
 static long reinject_control(struct wafer_vm *vm, void __user *user)
 {
 	struct kvm_reinject_control control;
 
-	if (copy_from_user(&control, user, sizeof(control)))
-		return -EFAULT;
-	return wafer_reinject_control(vm, control.pit_reinject);
+	return copy_from_user(&control, user, sizeof(control)) ? -EFAULT :
+	       wafer_reinject_control(vm, control.pit_reinject);
 }
 
 static long irq_line(struct wafer_vm *vm, struct kvm_irq_level *line)
@@ -79,76 +45,112 @@ static long set_compat_msr_filter(struct wafer_vm *vm, const struct compat_msr_f
 
 	for (i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++)
 		filter.ranges[i] = (struct kvm_msr_filter_range){
-			.flags = in->ranges[i].flags,
-			.nmsrs = in->ranges[i].nmsrs,
-			.base = in->ranges[i].base,
-			.bitmap = (__force __u8 *)compat_ptr(in->ranges[i].bitmap),
+			in->ranges[i].flags, in->ranges[i].nmsrs, in->ranges[i].base,
+			(__force __u8 *)compat_ptr(in->ranges[i].bitmap),
 		};
 	return wafer_set_msr_filter(vm, &filter);
 }
 
 static long set_tsc_khz(struct wafer_vm *vm, unsigned long khz)
 {
-	if (vm->nr_vcpus)
-		return -EINVAL;
-	if (khz != (u32)khz || (!wafer_caps.has_tsc_scaling && khz && khz != tsc_khz))
-		return wafer_refuse(&vm->refusal, -EINVAL, "TSC frequency, kHz", khz, "is the host's, without TSC scaling");
+	if (vm->nr_vcpus || khz != (u32)khz || (!wafer_caps.has_tsc_scaling && khz && khz != tsc_khz))
+		return wafer_refuse(&vm->refusal, -EINVAL, "kHz", khz, "before vCPUs exist; without scaling the host's");
 	vm->default_tsc_khz = khz;
 	return 0;
 }
 
-#define IOCTL(cmd, flags, expr) DOOR_FN(do_##cmd, struct wafer_vm, vm, expr)
-#include "vm_table.h"
-#undef IOCTL
+#define REFUSE(field, value, rule) wafer_refuse(&vm->refusal, -EINVAL, field, value, rule)
 
-#define IOCTL(cmd, flags, expr) { cmd, flags, do_##cmd },
-static const struct wafer_door vm_doors[] = {
-#include "vm_table.h"
-};
-#undef IOCTL
+static long vm_call(void *obj, u32 cmd, void *data, unsigned long arg, bool look)
+{
+	struct wafer_vm *vm = obj;
+
+	switch (cmd) {
+	case KVM_IRQ_LINE_STATUS: return IOCTL(DOOR_IN | DOOR_OUT, irq_line(vm, data));
+	case KVM_IRQ_LINE: return IOCTL(DOOR_IN, irq_line(vm, data));
+	case KVM_SIGNAL_MSI: return IOCTL(DOOR_IN, wafer_signal_msi(vm, data, &vm->refusal));
+	case KVM_GET_DIRTY_LOG: return IOCTL(DOOR_IN, (fix_pointer(&((struct kvm_dirty_log *)data)->dirty_bitmap),
+		wafer_get_dirty_log(&vm->mmu, data, &vm->refusal)));
+	case KVM_CLEAR_DIRTY_LOG: return IOCTL(DOOR_IN, (fix_pointer(&((struct kvm_clear_dirty_log *)data)->dirty_bitmap),
+		wafer_clear_dirty_log(&vm->mmu, data, &vm->refusal)));
+	case KVM_RESET_DIRTY_RINGS:
+		return IOCTL(0, READ_ONCE(vm->mmu.ring_size) ? wafer_ring_reset(&vm->mmu) : -EINVAL);
+	case KVM_SET_USER_MEMORY_REGION: return IOCTL(DOOR_IN, wafer_set_memory_region(&vm->mmu, data, &vm->refusal));
+	case KVM_SET_GSI_ROUTING: return IOCTL(0, wafer_door_routing(vm, USER));
+	case KVM_IOEVENTFD: return IOCTL(DOOR_IN, wafer_ioeventfd(vm, data, &vm->refusal));
+	case KVM_IRQFD: return IOCTL(DOOR_IN, wafer_irqfd(vm, data, &vm->refusal));
+	case KVM_REGISTER_COALESCED_MMIO: return IOCTL(DOOR_IN, wafer_coalesced_zone(vm, data, true, &vm->refusal));
+	case KVM_UNREGISTER_COALESCED_MMIO: return IOCTL(DOOR_IN, wafer_coalesced_zone(vm, data, false, &vm->refusal));
+	case KVM_CHECK_EXTENSION: return IOCTL(0, wafer_check_extension(vm, arg));
+	case KVM_ENABLE_CAP: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_vm_enable_cap(vm, data));
+	case KVM_CREATE_VCPU:
+		return IOCTL(0, arg == (u32)arg ? wafer_vcpu_open(vm, arg) : -EINVAL);
+	case KVM_SET_TSS_ADDR:
+		return IOCTL(DOOR_LOCK, arg > 0xffffd000 ?
+		REFUSE("TSS address", arg, "is at most 0xffffd000") : (vm->tss_addr = arg, 0));
+	case KVM_SET_IDENTITY_MAP_ADDR:
+		return IOCTL(DOOR_IN | DOOR_LOCK, vm->nr_vcpus ?
+		REFUSE("vCPUs", vm->nr_vcpus, "none exist yet") : (vm->identity_map_addr = *(u64 *)data ?: 0xfffbc000, 0));
+	/* There is no shadow paging whose pages could be limited. */
+	case KVM_SET_NR_MMU_PAGES:
+		return IOCTL(0, arg < 64 ? -EINVAL : 0);
+	case KVM_SET_BOOT_CPU_ID:
+		return IOCTL(DOOR_LOCK, vm->nr_vcpus ? -EBUSY : (vm->boot_cpu_id = arg, 0));
+	case KVM_CREATE_IRQCHIP: return IOCTL(DOOR_LOCK, wafer_create_irqchip(vm));
+	case KVM_CREATE_PIT2: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_create_pit(vm, ((struct kvm_pit_config *)data)->flags));
+	case KVM_CREATE_PIT: return IOCTL(DOOR_LOCK, wafer_create_pit(vm, KVM_PIT_SPEAKER_DUMMY));
+	case KVM_REINJECT_CONTROL: return IOCTL(DOOR_LOCK, reinject_control(vm, USER));
+	case KVM_GET_IRQCHIP: return IOCTL(DOOR_IN | DOOR_OUT | DOOR_LOCK, wafer_irqchip_state(vm, data, false));
+	case KVM_SET_IRQCHIP: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_irqchip_state(vm, data, true));
+	case KVM_GET_PIT2: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_pit_state(vm, data, false));
+	case KVM_SET_PIT2: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_pit_state(vm, data, true));
+	case KVM_GET_CLOCK: return IOCTL(DOOR_OUT, (wafer_get_clock(vm, data), 0));
+	case KVM_SET_CLOCK: return IOCTL(DOOR_IN, wafer_set_clock(vm, data));
+	case KVM_X86_SET_MSR_FILTER: return IOCTL(DOOR_IN, wafer_set_msr_filter(vm, data));
+	case SET_COMPAT_MSR_FILTER: return IOCTL(DOOR_IN, set_compat_msr_filter(vm, data));
+	case KVM_SET_TSC_KHZ: return IOCTL(DOOR_LOCK, set_tsc_khz(vm, arg));
+	case KVM_GET_TSC_KHZ:
+		return IOCTL(0, vm->default_tsc_khz ?: tsc_khz);
+	case KVM_GET_STATS_FD: return IOCTL(0, wafer_stats_open(vm, NULL));
+	}
+	return -ENOTTY;
+}
 
 static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct wafer_vm *vm = file->private_data;
-	const struct wafer_doors doors = {
-		.door = vm_doors,
-		.nr = ARRAY_SIZE(vm_doors),
-		.obj = vm,
-		.lock = &vm->lock,
-		.refusal = &vm->refusal,
-	};
+	const struct wafer_doors doors = { vm_call, vm, &vm->lock, &vm->refusal };
 
 	if (vm->mm != current->mm)
 		return -EIO;
 	return wafer_door(&doors, cmd, arg);
 }
 
-static int vm_release(struct inode *inode, struct file *file)
+int wafer_vm_release(struct inode *inode, struct file *file)
 {
 	wafer_vm_put(file->private_data);
 	return 0;
 }
 
 static const struct file_operations vm_fops = {
-	.owner = THIS_MODULE,
-	.release = vm_release,
-	.unlocked_ioctl = vm_ioctl,
-	.compat_ioctl = compat_ptr_ioctl,
-	.llseek = noop_llseek,
+	.owner = THIS_MODULE, .release = wafer_vm_release, .llseek = noop_llseek,
+	.unlocked_ioctl = vm_ioctl, .compat_ioctl = compat_ptr_ioctl,
 };
 
-/**
- * wafer_vm_open() - a descriptor for a new VM
- * @vm: the caller's reference goes to the descriptor
- *
- * Return: the descriptor, or -errno with the reference still the caller's.
- */
-int wafer_vm_open(struct wafer_vm *vm)
+/* KVM_CREATE_VM. Return: the descriptor, or -errno. */
+long wafer_create_vm(struct wafer_refusal *refusal, unsigned long type)
 {
-	struct file *file;
-	int fd = wafer_new_file("wafer-vm", &vm_fops, vm, &file);
+	struct wafer_vm *vm;
+	int fd;
 
-	if (fd >= 0)
-		fd_install(fd, file);
+	if (type)
+		return wafer_refuse(refusal, -EINVAL, "machine type", type, "is 0");
+	vm = wafer_vm_create();
+	if (IS_ERR(vm))
+		return PTR_ERR(vm);
+	vm->platform_info_read = true;
+	fd = anon_inode_getfd("wafer-vm", &vm_fops, vm, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		wafer_vm_put(vm);
 	return fd;
 }

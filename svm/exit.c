@@ -1,24 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What exits, one entry into the guest, and what the exit code says in the words of struct wafer_exit. */
-#include <asm/processor-flags.h>
-#include <asm/trapnr.h>
-
 #include "svm.h"
 
 /*
  * By intercept, which is the exit code too: what the exit is, + 1. ON: it exits from the start. The others are switched
  * at run time (state.c: CR0, CR4; inject.c: VINTR, IRET, CR8; vmcb.c), never asked for, or no intercepts at all.
  *
- * CR2, CR3 and CR8 run natively, reading CR0 and CR4 mostly; numbers without a register give #UD anyway. #DB and #AC can
+ * CR2, CR3 and CR8 run natively (below), reading CR0 and CR4 mostly; numbers without a register give #UD anyway. #DB and #AC can
  * be made to follow themselves for ever: every one exits (CVE-2015-5307, CVE-2015-8104).
  */
 #define MAY(kind) (WAFER_EXIT_##kind + 1)
 #define ON(kind) (MAY(kind) | 0x80)
 static const u8 codes[SVM_NR_ICPTS] = {
-	[SVM_CR_READ] = ON(CR), ON(CR), MAY(CR), MAY(CR), ON(CR), ON(CR), ON(CR), ON(CR), MAY(CR),
-	[SVM_CR_READ + 9 ... SVM_CR_READ + 15] = ON(CR),
-	[SVM_CR_WRITE] = ON(CR), ON(CR), MAY(CR), MAY(CR), ON(CR), ON(CR), ON(CR), ON(CR), MAY(CR),
-	[SVM_CR_WRITE + 9 ... SVM_CR_WRITE + 15] = ON(CR),
+	[SVM_CR_READ ... SVM_CR_WRITE + 15] = ON(CR),
 	[SVM_DR_READ ... SVM_DR_WRITE + 15] = ON(DR),
 	[SVM_EXCEPTION] = MAY(EXCEPTION), ON(EXCEPTION), MAY(EXCEPTION), MAY(EXCEPTION), MAY(EXCEPTION), MAY(EXCEPTION),
 	ON(EXCEPTION),
@@ -45,6 +39,7 @@ void svm_exit_setup(void)
 
 	for (i = 0; i < SVM_NR_ICPTS; i++)
 		svm_first_icpt[i / 32] |= codes[i] & 0x80 ? BIT(i % 32) : 0;
+	svm_first_icpt[0] &= ~0x010c010cu;	/* CR2, CR3, CR8 */
 }
 
 /* EXITINFO1 of MOV CR and MOV DR with decode assists: a MOV, with this register (§15.33.1). */

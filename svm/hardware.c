@@ -3,13 +3,8 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/cc_platform.h>
-#include <linux/gfp.h>
-#include <linux/mm.h>
-#include <linux/smp.h>
 #include <linux/topology.h>
-#include <asm/cpufeature.h>
 #include <asm/nospec-branch.h>
-#include <asm/processor.h>
 #include <asm/special_insns.h>
 
 #include "svm.h"
@@ -278,25 +273,10 @@ static void svm_detach(struct wafer_vcpu *vcpu)
 }
 
 const struct wafer_backend wafer_svm = {
-	.name		= "svm",
-	.rival		= "kvm_amd",
-	.hypercall	= 0xd9,
-	.detect		= svm_detect,
-	.teardown	= svm_teardown,
-	.cpu_on		= svm_cpu_on,
-	.cpu_off	= svm_cpu_off,
-	.vcpu_create	= svm_vcpu_create,
-	.vcpu_free	= svm_vcpu_free,
-	.detach		= svm_detach,
-	.load		= svm_load,
-	.put		= svm_put,
-	.enter		= svm_enter,
-	.read_state	= svm_read_state,
-	.inject		= svm_inject,
-	.windows	= svm_windows,
-	.set_root	= svm_set_root,
-	.flush_tlb	= svm_flush_tlb,
-	.intercept_msr	= svm_intercept_msr,
-	.intercept	= svm_intercept,
-	.set_tsc	= svm_set_tsc,
+	.name = "svm", .rival = "kvm_amd", .hypercall = 0xd9,
+	.detect = svm_detect, .teardown = svm_teardown, .cpu_on = svm_cpu_on, .cpu_off = svm_cpu_off,
+	.vcpu_create = svm_vcpu_create, .vcpu_free = svm_vcpu_free, .detach = svm_detach,
+	.load = svm_load, .put = svm_put, .enter = svm_enter, .read_state = svm_read_state,
+	.inject = svm_inject, .windows = svm_windows, .set_root = svm_set_root, .flush_tlb = svm_flush_tlb,
+	.intercept_msr = svm_intercept_msr, .intercept = svm_intercept, .set_tsc = svm_set_tsc,
 };

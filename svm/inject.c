@@ -6,10 +6,6 @@
  * seen by intercepting IRET. The exit comes before IRET is executed. It is let through (SVM_WATCH_IRET), and NMIs are
  * blocked until RIP has moved on. If one waits, IRET is single-stepped, so that it exits right behind.
  */
-#include <linux/smp.h>
-#include <asm/processor-flags.h>
-#include <asm/trapnr.h>
-
 #include "svm.h"
 
 /* With vNMI, IRET matters only to a second NMI that waits for the end of the first. */

@@ -5,8 +5,6 @@
  * What most exits need goes across at every entry and exit (svm_enter()): RIP, RSP, RFLAGS, RAX, CR0, CR3 and what blocks
  * events. CR4, EFER, PAT and the debug registers never change behind our back: every write of them exits.
  */
-#include <asm/processor-flags.h>
-
 #include "svm.h"
 
 /* CD and NW would slow the guest's memory down for real; with nested paging nothing depends on them. */

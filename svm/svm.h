@@ -3,8 +3,12 @@
 #ifndef WAFER_SVM_H
 #define WAFER_SVM_H
 
+#include <linux/mm.h>
 #include <linux/percpu.h>
+#include <linux/smp.h>
 #include <asm/cpufeature.h>
+#include <asm/processor-flags.h>
+#include <asm/trapnr.h>
 
 #include "compat.h"
 #include "offsets.h"

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The control area of a vCPU's VMCB: what exits, where the nested table is, time. */
-#include <linux/gfp.h>
-#include <linux/mm.h>
 #include <linux/slab.h>
-#include <asm/trapnr.h>
 
 #include "svm.h"
 #include "vm.h"
