@@ -96,6 +96,19 @@ struct wafer_emu_page {
 	u32 access;
 };
 
+/* Big enough for the largest operand; the last element is room for handling it 8 bytes at a time. */
+union wafer_value {
+	u64 q[5];
+	u8 b[40];
+};
+
+/* An operand; if in memory, its pages have been translated. */
+struct wafer_operand {
+	gpa_t gpa[2];
+	u8 len[2];			/* bytes in the first and second page */
+	union wafer_value val;
+};
+
 #define WAFER_EMU_LOG 20	/* 64 bytes in and out as 8-byte pieces, page crossing included */
 
 struct wafer_emu;
@@ -146,6 +159,8 @@ struct wafer_emu_ops {
  * @page: executor-internal: translations of the operands' pages. They are made before the first
  *	access of a step and stay until it is over, so that a re-run does not fault after a device
  *	was touched
+ * @op, @old: executor-internal: source and destination of the current step, and what the destination
+ *	was (here, for kernels clear what is on the stack)
  * @log: the accesses of the current step
  *
  * Whoever fills it in for a new instruction sets @ops, @insn, @gpr, @rip, @rflags, @va_bits, @real
@@ -162,6 +177,8 @@ struct wafer_emu {
 	u32 batch;
 	struct wafer_event event;
 	struct wafer_emu_page page[4];
+	struct wafer_operand op[2];
+	union wafer_value old;
 	struct wafer_emu_access log[WAFER_EMU_LOG];
 };
 

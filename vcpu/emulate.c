@@ -59,8 +59,7 @@ static u64 memory_address(const struct wafer_emu *emu, unsigned int size)
 }
 
 /* Checks and translates an operand that is in memory. The source is first (slot 0). */
-static int locate(struct wafer_emu *emu, struct wafer_operand *o, u8 at, bool dst,
-		  unsigned int size, u32 access)
+static int locate(struct wafer_emu *emu, u8 at, bool dst, unsigned int size, u32 access)
 {
 	const struct wafer_insn *insn = &emu->insn;
 	unsigned int asize = insn->addr_size;
@@ -88,7 +87,7 @@ static int locate(struct wafer_emu *emu, struct wafer_operand *o, u8 at, bool ds
 	default:
 		return 0;
 	}
-	return wafer_span(emu, o, dst, seg, ea & wafer_size_mask(asize), size, access);
+	return wafer_span(emu, &emu->op[dst], dst, seg, ea & wafer_size_mask(asize), size, access);
 }
 
 static int get(struct wafer_emu *emu, struct wafer_operand *o, u8 at, unsigned int size)
@@ -117,7 +116,7 @@ static int get(struct wafer_emu *emu, struct wafer_operand *o, u8 at, unsigned i
 		*val = insn->imm;
 		return 0;
 	case WAFER_AT_PORT:
-		return wafer_access_port(emu, o, size, false);
+		return wafer_access_port(emu, &o->val, size, false);
 	case WAFER_AT_VEC:
 	case WAFER_AT_VECLO:
 	case WAFER_AT_VECHI:
@@ -126,37 +125,45 @@ static int get(struct wafer_emu *emu, struct wafer_operand *o, u8 at, unsigned i
 			val[0] = val[1];
 		return 0;
 	}
-	return wafer_access(emu, o, false);
+	return wafer_access(emu, o, &o->val, false);
 }
 
-/* @old: what the destination was, if it is to be written in one go with the read. */
-static int put(struct wafer_emu *emu, struct wafer_operand *o, u8 at, unsigned int size,
-	       const union wafer_value *old)
+/* The half of an XMM that stays is the first source's: with VEX another register. */
+static void put_half(struct wafer_emu *emu, u64 val, bool high)
 {
 	const struct wafer_insn *insn = &emu->insn;
-	union wafer_value reg;
+	u64 reg[2];
+
+	emu->ops->get_vec(emu, insn->vex ? insn->vex_v : insn->reg, reg, 16);
+	reg[high] = val;
+	emu->ops->set_vec(emu, insn->reg, reg, 16, insn->vex);
+}
+
+/* @locked: together with the read, if memory is behind it. */
+static int put(struct wafer_emu *emu, union wafer_value *val, u8 at, unsigned int size, bool locked)
+{
+	const struct wafer_insn *insn = &emu->insn;
 
 	switch (at) {
 	case WAFER_AT_REG:
 	case WAFER_AT_ACC:
 		wafer_put_gpr(emu, at == WAFER_AT_REG ? insn->reg : WAFER_RAX, insn->op_size,
-			      o->val.q[0]);
+			      val->q[0]);
 		return 0;
 	case WAFER_AT_PORT:
-		return wafer_access_port(emu, o, size, true);
+		return wafer_access_port(emu, val, size, true);
 	case WAFER_AT_VEC:
-		emu->ops->set_vec(emu, insn->reg, &o->val, max_t(unsigned int, size, 16),
-				  insn->vex);
+		if (size < 16)
+			val->q[1] = 0;
+		emu->ops->set_vec(emu, insn->reg, val, max_t(unsigned int, size, 16), insn->vex);
 		return 0;
 	case WAFER_AT_VECLO:
 	case WAFER_AT_VECHI:
-		/* The half that stays is the first source's: with VEX another register. */
-		emu->ops->get_vec(emu, insn->vex ? insn->vex_v : insn->reg, &reg, 16);
-		reg.q[at == WAFER_AT_VECHI] = o->val.q[0];
-		emu->ops->set_vec(emu, insn->reg, &reg, 16, insn->vex);
+		put_half(emu, val->q[0], at == WAFER_AT_VECHI);
 		return 0;
 	}
-	return old ? wafer_write_locked(emu, o, old) : wafer_access(emu, o, true);
+	return locked ? wafer_write_locked(emu, &emu->op[1], val) :
+			wafer_access(emu, &emu->op[1], val, true);
 }
 
 /* Two halves of 4 or 8 bytes each. */
@@ -166,18 +173,25 @@ static void set_pair(union wafer_value *val, u64 lo, u64 hi, unsigned int half)
 	memcpy(val->b + half, &hi, half);
 }
 
+static bool compare_pair(struct wafer_emu *emu, union wafer_value *d, unsigned int size)
+{
+	union wafer_value pair;
+
+	set_pair(&pair, emu->gpr[WAFER_RAX], emu->gpr[WAFER_RDX], size / 2);
+	if (memcmp(&pair, d, size))
+		return false;
+	set_pair(d, emu->gpr[WAFER_RBX], emu->gpr[WAFER_RCX], size / 2);
+	return true;
+}
+
 /* @d becomes what goes into the destination. Return: which register gets @s besides, or -1. */
 static int compute(struct wafer_emu *emu, union wafer_value *d, union wafer_value *s,
 		   unsigned int size, u64 *rflags)
 {
 	const struct wafer_insn *insn = &emu->insn;
-	union wafer_value pair = *d;
 	u64 old = d->q[0];
 
 	switch (insn->form->op) {
-	case WAFER_OP_MOV:
-		*d = *s;
-		break;
 	case WAFER_OP_SX:
 		d->q[0] = wafer_sign_extend(s->q[0], size);
 		break;
@@ -186,7 +200,7 @@ static int compute(struct wafer_emu *emu, union wafer_value *d, union wafer_valu
 		break;
 	case WAFER_OP_CMOV:			/* which reads whatever the condition */
 		if (wafer_condition(insn->opcode, *rflags))
-			*d = *s;
+			d->q[0] = s->q[0];
 		break;
 	case WAFER_OP_SETCC:
 		d->q[0] = wafer_condition(insn->opcode, *rflags);
@@ -197,7 +211,8 @@ static int compute(struct wafer_emu *emu, union wafer_value *d, union wafer_valu
 	case WAFER_OP_JMP:
 		break;
 	case WAFER_OP_XCHG:
-		swap(*d, *s);
+		d->q[0] = s->q[0];
+		s->q[0] = old;
 		return insn->reg;
 	case WAFER_OP_XADD:
 		d->q[0] = wafer_alu(WAFER_OP_ADD, size, old, s->q[0], rflags);
@@ -206,18 +221,14 @@ static int compute(struct wafer_emu *emu, union wafer_value *d, union wafer_valu
 	case WAFER_OP_CMPXCHG:			/* The destination is written in either case. */
 		wafer_alu(WAFER_OP_CMP, size, wafer_get_gpr(emu, WAFER_RAX, size), old, rflags);
 		if (*rflags & X86_EFLAGS_ZF) {
-			*d = *s;
+			d->q[0] = s->q[0];
 			break;
 		}
 		s->q[0] = old;
 		return WAFER_RAX;
 	case WAFER_OP_CMPXCHG8B:
-		set_pair(&pair, emu->gpr[WAFER_RAX], emu->gpr[WAFER_RDX], size / 2);
 		*rflags &= ~(u64)X86_EFLAGS_ZF;
-		if (memcmp(&pair, d, size))
-			break;
-		*rflags |= X86_EFLAGS_ZF;
-		set_pair(d, emu->gpr[WAFER_RBX], emu->gpr[WAFER_RCX], size / 2);
+		*rflags |= compare_pair(emu, d, size) ? X86_EFLAGS_ZF : 0;
 		break;
 	case WAFER_OP_IMUL:
 		if (insn->opcode < 0x100)
@@ -245,27 +256,30 @@ static int step(struct wafer_emu *emu, u64 *rflags)
 	bool writes = !(WAFER_OPS_READ & BIT_ULL(form->op));
 	bool locked = insn->lock || form->op == WAFER_OP_XCHG;
 	unsigned int size = memory_size(insn);
-	u64 rsp = emu->gpr[WAFER_RSP], flags = *rflags, lo = 0, hi = 0;
-	struct wafer_operand src = { 0 }, dst = { 0 };
-	union wafer_value old;
+	u64 rsp = emu->gpr[WAFER_RSP], flags = *rflags;
+	struct wafer_operand *src = &emu->op[0], *dst = &emu->op[1];
 	int ret, reg = -1;
 
-	ret = locate(emu, &src, form->src, false, size, WAFER_FAULT_READ);
+	ret = locate(emu, form->src, false, size, WAFER_FAULT_READ);
 	/* SDM vol. 2, POP: an address that is based on RSP is computed after RSP has grown. */
 	if (!ret && form->src == WAFER_AT_STACK)
 		wafer_put_gpr(emu, WAFER_RSP, stack_size(emu), rsp + size);
-	ret = ret ?: locate(emu, &dst, form->dst, true, size,
+	ret = ret ?: locate(emu, form->dst, true, size,
 			    writes ? WAFER_FAULT_WRITE : WAFER_FAULT_READ);
-	ret = ret ?: get(emu, &src, form->src, size);
-	if (!ret && form->op < WAFER_OP_MOV)
-		ret = get(emu, &dst, form->dst, size);
-	if (!ret && form->op >= WAFER_OP_CALL && !valid_target(emu, src.val.q[0]))
-		ret = wafer_raise(emu, 13);
-	if (!ret) {
-		old = dst.val;
-		reg = compute(emu, &dst.val, &src.val, size, &flags);
-		if (writes)
-			ret = put(emu, &dst, form->dst, size, locked ? &old : NULL);
+	ret = ret ?: get(emu, src, form->src, size);
+	if (!ret && form->op == WAFER_OP_MOV) {
+		ret = put(emu, &src->val, form->dst, size, false);
+	} else if (!ret) {
+		if (form->op < WAFER_OP_MOV)
+			ret = get(emu, dst, form->dst, size);
+		else if (form->op >= WAFER_OP_CALL && !valid_target(emu, src->val.q[0]))
+			ret = wafer_raise(emu, 13);
+		if (!ret && (locked || form->op == WAFER_OP_CMPXCHG8B))
+			emu->old = dst->val;
+		if (!ret)
+			reg = compute(emu, &dst->val, &src->val, size, &flags);
+		if (!ret && writes)
+			ret = put(emu, &dst->val, form->dst, size, locked);
 	}
 	if (ret) {
 		emu->gpr[WAFER_RSP] = rsp;
@@ -273,31 +287,30 @@ static int step(struct wafer_emu *emu, u64 *rflags)
 	}
 	*rflags = flags;
 	if (reg >= 0)
-		wafer_put_gpr(emu, reg, size, src.val.q[0]);
+		wafer_put_gpr(emu, reg, size, src->val.q[0]);
 	if (form->op == WAFER_OP_CMPXCHG8B && !(flags & X86_EFLAGS_ZF)) {
-		memcpy(&lo, old.b, size / 2);
-		memcpy(&hi, old.b + size / 2, size / 2);
-		wafer_put_gpr(emu, WAFER_RAX, size / 2, lo);
-		wafer_put_gpr(emu, WAFER_RDX, size / 2, hi);
+		wafer_put_gpr(emu, WAFER_RAX, size / 2, emu->old.q[0]);
+		wafer_put_gpr(emu, WAFER_RDX, size / 2, size == 16 ? emu->old.q[1] :
+			      emu->old.q[0] >> 32);
 	}
 	if (form->dst == WAFER_AT_STACK)
 		wafer_put_gpr(emu, WAFER_RSP, stack_size(emu), rsp - size);
 	if (form->op >= WAFER_OP_CALL)
-		emu->rip = src.val.q[0] - insn->len;	/* which is added at the end */
+		emu->rip = src->val.q[0] - insn->len;	/* which is added at the end */
 	return 0;
 }
 
 /*
- * The instruction, or steps of a repeated one (SDM vol. 2, REP; vol. 1 §7.3.9): after each, the
- * registers are those of an interrupted instruction. F3 goes on while equal, F2 while not, where
- * something is compared.
+ * A string instruction, or steps of a repeated one (SDM vol. 2, REP; vol. 1 §7.3.9): after each,
+ * the registers are those of an interrupted instruction. F3 goes on while equal, F2 while not,
+ * where something is compared.
  */
-static int steps(struct wafer_emu *emu, u64 *rflags)
+static int string(struct wafer_emu *emu, u64 *rflags)
 {
 	const struct wafer_insn *insn = &emu->insn;
 	u8 src = insn->form->src, dst = insn->form->dst, asize = insn->addr_size;
 	bool si = src == WAFER_AT_SI || dst == WAFER_AT_SI;
-	bool di = src == WAFER_AT_DI || dst == WAFER_AT_DI, rep = insn->rep && (si || di), helped;
+	bool di = src == WAFER_AT_DI || dst == WAFER_AT_DI, rep = insn->rep, helped;
 	s64 delta = *rflags & X86_EFLAGS_DF ? -(s64)insn->op_size : insn->op_size;
 	u64 *count = &emu->gpr[WAFER_RCX], mask = wafer_size_mask(asize);
 	int ret;
@@ -305,7 +318,7 @@ static int steps(struct wafer_emu *emu, u64 *rflags)
 	while (!rep || *count & mask) {
 		helped = emu->nr_log;
 		ret = step(emu, rflags);
-		if (ret || !(si || di))
+		if (ret)
 			return ret;
 		emu->nr_log = 0;
 		emu->next = 0;
@@ -339,7 +352,7 @@ int wafer_emulate(struct wafer_emu *emu)
 	emu->next = 0;
 	for (i = 0; i < ARRAY_SIZE(emu->page) && !emu->nr_log; i++)
 		emu->page[i].access = 0;
-	ret = steps(emu, &rflags);
+	ret = emu->insn.is_mem ? step(emu, &rflags) : string(emu, &rflags);
 	if (unlikely(ret < 0 || ret == WAFER_EMU_USER))
 		return ret;
 	emu->nr_log = 0;

@@ -106,19 +106,6 @@ extern const struct wafer_insn_form wafer_sse[][4];		/* no prefix, 66, F3, F2 */
 u64 wafer_alu(enum wafer_op op, unsigned int size, u64 dst, u64 src, u64 *rflags);
 bool wafer_condition(unsigned int cc, u64 rflags);
 
-/* Big enough for the largest operand; the last element is room for handling it 8 bytes at a time. */
-union wafer_value {
-	u64 q[5];
-	u8 b[40];
-};
-
-/* An operand; if in memory, its pages have been translated. */
-struct wafer_operand {
-	gpa_t gpa[2];
-	u8 len[2];			/* bytes in the first and second page */
-	union wafer_value val;
-};
-
 #define WAFER_SPAN_ALIGNED	BIT(15)	/* with the access: #GP if not aligned to the size */
 
 /* vcpu/operand.c: 0, or enum wafer_emu_result, or -errno */
@@ -130,10 +117,11 @@ bool wafer_canonical(const struct wafer_emu *emu, u64 addr);
 int wafer_raise(struct wafer_emu *emu, u8 vector);
 int wafer_span(struct wafer_emu *emu, struct wafer_operand *o, unsigned int slot,
 	       enum wafer_seg_reg seg, u64 offset, unsigned int size, u32 access);
-int wafer_access(struct wafer_emu *emu, struct wafer_operand *o, bool write);
-int wafer_access_port(struct wafer_emu *emu, struct wafer_operand *o, unsigned int len, bool write);
-int wafer_write_locked(struct wafer_emu *emu, struct wafer_operand *o,
-		       const union wafer_value *old);
+int wafer_access(struct wafer_emu *emu, const struct wafer_operand *o, union wafer_value *val,
+		 bool write);
+int wafer_access_port(struct wafer_emu *emu, union wafer_value *val, unsigned int len, bool write);
+int wafer_write_locked(struct wafer_emu *emu, const struct wafer_operand *o,
+		       union wafer_value *val);
 
 static inline u64 wafer_size_mask(unsigned int size)
 {

@@ -162,48 +162,52 @@ static int access_piece(struct wafer_emu *emu, gpa_t gpa, bool port, u64 *val, u
 }
 
 /* In pieces, lowest first. What is read is zero-extended over the next 8 bytes. */
-int wafer_access(struct wafer_emu *emu, struct wafer_operand *o, bool write)
+int wafer_access(struct wafer_emu *emu, const struct wafer_operand *o, union wafer_value *val,
+		 bool write)
 {
 	unsigned int i, n, at;
-	u8 *buf = o->val.b;
-	u64 val;
+	u8 *buf = val->b;
 	int ret;
 
-	for (i = 0; i < 2; i++) {
+	for (i = 0; i < 2 && o->len[i]; i++) {
 		for (at = 0; at < o->len[i]; at += n, buf += n) {
+			u64 piece, mask;
+
 			n = min_t(unsigned int, o->len[i] - at, 8);
-			memcpy(&val, buf, 8);
-			val &= wafer_size_mask(n);
-			ret = access_piece(emu, o->gpa[i] + at, false, &val, n, write);
+			mask = wafer_size_mask(n);
+			memcpy(&piece, buf, 8);
+			piece &= mask;
+			ret = access_piece(emu, o->gpa[i] + at, false, &piece, n, write);
 			if (unlikely(ret))
 				return ret;
-			val &= wafer_size_mask(n);
+			piece &= mask;
 			if (!write)
-				memcpy(buf, &val, 8);
+				memcpy(buf, &piece, 8);
 		}
 	}
 	return 0;
 }
 
-int wafer_access_port(struct wafer_emu *emu, struct wafer_operand *o, unsigned int len, bool write)
+int wafer_access_port(struct wafer_emu *emu, union wafer_value *val, unsigned int len, bool write)
 {
-	return access_piece(emu, 0, true, &o->val.q[0], len, write);
+	val->q[0] &= write ? wafer_size_mask(len) : 0;
+	return access_piece(emu, 0, true, &val->q[0], len, write);
 }
 
 /*
  * The write of a locked read-modify-write operand. On RAM it is a compare-and-exchange with what
- * was read; a device, or an operand in two pages, gets a plain write. In a re-run the read came
- * from the log, so that a device was meant.
+ * was read (emu->old); a device, or an operand in two pages, gets a plain write. In a re-run the
+ * read came from the log, so that a device was meant.
  */
-int wafer_write_locked(struct wafer_emu *emu, struct wafer_operand *o, const union wafer_value *old)
+int wafer_write_locked(struct wafer_emu *emu, const struct wafer_operand *o, union wafer_value *val)
 {
-	union wafer_value found = *old;
+	union wafer_value found = emu->old;
 	int ret;
 
 	if (o->len[1] || emu->next < emu->nr_log)
-		return wafer_access(emu, o, true);
-	ret = (emu->ops->cmpxchg)(emu, o->gpa[0], &found, &o->val, o->len[0]);
+		return wafer_access(emu, o, val, true);
+	ret = (emu->ops->cmpxchg)(emu, o->gpa[0], &found, val, o->len[0]);
 	if (ret)
-		return ret < 0 ? ret : wafer_access(emu, o, true);
-	return memcmp(&found, old, o->len[0]) ? WAFER_EMU_RETRY : 0;
+		return ret < 0 ? ret : wafer_access(emu, o, val, true);
+	return memcmp(&found, &emu->old, o->len[0]) ? WAFER_EMU_RETRY : 0;
 }
