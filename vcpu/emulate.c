@@ -58,7 +58,7 @@ static u64 memory_address(const struct wafer_emu *emu, unsigned int size)
 	return ea;
 }
 
-/* Checks and translates an operand that is in memory. The source is first (slot 0). */
+/* Checks and translates an operand in memory. The source is first (slot 0). */
 static int locate(struct wafer_emu *emu, u8 at, bool dst, unsigned int size, u32 access)
 {
 	const struct wafer_insn *insn = &emu->insn;
@@ -79,13 +79,10 @@ static int locate(struct wafer_emu *emu, u8 at, bool dst, unsigned int size, u32
 		ea = emu->gpr[WAFER_RDI];
 		seg = WAFER_ES;			/* whatever the prefixes say */
 		break;
-	case WAFER_AT_STACK:
+	default:				/* the stack */
 		ea = emu->gpr[WAFER_RSP] - (dst ? size : 0);
 		seg = WAFER_SS;
 		asize = stack_size(emu);
-		break;
-	default:
-		return 0;
 	}
 	return wafer_span(emu, &emu->op[dst], dst, seg, ea & wafer_size_mask(asize), size, access);
 }
@@ -260,12 +257,13 @@ static int step(struct wafer_emu *emu, u64 *rflags)
 	struct wafer_operand *src = &emu->op[0], *dst = &emu->op[1];
 	int ret, reg = -1;
 
-	ret = locate(emu, form->src, false, size, WAFER_FAULT_READ);
+	ret = wafer_at_memory(form->src) ? locate(emu, form->src, false, size, WAFER_FAULT_READ) : 0;
 	/* SDM vol. 2, POP: an address that is based on RSP is computed after RSP has grown. */
 	if (!ret && form->src == WAFER_AT_STACK)
 		wafer_put_gpr(emu, WAFER_RSP, stack_size(emu), rsp + size);
-	ret = ret ?: locate(emu, form->dst, true, size,
-			    writes ? WAFER_FAULT_WRITE : WAFER_FAULT_READ);
+	if (!ret && wafer_at_memory(form->dst))
+		ret = locate(emu, form->dst, true, size,
+			     writes ? WAFER_FAULT_WRITE : WAFER_FAULT_READ);
 	ret = ret ?: get(emu, src, form->src, size);
 	if (!ret && form->op == WAFER_OP_MOV) {
 		ret = put(emu, &src->val, form->dst, size, false);

@@ -133,12 +133,17 @@ static inline s64 wafer_sign_extend(u64 val, unsigned int size)
 	return (s64)(val << (64 - size * 8)) >> (64 - size * 8);
 }
 
+static inline bool wafer_at_memory(enum wafer_at at)
+{
+	return at >= WAFER_AT_MEM && at <= WAFER_AT_DI;
+}
+
 /* One operand in memory, and that by ModRM: the CPU's own translation at the exit is of this one. */
 static inline bool wafer_insn_one_access(const struct wafer_insn *insn)
 {
 	const struct wafer_insn_form *f = insn->form;
 
-	return insn->is_mem && f && (!f->dst || !f->src || max(f->dst, f->src) > WAFER_AT_DI);
+	return insn->is_mem && f && !(wafer_at_memory(f->dst) && wafer_at_memory(f->src));
 }
 
 static inline bool wafer_insn_uses(const struct wafer_insn *insn, enum wafer_at first,

@@ -169,18 +169,23 @@ int wafer_access(struct wafer_emu *emu, const struct wafer_operand *o, union waf
 	u8 *buf = val->b;
 	int ret;
 
-	for (i = 0; i < 2 && o->len[i]; i++) {
+	if (likely(!o->len[1] && o->len[0] <= 8)) {
+		val->q[0] &= wafer_size_mask(o->len[0]);
+		ret = access_piece(emu, o->gpa[0], false, val->q, o->len[0], write);
+		val->q[0] &= wafer_size_mask(o->len[0]);
+		return ret;
+	}
+	for (i = 0; i < 2; i++) {
 		for (at = 0; at < o->len[i]; at += n, buf += n) {
-			u64 piece, mask;
+			u64 piece;
 
 			n = min_t(unsigned int, o->len[i] - at, 8);
-			mask = wafer_size_mask(n);
 			memcpy(&piece, buf, 8);
-			piece &= mask;
+			piece &= wafer_size_mask(n);
 			ret = access_piece(emu, o->gpa[i] + at, false, &piece, n, write);
-			if (unlikely(ret))
+			if (ret)
 				return ret;
-			piece &= mask;
+			piece &= wafer_size_mask(n);
 			if (!write)
 				memcpy(buf, &piece, 8);
 		}
