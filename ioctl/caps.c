@@ -138,12 +138,14 @@ long wafer_vm_enable_cap(struct wafer_vm *vm, const struct kvm_enable_cap *cap)
 	const struct switchable *s = switchables, *end = s + ARRAY_SIZE(switchables);
 	u64 arg = cap->args[0];
 
+	if (cap->flags)
+		return wafer_refuse(&vm->refusal, -EINVAL, "flags", cap->flags, "are 0");
 	while (s < end && s->cap != cap->cap)
 		s++;
 	if (s == end)
 		return wafer_refuse(&vm->refusal, -EINVAL, "cap", cap->cap, "can be enabled on a VM");
-	if (cap->flags || arg & ~s->valid)
-		return wafer_refuse(&vm->refusal, -EINVAL, "args[0]", arg, "has known bits only, flags none");
+	if (arg & ~s->valid)
+		return wafer_refuse(&vm->refusal, -EINVAL, "args[0]", arg, "has known bits only");
 	if (s->fn)
 		return s->fn(vm, arg);
 	if (s->size == sizeof(bool))

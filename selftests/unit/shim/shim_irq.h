@@ -106,6 +106,7 @@ static inline u8 ror8(u8 v, unsigned int n) { return v >> n | v << (-n & 7); }
 #define atomic_dec_if_positive(v)	({ int _d = atomic_read(v) - 1; if (_d >= 0) atomic_dec(v); _d; })
 #define raw_spin_trylock_irqsave(l, f)	((f) = 0, spin_trylock(l))
 #define kfree_rcu(p, f)		kfree(p)
+#undef kvfree_rcu
 #define kvfree_rcu(p, f)	kfree(p)
 #define get_zeroed_page(g)	((unsigned long)calloc(1, PAGE_SIZE))
 #define free_page(p)		free((void *)(p))
