@@ -161,12 +161,15 @@ static void apply(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, un
 	const u64 match = op->match, clear = op->clear, dirty = pt->dirty & match;
 	const u64 harvested = dirty | (op->tell ? WAFER_PT_WRITTEN : 0);
 	const u64 keep = op->tell ? 0 : WAFER_PT_WRITTEN;
+	const unsigned long *mask = op->mask;
+	unsigned long *log = level == 1 && !op->tell ? op->log : NULL;
+	u64 page = gfn - op->log_gfn;
 	bool found = false;
 
-	for (; n--; ep++, gfn++) {
+	for (; n--; ep++, gfn++, page++) {
 		u64 e = READ_ONCE(*ep);
 
-		if (!(e & match) || (op->mask && !test_bit(gfn - op->start, op->mask)))
+		if (!(e & match) || (mask && !test_bit(gfn - op->start, mask)))
 			continue;
 		while (clear && is_leaf(pt, e, level) &&
 		       !try_cmpxchg(ep, &e, (e & ~clear) | (e & dirty ? keep : 0)))
@@ -174,7 +177,9 @@ static void apply(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, un
 		if (!is_leaf(pt, e, level))
 			continue;
 		found = true;
-		if (e & harvested)
+		if (log && (e & dirty))
+			set_bit(page, log);
+		else if (e & harvested)
 			harvest(pt, op, e, gfn, level);
 	}
 	op->found |= found;

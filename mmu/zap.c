@@ -45,7 +45,8 @@ void wafer_range_op(struct wafer_mmu *mmu, struct wafer_pt_op *op, bool may_slee
 /**
  * wafer_hva_op() - wafer_range_op() on all frames that [start, end) is mapped at
  * @mmu: zap_lock held
- * @start, @end: addresses of the VMM's
+ * @start: address of the VMM's
+ * @end: the one behind the last
  * @op: made for no frame; NULL: nothing is done
  * @may_sleep: see above
  *

@@ -253,7 +253,7 @@ static const struct wafer_msr msrs[] = {
 	{ 0x3b, "IA32_TSC_ADJUST", M_SAVED | M_SLOW, STATE(tsc_adjust), SET(tsc_adjust),
 	  GUEST(TSC_ADJUST) },
 	{ 0x48, "IA32_SPEC_CTRL", M_SAVED | M_DIRECT, ARCH(spec_ctrl, SPEC), HOST(MSR_SPEC_CTRL),
-	  .allowed = &spec_ctrl_bits, .guest = { 
+	  .allowed = &spec_ctrl_bits, .guest = {
 		X86_FEATURE_SPEC_CTRL, X86_FEATURE_INTEL_STIBP, X86_FEATURE_SPEC_CTRL_SSBD,
 		X86_FEATURE_AMD_IBRS, X86_FEATURE_AMD_STIBP, X86_FEATURE_AMD_SSBD } },
 	{ 0x49, "IA32_PRED_CMD", M_WRITEONLY | M_DIRECT, SET(command), HOST(IBPB),
