@@ -396,6 +396,7 @@ static void *storm_vmm(void *arg)
 			waitpid(pid, NULL, 0);
 			break;
 		}
+		usleep(100);	/* on a slow host nobody else would get the memory map's lock */
 	}
 	return NULL;
 }
