@@ -172,8 +172,10 @@ void wafer_hardware_put(struct wafer_vm *vm)
 
 static int going_down(struct notifier_block *nb, unsigned long event, void *unused)
 {
+	mutex_lock(&hardware_lock);	/* nobody is in the middle of taking it for a first VM */
 	WRITE_ONCE(hardware_gone, true);
 	on_each_cpu(cpu_off, NULL, 1);
+	mutex_unlock(&hardware_lock);
 	return NOTIFY_OK;
 }
 
