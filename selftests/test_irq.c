@@ -22,21 +22,30 @@ FIXTURE_SETUP(irq)
 	vm_catch(self->v);
 }
 
-FIXTURE_TEARDOWN(irq)
-{
-	vm_free(self->vm);
-}
-
-/* A handler for vectors 0x20-0xff: counts at GUEST_DATA + 8 * vector, EOI to the local APIC, IRETQ. */
+/*
+ * A handler for vectors 0x20-0xff: counts at GUEST_DATA + 8 * vector, EOI to the local APIC, IRETQ. What interrupts with
+ * IF clear is counted at the place of vector 0 and nothing else is done: no CPU does that.
+ */
 GUEST(handler, 64,
 	"push %rax\n push %rdx\n"
 	"mov 16(%rsp), %rax\n"			/* the stub pushed the vector */
-	"lock incq 0x100000(,%rax,8)\n"
+	"testl $0x200, 40(%rsp)\n jnz 1f\n lock incq 0x100000\n jmp 2f\n"
+	"1: lock incq 0x100000(,%rax,8)\n"
 	"mov $0xfee000b0, %edx\n movl $0, (%rdx)\n"
-	"pop %rdx\n pop %rax\n add $8, %rsp\n iretq\n");
+	"2: pop %rdx\n pop %rax\n add $8, %rsp\n iretq\n");
 
 #define HANDLER 0x5000ul
 #define COUNT(vm, vector) (*(volatile uint64_t *)((vm)->mem + GUEST_DATA + 8 * (vector)))
+
+FIXTURE_TEARDOWN(irq)
+{
+	/* QEMU's TCG now and then delivers an interrupt twice: see Documentation/emulator-bugs.md. */
+	if (COUNT(self->vm, 0) && vm_host_is_tcg())
+		TH_LOG("the emulator delivered %llu interrupts twice", (unsigned long long)COUNT(self->vm, 0));
+	else
+		EXPECT_EQ(COUNT(self->vm, 0), 0);
+	vm_free(self->vm);
+}
 
 static void handle_all(struct vcpu *v)
 {

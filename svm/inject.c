@@ -61,12 +61,36 @@ static void inject_soft(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 	hw->soft_start = vcpu->arch.rip;
 }
 
+#define V_IRQ_ANY_TPR (SVM_V_IRQ | SVM_V_INTR_PRIO | SVM_V_IGN_TPR)
+
+/*
+ * An interrupt goes in as a virtual one, which the guest can take at once, else it would not be here; by event injection
+ * only if that is what the window, a step or an exception behind it rests on. QEMU's TCG delivers an interrupt that was
+ * injected as an event now and then twice (Documentation/emulator-bugs.md); to a CPU both ways are the same (§15.20,
+ * §15.21.4). If the host has an interrupt to take first it stays with the vCPU: svm_after_exit().
+ */
+static bool inject_virq(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
+{
+	struct wafer_hw *hw = vcpu->hw;
+	struct svm_vmcb *v = hw->vmcb;
+
+	if (ev->kind != WAFER_EV_EXTINT || hw->watch || v->int_ctl & SVM_V_IRQ || vcpu->pending.kind != WAFER_EV_NONE)
+		return false;
+	v->int_ctl |= V_IRQ_ANY_TPR;
+	v->int_vector = ev->vector;
+	hw->dirty |= SVM_DIRTY_INT_CTL;
+	hw->watch = SVM_WATCH_VIRQ;
+	return true;
+}
+
 void svm_inject(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 {
 	struct svm_vmcb *v = vcpu->hw->vmcb;
 	/* INT1, INT3 and INTO are exceptions here; the other kinds have VMX's numbers. */
 	u8 type = ev->kind > WAFER_EV_SOFT_INT ? WAFER_EV_EXCEPTION : ev->kind;
 
+	if (inject_virq(vcpu, ev))
+		return;
 	v->event_inj = ev->vector | type << SVM_EVENT_TYPE_SHIFT | SVM_EVENT_VALID |
 		       (ev->has_error ? SVM_EVENT_HAS_ERROR : 0);
 	v->event_error = ev->error;
@@ -76,8 +100,6 @@ void svm_inject(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 	if (ev->kind == WAFER_EV_NMI && !svm_has(VNMI))
 		wafer_put_block(vcpu, vcpu->arch.block | WAFER_BLOCK_NMI);
 }
-
-#define V_IRQ_ANY_TPR (SVM_V_IRQ | SVM_V_INTR_PRIO | SVM_V_IGN_TPR)
 
 /*
  * An interrupt window is a virtual interrupt that would be taken if its taking did not exit (§15.21.4). The threshold of
@@ -131,13 +153,21 @@ void svm_after_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	struct wafer_hw *hw = vcpu->hw;
 	bool iret_done = hw->watch & SVM_WATCH_IRET && a->rip != hw->iret_rip;
 
+	if (hw->watch & SVM_WATCH_VIRQ) {
+		if (hw->vmcb->int_ctl & SVM_V_IRQ)	/* not taken */
+			vcpu->reinject = (struct wafer_event){
+				.kind = WAFER_EV_EXTINT, .vector = hw->vmcb->int_vector,
+			};
+		hw->vmcb->int_ctl &= ~V_IRQ_ANY_TPR;
+		hw->dirty |= SVM_DIRTY_INT_CTL;
+	}
 	/* IRET has loaded TF from the guest's stack; other instructions have left ours where it was. */
 	if (hw->watch & SVM_WATCH_TF && !iret_done)
 		a->rflags &= ~(u64)X86_EFLAGS_TF;
 	if (hw->watch & SVM_WATCH_KICK && hw->watch & SVM_WATCH_STEP && exit->kind == WAFER_EXIT_EXTINT &&
 	    vcpu->reinject.kind == WAFER_EV_NONE)
 		exit->kind = WAFER_EXIT_STEP;
-	hw->watch &= ~(SVM_WATCH_SOFT | SVM_WATCH_TF | SVM_WATCH_KICK);
+	hw->watch &= ~(SVM_WATCH_SOFT | SVM_WATCH_VIRQ | SVM_WATCH_TF | SVM_WATCH_KICK);
 	if (iret_done) {
 		hw->watch &= ~SVM_WATCH_IRET;
 		if (!svm_has(VNMI))
@@ -171,6 +201,9 @@ void svm_found_in_delivery(struct wafer_vcpu *vcpu, u32 info, u32 error)
 			return;
 		}
 	}
+	/* That TCG calls a virtual interrupt an exception is another of its faults. */
+	if (hw->watch & SVM_WATCH_VIRQ && vector == hw->vmcb->int_vector)
+		type = WAFER_EV_EXTINT;
 	if (type != WAFER_EV_SOFT_INT && !svm_is_soft(type, vector))
 		vcpu->reinject = (struct wafer_event){
 			.kind = type, .vector = vector, .error = error, .has_error = info & SVM_EVENT_HAS_ERROR,

@@ -35,9 +35,10 @@ static __always_inline bool svm_virtual_spec(void)
 #define SVM_WATCH_NMI		BIT(1)	/* the NMI window is wanted */
 #define SVM_WATCH_IRET		BIT(2)	/* the IRET that unblocks NMIs was let through */
 #define SVM_WATCH_SOFT		BIT(3)	/* a software interrupt or exception is being injected */
+#define SVM_WATCH_VIRQ		BIT(4)	/* this entry delivers a virtual interrupt */
 /* How the current entry is to end after one instruction. */
-#define SVM_WATCH_TF		BIT(4)	/* by RFLAGS.TF, which the guest has clear */
-#define SVM_WATCH_KICK		BIT(5)	/* an event's delivery: by an interrupt that is pending */
+#define SVM_WATCH_TF		BIT(5)	/* by RFLAGS.TF, which the guest has clear */
+#define SVM_WATCH_KICK		BIT(6)	/* an event's delivery: by an interrupt that is pending */
 
 /**
  * struct wafer_hw - SVM's part of a vCPU

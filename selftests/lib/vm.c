@@ -45,6 +45,14 @@ bool vm_is_amd(void)
 	return b == 0x68747541;
 }
 
+bool vm_host_is_tcg(void)
+{
+	unsigned int a = 0x40000000, b, c, d;
+
+	asm("cpuid" : "+a" (a), "=b" (b), "=c" (c), "=d" (d));
+	return b == 0x54474354 && c == 0x43544743;	/* "TCGTCGTCGTCG" */
+}
+
 int vm_slot_try(struct vm *vm, unsigned int slot, uint64_t gpa, uint64_t size, void *hva, unsigned int flags)
 {
 	struct kvm_userspace_memory_region r = {

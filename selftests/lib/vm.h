@@ -65,6 +65,7 @@ struct guest_caught {
 const char *vm_device(void);			/* WAFER_DEVICE or /dev/wafer */
 int vm_sys(void);				/* an open descriptor of it, shared */
 bool vm_is_amd(void);
+bool vm_host_is_tcg(void);			/* the host is emulated by QEMU */
 
 /* All of these end the test program with a message when the host refuses. */
 struct vm *vm_new(size_t size, int flags);
