@@ -99,6 +99,7 @@ void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init)
 	wafer_need(vcpu, init ? WAFER_G_ALL : 0);
 	/* The MSRs stand at the end. */
 	memset(a, 0, init ? offsetof(struct wafer_arch, sysenter_cs) : sizeof(*a));
+	a->avail = a->dirty = WAFER_G_ALL;	/* at once, or asking for a register brings the old one back */
 	a->gpr[WAFER_RDX] = wafer_cpuid(vcpu, 1, 0).eax ?: 0x600;
 	a->rip = 0xfff0;
 	a->rflags = X86_EFLAGS_FIXED;
@@ -116,7 +117,6 @@ void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init)
 		a->pat = 0x0007040600070406ull;
 		a->xcr0 = 1;
 	}
-	a->avail = a->dirty = WAFER_G_ALL;
 	vcpu->reinject.kind = vcpu->pending.kind = WAFER_EV_NONE;
 	vcpu->triple_fault = vcpu->emu_busy = false;
 	vcpu->complete = NULL;
