@@ -51,7 +51,9 @@ int wafer_emu_run(struct wafer_vcpu *vcpu);		/* the instruction in vcpu->emu.ins
 int wafer_emu_port(struct wafer_emu *emu, void *data, unsigned int len, bool write);
 int wafer_pio_to_user(struct wafer_vcpu *vcpu, int (*complete)(struct wafer_vcpu *vcpu));
 
-/* debug.c */
+/* debug.c; general detect, and what reports it (SDM vol. 3 §17.2.3, §17.2.4) */
+#define WAFER_DR7_GD	BIT_ULL(13)
+#define WAFER_DR6_BD	BIT_ULL(13)
 void wafer_debug_load(struct wafer_vcpu *vcpu);
 void wafer_debug_put(struct wafer_vcpu *vcpu);
 u32 wafer_wanted_intercepts(struct wafer_vcpu *vcpu);

@@ -95,7 +95,9 @@ void wafer_deliver_payload(struct wafer_vcpu *vcpu, struct wafer_event *ev)
 		vcpu->arch.dr6 &= ~0xfull;	/* B0-B3 tell of this one alone; BD, BS, BT stick */
 		vcpu->arch.dr6 |= 0xffff0ff0 | ev->payload;
 		vcpu->arch.dr6 ^= ev->payload & 0x10800;
-		vcpu->arch.dr7 &= ~BIT_ULL(13);	/* GD */
+		if (vcpu->arch.dr7 & WAFER_DR7_GD)
+			wafer_hazard_set(vcpu, WAFER_H_INTERCEPT);	/* the CPU's follows */
+		vcpu->arch.dr7 &= ~WAFER_DR7_GD;
 		wafer_touch(vcpu, WAFER_G_DR);
 	}
 }

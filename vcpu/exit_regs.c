@@ -156,9 +156,11 @@ int wafer_exit_dr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 	/* DR4 and DR5 are DR6 and DR7 unless CR4.DE is set (SDM vol. 3 §17.2.2). */
 	if ((nr & 6) == 4 && wafer_cr4(vcpu) & X86_CR4_DE)
 		return wafer_queue_ud(vcpu);
-	/* General detect (SDM vol. 3 §17.2.4): #DB before the move, with BD. */
-	if (a->dr7 & BIT(13)) {
-		wafer_queue_db(vcpu, BIT(13));
+	/* General detect (SDM vol. 3 §17.2.4): #DB before the move, with BD; the VMM's if DR7 is. */
+	if (a->hw_dr7 & WAFER_DR7_GD) {
+		if (vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP)
+			return wafer_debug_exit(vcpu, X86_TRAP_DB, WAFER_DR6_BD);
+		wafer_queue_db(vcpu, WAFER_DR6_BD);
 		return WAFER_GO_ON;
 	}
 	dr = nr < 4 ? &a->dr[nr] : nr & 1 ? &a->dr7 : &a->dr6;
@@ -169,10 +171,11 @@ int wafer_exit_dr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 	val = moved(vcpu, gpr);
 	if (nr >= 4 && val >> 32)
 		return wafer_queue_gp(vcpu);
+	/* What belongs to RTM is fixed without it. */
 	if (dr == &a->dr6)
 		val = (val & 0x1e00f) | 0xfffe0ff0 | (wafer_guest_has(vcpu, X86_FEATURE_RTM) ? 0 : 0x10000);
 	else if (dr == &a->dr7)
-		val = (val & 0xffff2bff) | 0x400;
+		val = (val & (wafer_guest_has(vcpu, X86_FEATURE_RTM) ? 0xffff2bff : 0xffff23ff)) | 0x400;
 	*dr = val;
 	wafer_touch(vcpu, WAFER_G_DR);
 	wafer_hazard_set(vcpu, WAFER_H_INTERCEPT);	/* loads what is armed */
