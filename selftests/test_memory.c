@@ -342,6 +342,99 @@ TEST_F(mem, cleared_by_hand)
 	EXPECT_EQ(errno, EINVAL);
 }
 
+/* ---- dirty rings ---- */
+
+struct ring {
+	struct kvm_dirty_gfn *entry;
+	uint32_t size, next;
+};
+
+/* The smallest ring that there may be: what is kept back for one exit depends on the CPU. Entries, or 0. */
+static uint32_t small_ring(struct vm *vm)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_DIRTY_LOG_RING };
+
+	for (cap.args[0] = PAGE; cap.args[0] <= 16 * PAGE; cap.args[0] *= 2)
+		if (!ioctl(vm->fd, KVM_ENABLE_CAP, &cap))
+			return cap.args[0] / sizeof(struct kvm_dirty_gfn);
+	return 0;
+}
+
+/* Takes what is new, counts it by page, marks it as read; gives how many. */
+static uint32_t harvest(struct ring *r, uint8_t *times, uint64_t pages)
+{
+	uint32_t n = 0;
+
+	for (;;) {
+		struct kvm_dirty_gfn *e = &r->entry[r->next % r->size];
+
+		if (__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE) != KVM_DIRTY_GFN_F_DIRTY || n == r->size)
+			return n;
+		if (e->slot != 1 || e->offset >= pages)
+			return -1;
+		times[e->offset]++;
+		__atomic_store_n(&e->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
+		r->next++;
+		n++;
+	}
+}
+
+/* A full ring keeps the vCPU out of the guest until there is room; the guest notices nothing, the VMM misses nothing. */
+TEST(a_full_ring_stops_the_vcpu)
+{
+	struct vm *vm = vm_new(4 * MIB, 0);
+	struct ring r = { .size = small_ring(vm) };
+	uint32_t pages = 2 * r.size, full = 0, n, sum = 0, i, round;
+	uint8_t *m = map(pages * PAGE, 0), *times = calloc(pages, 1);
+	struct vcpu *v;
+	uint64_t rcx;
+	int why;
+
+	if (!r.size)
+		SKIP(return, "no dirty rings");
+	v = vcpu_new(vm, 0);
+	vcpu_mode(v, MODE_LONG);
+	vm_load(vm, walk);
+	r.entry = mmap(NULL, r.size * sizeof(*r.entry), PROT_READ | PROT_WRITE, MAP_SHARED, v->fd,
+		       KVM_DIRTY_LOG_PAGE_OFFSET * PAGE);
+	ASSERT_NE(r.entry, MAP_FAILED);
+	vm_slot(vm, 1, BIG_GPA, pages * PAGE, m, KVM_MEM_LOG_DIRTY_PAGES);
+	for (round = 1; round <= 2; round++) {
+		start(v, BIG_GPA, PAGE, pages, 1);
+		while ((why = vcpu_run(v)) == KVM_EXIT_DIRTY_RING_FULL) {
+			full++;
+			rcx = vcpu_regs(v).rcx;
+			ASSERT_GT(rcx, 0);
+			ASSERT_LT(rcx, pages);
+			/* neither trying nor reading alone makes room */
+			ASSERT_EQ(vcpu_run(v), KVM_EXIT_DIRTY_RING_FULL);
+			n = harvest(&r, times, pages);
+			ASSERT_GT(n, r.size / 4);
+			ASSERT_LE(n, r.size);
+			sum += n;
+			ASSERT_EQ(vcpu_run(v), KVM_EXIT_DIRTY_RING_FULL);
+			EXPECT_EQ(vcpu_regs(v).rcx, rcx);
+			EXPECT_EQ(harvest(&r, times, pages), 0);
+			EXPECT_EQ(ioctl(vm->fd, KVM_RESET_DIRTY_RINGS, 0), n);
+			EXPECT_EQ(ioctl(vm->fd, KVM_RESET_DIRTY_RINGS, 0), 0);
+		}
+		EXPECT_EQ(why, KVM_EXIT_IO);
+		n = harvest(&r, times, pages);
+		sum += n;
+		EXPECT_EQ(ioctl(vm->fd, KVM_RESET_DIRTY_RINGS, 0), n);
+		/* every page was told of in every round, and was written once in each */
+		for (i = 0; i < pages; i++) {
+			ASSERT_GE(times[i], round);
+			ASSERT_EQ(*(uint64_t *)(m + i * PAGE), round);
+		}
+	}
+	EXPECT_GE(full, 4);
+	TH_LOG("%u entries, %u times full, %u pages told of, %u written", r.size, full, sum, 2 * pages);
+	munmap(r.entry, r.size * sizeof(*r.entry));
+	vm_free(vm);
+	free(times);
+}
+
 /* ---- all at once: four vCPUs fault while the VMM storms ---- */
 
 #define STORM_SIZE (4 * MIB)
