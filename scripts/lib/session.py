@@ -79,6 +79,22 @@ class Stream:
             yield word, text
 
 
+class Race:
+    """A report of KCSAN as it comes in, line by line: two stacks, the innermost frame first."""
+
+    def __init__(self, title):
+        self.title, self.depth, self.ours = title, 0, False
+
+    def line(self, text):
+        """False at the report's end. A frame begins with a blank, what stands over a stack does not."""
+        if text.startswith("====="):
+            return False
+        self.depth = self.depth + 1 if text.startswith(" ") else 0
+        # ours is an access in our code, or in a function of the kernel that our code has called for it
+        self.ours |= 0 < self.depth <= 2 and "[wafer]" in text
+        return True
+
+
 class Run:
     def __init__(self, emulator, token, timeout):
         self.emulator, self.timeout = emulator, timeout
@@ -87,6 +103,8 @@ class Run:
         self.started = None         # when the command began
         self.status = None          # what the agent told last
         self.reports = []           # what was wrong in the host's kernel log
+        self.race = None            # the report of KCSAN that is coming in
+        self.others = []            # races of the host's kernel with itself
 
     def go(self):
         """Gives (status, may the run be tried again)."""
@@ -149,14 +167,30 @@ class Run:
             self.started = time.monotonic()
         elif word in ("report", "log"):
             say(f"[host's kernel] {text}")
-            if word == "report":
-                self.reports.append(text)
+            self._note(word, text)
         elif word == "exit":
             self.status = int(text)
         elif word == "load":
             self.status = -int(text or 1)
 
+    def _note(self, word, text):
+        if word == "report" or (self.race and not self.race.line(text)):
+            self._end_race()
+        if word == "report" and text.startswith("BUG: KCSAN: "):
+            self.race = Race(text)
+        elif word == "report":
+            self.reports.append(text)
+
+    def _end_race(self):
+        if self.race:
+            (self.reports if self.race.ours else self.others).append(self.race.title)
+        self.race = None
+
     def _verdict(self):
+        self._end_race()
+        if self.others:
+            say("scripts/host: the host's kernel raced with itself, which does not count: "
+                + ", ".join(sorted({t.removeprefix("BUG: KCSAN: data-race in ") for t in self.others})))
         if self.reports:
             say(f"scripts/host: the host's kernel reported: {self.reports[0]}"
                 + (f" (and {len(self.reports) - 1} more)" if len(self.reports) > 1 else ""))
@@ -185,6 +219,7 @@ class Run:
         return REPORTED
 
     def _timed_out(self):
+        self._end_race()
         if self.reports:
             self._show_console()
             say(f"scripts/host: the host's kernel reported: {self.reports[0]}; then no end within {self.timeout} s")
