@@ -181,8 +181,8 @@ static int change(struct wafer_vm *vm, const struct kvm_irqfd *args, struct file
  *
  * A GSI that leads nowhere is legal: routes may come later.
  *
- * Return: 0, also if there was nothing to deassign; -EAGAIN: no irqchip yet; -EINVAL: flags, or resampling without I/O
- * APIC and PIC in the kernel; -EBADF; -EBUSY: the eventfd drives a line already; -ENOMEM.
+ * Return: 0, also if there was nothing to deassign; -EINVAL: flags, no irqchip, or resampling without I/O APIC and PIC in
+ * the kernel; -EBADF; -EBUSY: the eventfd drives a line already; -ENOMEM.
  */
 int wafer_irqfd(struct wafer_vm *vm, const struct kvm_irqfd *args, struct wafer_refusal *why)
 {
@@ -193,7 +193,7 @@ int wafer_irqfd(struct wafer_vm *vm, const struct kvm_irqfd *args, struct wafer_
 	struct fd f = fdget(args->fd);
 	u32 flags = args->flags;
 	int r = RULE(flags & ~known, why, "flags", flags, "is of DEASSIGN and RESAMPLE") ?:
-		REFUSE_IF(assign && !mode, why, -EAGAIN, "irqchip", mode, "is in the kernel") ?:
+		RULE(assign && !mode, why, "irqchip", mode, "is in the kernel") ?:
 		RULE(assign && flags && mode != WAFER_CHIP_FULL, why, "flags", flags,
 		     "has no RESAMPLE with a split irqchip") ?:
 		REFUSE_IF(!wafer_fd_file(f), why, -EBADF, "fd", args->fd, "is open") ?:

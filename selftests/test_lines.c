@@ -173,7 +173,7 @@ TEST(irqfd_arguments)
 	struct kvm_irqfd fd = { .fd = eventfd(1, 0), .gsi = 5 }, bad;
 
 	EXPECT_EQ(ioctl(none->fd, KVM_IRQFD, &fd), -1);
-	EXPECT_EQ(errno, EAGAIN);
+	EXPECT_EQ(errno, EINVAL);
 	bad = fd;
 	bad.flags = 4;
 	EXPECT_EQ(ioctl(full->fd, KVM_IRQFD, &bad), -1);
@@ -377,6 +377,35 @@ TEST(everything_at_once)
 	EXPECT_TRUE(stop(&r));
 	vm_free(vm);
 	close(fd.fd);
+}
+
+/*
+ * A VMM with the PIC asks for an interrupt window. As long as the local APIC masks ExtINT there is none (and the guest is
+ * not kept from running for it); with LINT0 open it comes, and the vector that is given then is taken.
+ */
+GUEST(window, 64, "mov $0xfee00000, %edi\n movl $0x1ff, 0xf0(%rdi)\n movl $0x10000, 0x350(%rdi)\n out %al, $0x55\n"
+		  "sti\n mov $1000, %ecx\n 1: dec %ecx\n jnz 1b\n out %al, $0x56\n"
+		  "movl $0x700, 0x350(%rdi)\n 1: cmpb $0, 0x100000\n je 1b\n cli\n" DONE);
+
+TEST(the_window_of_a_masked_lint0_stays_shut)
+{
+	struct vm *vm = make(VM_SPLIT);
+	struct vcpu *v = &vm->cpu[0];
+	struct kvm_interrupt irq = { .irq = VECTOR };
+
+	vm_load(vm, window);
+	ASSERT_EQ(vcpu_run(v), KVM_EXIT_IO);
+	v->run->request_interrupt_window = 1;
+	ASSERT_EQ(vcpu_run(v), KVM_EXIT_IO);
+	EXPECT_EQ(v->run->io.port, 0x56);
+	EXPECT_FALSE(v->run->ready_for_interrupt_injection);
+	ASSERT_EQ(vcpu_run(v), KVM_EXIT_IRQ_WINDOW_OPEN);
+	EXPECT_TRUE(v->run->ready_for_interrupt_injection);
+	v->run->request_interrupt_window = 0;
+	ASSERT_EQ(ioctl(v->fd, KVM_INTERRUPT, &irq), 0);
+	EXPECT_TRUE(vcpu_run_done(v));
+	EXPECT_EQ(COUNT(vm), 1);
+	vm_free(vm);
 }
 
 /* A VMM is killed while somebody else drives its irqfd and its guest writes to an ioeventfd. */

@@ -114,10 +114,15 @@ static bool can_take_irq(struct wafer_vcpu *vcpu)
 	       !(vcpu->guest_debug & KVM_GUESTDBG_BLOCKIRQ) && wafer_rflags(vcpu) & X86_EFLAGS_IF && !shadowed(vcpu);
 }
 
+static bool takes_extint(struct wafer_vcpu *vcpu)
+{
+	return !vcpu->lapic || wafer_irq_accepts_extint(vcpu);
+}
+
 /* KVM_RUN's ready_for_interrupt_injection: is there room for a vector from the VMM's PIC? */
 bool wafer_ready_for_extint(struct wafer_vcpu *vcpu)
 {
-	return can_take_irq(vcpu) && vcpu->extint < 0 && (!vcpu->lapic || wafer_irq_accepts_extint(vcpu));
+	return can_take_irq(vcpu) && vcpu->extint < 0 && takes_extint(vcpu);
 }
 
 /* Chooses what the next entry delivers, by the CPU's priorities (SDM vol. 3 table 6-2). -EAGAIN: the PIC was busy */
@@ -153,7 +158,8 @@ static void open_windows(struct wafer_vcpu *vcpu)
 	u32 which = atomic_read(&vcpu->nmi_pending) ? WAFER_WINDOW_NMI : 0;
 	u8 tpr = 0;
 
-	if (vcpu->want_irq_window || wafer_irq_pending(vcpu))
+	/* While the local APIC masks ExtINT the VMM's window stays shut: it would open before each instruction, for nothing. */
+	if ((vcpu->want_irq_window && takes_extint(vcpu)) || wafer_irq_pending(vcpu))
 		which |= WAFER_WINDOW_IRQ;
 	else if (vcpu->lapic)
 		tpr = wafer_irq_tpr_threshold(vcpu);
