@@ -47,7 +47,11 @@ int wafer_exit_exception(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool 
 	if (ev->vector == X86_TRAP_UD)
 		return wafer_foreign_hypercall(vcpu, window);
 	wafer_queue_event(vcpu, ev);
-	return WAFER_GO_ON;
+	/*
+	 * #DB and #AC can come again in their own delivery (on a watched or misaligned stack) without end, and go before
+	 * the host's interrupts (SDM vol. 3 §6.9): no other exit would ever let those in.
+	 */
+	return WAFER_REOPEN;
 }
 
 /* One instruction is over (WAFER_ICPT_STEP). */
