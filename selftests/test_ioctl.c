@@ -552,7 +552,7 @@ static __attribute__((noinline)) bool dies(volatile char *p)
 
 TEST_F(fds, mapped_pages)
 {
-	struct kvm_enable_cap ring = { .cap = KVM_CAP_DIRTY_LOG_RING, .args = { 4096 } };
+	struct kvm_enable_cap ring = { .cap = KVM_CAP_DIRTY_LOG_RING, .args = { 65536 } };
 	char *m = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd[CPU], 0);
 	int cpu;
 

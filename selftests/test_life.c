@@ -24,8 +24,11 @@
 #define COUNT(vm) (*(volatile uint64_t *)((vm)->mem + GUEST_DATA))
 #define STOP(vm) (*(volatile uint8_t *)((vm)->mem + GUEST_DATA + 8))
 
-/* Counts at GUEST_DATA until the byte after it is set. */
-GUEST(count_up, 64, "1: lock incq 0x100000\n cmpb $0, 0x100008\n je 1b\n" DONE);
+/*
+ * Counts at GUEST_DATA until the byte after it is set. Like all guests here that run for long it does so with IF set: one
+ * without makes Bochs deaf to the host's interrupts (Documentation/emulator-bugs.md).
+ */
+GUEST(count_up, 64, "sti\n 1: lock incq 0x100000\n cmpb $0, 0x100008\n je 1b\n" DONE);
 
 struct runner {
 	struct vcpu *v;
@@ -251,9 +254,11 @@ TEST(descriptors_closed_under_a_running_guest)
 /* ---- VMMs that are killed ---- */
 
 GUEST(count_it, 64, "push %rdx\n lock incq 0x100000\n mov $0xfee000b0, %edx\n movl $0, (%rdx)\n pop %rdx\n iretq\n");
-GUEST(touch_pages, 64, "1: mov $0x200000, %edi\n 2: lock incq (%rdi)\n add $0x1000, %edi\n cmp $0x800000, %edi\n"
+/* LINT0, where the PIC's interrupts come in, is masked. */
+GUEST(touch_pages, 64, "mov $0xfee00350, %edi\n movl $0x10000, (%rdi)\n sti\n"
+		       "1: mov $0x200000, %edi\n 2: lock incq (%rdi)\n add $0x1000, %edi\n cmp $0x800000, %edi\n"
 		       "jb 2b\n jmp 1b\n");
-GUEST(do_io, 64, "mov $0xd0000000, %edi\n 1: movl $1, (%rdi)\n mov 0x10(%rdi), %eax\n out %al, $0x55\n jmp 1b\n");
+GUEST(do_io, 64, "sti\n mov $0xd0000000, %edi\n 1: movl $1, (%rdi)\n mov 0x10(%rdi), %eax\n out %al, $0x55\n jmp 1b\n");
 /* The periodic timer, and HLT in between. */
 GUEST(take_interrupts, 64,
 	"mov $0xfee00000, %edi\n movl $0x1ff, 0xf0(%rdi)\n movl $0xb, 0x3e0(%rdi)\n movl $0x2003a, 0x320(%rdi)\n"
@@ -376,7 +381,7 @@ TEST(killed_in_the_middle_of_everything)
 
 /* ---- many at once ---- */
 
-GUEST(count_to, 64, "mov $3000, %ecx\n 1: lock incq 0x100000\n test $0x1ff, %ecx\n jnz 2f\n out %al, $0x55\n"
+GUEST(count_to, 64, "sti\n mov $3000, %ecx\n 1: lock incq 0x100000\n test $0x1ff, %ecx\n jnz 2f\n out %al, $0x55\n"
 		    "2: dec %ecx\n jnz 1b\n" DONE);
 
 static void *run_past_io(void *arg)
@@ -455,17 +460,17 @@ static int ends(struct runner *r, struct vcpu *v)
 	return ms;
 }
 
-/* A gate with a stack of its own, so that the stack never runs out. */
+/* A gate with a stack of its own, so that the stack never runs out; it leaves IF set. */
 static void gate_ist1(struct vm *vm, unsigned int vector)
 {
 	uint64_t *idt = (void *)(vm->mem + GUEST_IDT), top = 0x7e00;
 
-	idt[2 * vector] = HANDLER | 24 << 16 | 0x8e01ull << 32;
+	idt[2 * vector] = HANDLER | 24 << 16 | 0x8f01ull << 32;
 	idt[2 * vector + 1] = 0;
 	memcpy(vm->mem + GUEST_TSS + 0x24, &top, 8);
 }
 
-#define UD2 "ud2\n"
+#define UD2 "sti\n nop\n ud2\n"
 GUEST(ud2_64, 64, UD2);
 
 TEST(an_invalid_opcode_in_its_own_handler)
@@ -483,7 +488,7 @@ TEST(an_invalid_opcode_in_its_own_handler)
 }
 
 /* The CPU's push of the frame hits the breakpoint that the handler is for. */
-GUEST(break_on_stack, 64, "mov $0x7df8, %eax\n mov %rax, %dr0\n mov $0x90403, %eax\n mov %rax, %dr7\n"
+GUEST(break_on_stack, 64, "sti\n mov $0x7df8, %eax\n mov %rax, %dr0\n mov $0x90403, %eax\n mov %rax, %dr7\n"
 			  "mov %rax, 0x7df8\n" DONE);
 GUEST(break_again, 64, "1: mov %rax, 0x7df8\n jmp 1b\n");
 
@@ -517,7 +522,7 @@ TEST(an_alignment_fault_in_its_own_delivery)
 	struct runner r;
 
 	memcpy(vm->mem + GUEST_GDT + 72, &user_code, 8);
-	idt[17] = GUEST_CODE | 0x4bull << 16 | 0xee00ull << 32;
+	idt[17] = GUEST_CODE | 0x4bull << 16 | 0xef00ull << 32;
 	ASSERT_EQ(ioctl(v->fd, KVM_GET_SREGS, &s), 0);
 	s.cs.selector = 0x4b;
 	s.ss.selector = 0x3b;
@@ -527,7 +532,7 @@ TEST(an_alignment_fault_in_its_own_delivery)
 	s.idt.base = GUEST_IDT;
 	s.idt.limit = 0x7ff;
 	ASSERT_EQ(ioctl(v->fd, KVM_SET_SREGS, &s), 0);
-	regs.rflags |= 1 << 18;
+	regs.rflags |= 1 << 18 | 1 << 9;
 	vcpu_set_regs(v, &regs);
 	ASSERT_GE(ends(&r, v), 0);
 	vm_free(vm);
@@ -583,7 +588,7 @@ TEST(one_triple_fault_after_the_other)
 
 /* Reads a device into memory at 2 MiB, writes to one from there, both a byte and a string at a time. */
 GUEST(io_to_memory, 64,
-	"1: mov $0x200000, %edi\n mov $64, %ecx\n mov $0x55, %dx\n cld\n rep insb\n"
+	"sti\n 1: mov $0x200000, %edi\n mov $64, %ecx\n mov $0x55, %dx\n cld\n rep insb\n"
 	"mov $0x200ff0, %esi\n mov $8, %ecx\n rep outsl\n"
 	"mov $0xd0000000, %esi\n mov $0x200ffc, %edi\n mov $4, %ecx\n rep movsq\n"
 	"cmpb $0, 0x100008\n je 1b\n" DONE);

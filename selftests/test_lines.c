@@ -409,7 +409,7 @@ TEST(the_window_of_a_masked_lint0_stays_shut)
 }
 
 /* A VMM is killed while somebody else drives its irqfd and its guest writes to an ioeventfd. */
-GUEST(write_for_ever, 64, "mov $0xd0000000, %edi\n 1: movl $1, (%rdi)\n jmp 1b\n");
+GUEST(write_for_ever, 64, "sti\n mov $0xd0000000, %edi\n 1: movl $1, (%rdi)\n jmp 1b\n");
 
 static void doomed(int irq, int io)
 {
