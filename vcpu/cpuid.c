@@ -90,10 +90,12 @@ static const struct {
 /* The bits of 0x80000001 EDX that repeat those of leaf 1 on AMD. */
 #define AMD_COPIES 0x0183f3ff
 
-/* Offered always: the module provides it by itself. */
+/*
+ * Offered always: the module provides it by itself. But for TSC_DEADLINE_TIMER, which needs the local APIC in the kernel:
+ * VMMs add it by KVM_CAP_TSC_DEADLINE_TIMER, and those with an APIC of their own must not find it.
+ */
 static const u16 provided[] = {
-	F(APIC), F(MTRR), F(MCE), F(MCA), F(PAT), F(X2APIC), F(TSC_DEADLINE_TIMER), F(HYPERVISOR),
-	F(ARAT), F(TSC_ADJUST),
+	F(APIC), F(MTRR), F(MCE), F(MCA), F(PAT), F(X2APIC), F(HYPERVISOR), F(ARAT), F(TSC_ADJUST),
 };
 
 /* Registers that go through by mask: mostly descriptions of the CPU and its caches. */
