@@ -171,8 +171,6 @@ TEST_F(debug, with_debug_extensions_they_are_undefined)
 	static const struct fault f[] = { FAULT(read_dr4), FAULT(read_dr5), FAULT(write_dr4), FAULT(write_dr5) };
 	struct kvm_sregs s;
 
-	if (registers_are_tcgs())
-		SKIP(return, "TCG has the aliases always");
 	ASSERT_EQ(ioctl(self->v->fd, KVM_GET_SREGS, &s), 0);
 	s.cr4 |= 8;
 	ASSERT_EQ(ioctl(self->v->fd, KVM_SET_SREGS, &s), 0);
@@ -183,8 +181,6 @@ TEST_F(debug, upper_halves_of_dr6_and_dr7_are_zero)
 {
 	static const struct fault f[] = { FAULT(write_dr6), FAULT(write_dr7), FAULT(write_dr4), FAULT(write_dr5) };
 
-	if (registers_are_tcgs())
-		SKIP(return, "TCG takes them");
 	all_fault(_metadata, self->v, f, 4, 1ull << 32, 13);
 	all_fault(_metadata, self->v, f, 4, 1ull << 63 | DR7_NONE, 13);
 	EXPECT_EQ(debugregs(self->v).dr7, DR7_NONE);

@@ -191,6 +191,20 @@ TEST_F(events, a_pending_nmi_comes_once)
 	EXPECT_TRUE(nothing_left(self->v));
 }
 
+/* One NMI blocks the next until its handler's IRET: the second finds the guest where the first did. */
+TEST_F(events, an_nmi_waits_for_the_end_of_another)
+{
+	struct kvm_vcpu_events in = {
+		.flags = KVM_VCPUEVENT_VALID_NMI_PENDING, .nmi = { .injected = 1, .pending = 1 },
+	};
+
+	ASSERT_EQ(set(self->v, in), 0);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ(seen(self->v)->count[2], 2);
+	EXPECT_EQ(seen(self->v)->rip, GUEST_CODE);
+	EXPECT_TRUE(nothing_left(self->v));
+}
+
 /* Behind an NMI's handler, whose end IRET is. */
 GUEST(unmasks, 64,
 	"nop\n xor %eax, %eax\n cpuid\n mov %rsp, %rax\n push $16\n push %rax\n pushf\n push $24\n lea 1f(%rip), %rax\n"
