@@ -83,12 +83,13 @@ class Race:
     """A report of KCSAN as it comes in, line by line: two stacks, the innermost frame first."""
 
     def __init__(self, title):
-        self.title, self.depth, self.ours = title, 0, False
+        self.title, self.text, self.depth, self.ours = title, [title], 0, False
 
     def line(self, text):
         """False at the report's end. A frame begins with a blank, what stands over a stack does not."""
         if text.startswith("====="):
             return False
+        self.text.append(text)
         self.depth = self.depth + 1 if text.startswith(" ") else 0
         # ours is an access in our code, or in a function of the kernel that our code has called for it
         self.ours |= 0 < self.depth <= 2 and "[wafer]" in text
@@ -166,7 +167,6 @@ class Run:
         elif word == "start":
             self.started = time.monotonic()
         elif word in ("report", "log"):
-            say(f"[host's kernel] {text}")
             self._note(word, text)
         elif word == "exit":
             self.status = int(text)
@@ -174,17 +174,25 @@ class Run:
             self.status = -int(text or 1)
 
     def _note(self, word, text):
-        if word == "report" or (self.race and not self.race.line(text)):
+        if word == "report" and self.race:
             self._end_race()
         if word == "report" and text.startswith("BUG: KCSAN: "):
             self.race = Race(text)
-        elif word == "report":
-            self.reports.append(text)
+        elif self.race:
+            if not self.race.line(text):
+                self._end_race()
+        elif text.strip("="):
+            say(f"[host's kernel] {text}")
+            if word == "report":
+                self.reports.append(text)
 
     def _end_race(self):
-        if self.race:
-            (self.reports if self.race.ours else self.others).append(self.race.title)
-        self.race = None
+        race, self.race = self.race, None
+        if race and race.ours:
+            say("\n".join(f"[host's kernel] {line}" for line in race.text))
+            self.reports.append(race.title)
+        elif race:
+            self.others.append(race.title)
 
     def _verdict(self):
         self._end_race()
