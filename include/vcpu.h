@@ -301,6 +301,16 @@ int wafer_vcpu_run(struct wafer_vcpu *vcpu);				/* KVM_RUN, mutex held */
 void wafer_queue_event(struct wafer_vcpu *vcpu, const struct wafer_event *ev);
 int wafer_queue_exception(struct wafer_vcpu *vcpu, u8 vector, u32 error);
 void wafer_queue_db(struct wafer_vcpu *vcpu, u64 dr6);
+/*
+ * What the CPU reports with #DB, without the breakpoints that are not armed: it may tell of those too (SDM vol. 3
+ * §17.2.3), and what stands in their registers can be another guest's.
+ */
+static inline u64 wafer_db_payload(struct wafer_vcpu *vcpu, u64 dr6)
+{
+	u64 on = vcpu->arch.hw_dr7 | vcpu->arch.hw_dr7 >> 1;
+
+	return dr6 & ((on & 1) | (on >> 1 & 2) | (on >> 2 & 4) | (on >> 3 & 8) | ~0xfull);
+}
 static inline int wafer_queue_gp(struct wafer_vcpu *vcpu) { return wafer_queue_exception(vcpu, 13, 0); }
 static inline int wafer_queue_ud(struct wafer_vcpu *vcpu) { return wafer_queue_exception(vcpu, 6, 0); }
 void wafer_deliver_payload(struct wafer_vcpu *vcpu, struct wafer_event *ev);

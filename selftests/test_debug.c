@@ -353,6 +353,26 @@ TEST_F(debug, single_steps)
 	EXPECT_EQ(vm_caught(self->vm)->vector, ~0ull);
 }
 
+/* What was in DR0 when it was armed is in nobody's report when it is not. */
+TEST_F(debug, a_step_tells_nothing_of_breakpoints_before)
+{
+	int i;
+
+	if (is_kvm())
+		SKIP(return, "KVM hands on what the CPU says");
+	start(self->v, steps);
+	ASSERT_EQ(guest_debug(self->v, KVM_GUESTDBG_USE_HW_BP, GUEST_CODE + 16, DR7_NONE | 2), 0);
+	ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_IO);
+	ASSERT_EQ(guest_debug(self->v, KVM_GUESTDBG_SINGLESTEP, 0, DR7_NONE), 0);
+	for (i = 0; i < 3; i++) {
+		if (i == 1)
+			ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_IO);
+		ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_DEBUG);
+		EXPECT_EQ(self->v->run->debug.arch.dr6, DR6_NONE | DR6_BS);
+	}
+	EXPECT_EQ(self->v->run->debug.arch.pc, GUEST_CODE + 16);
+}
+
 /* Instructions that are emulated end like any other. */
 GUEST(step_device, 64,
 	"mov $0xd0000000, %edi\n mov (%rdi), %eax\n mov %eax, (%rdi)\n incl (%rdi)\n mov %dr7, %rax\n" DONE);

@@ -96,10 +96,12 @@ static void decode_cr(struct wafer_exit *exit)
  * DR6 in the VMCB starts without a report at each entry, so what it has now is news (the guest's own DR6 is kept in
  * wafer_arch). The CPU's is put back for the host at once.
  */
-static void decode_db(struct wafer_hw *hw, struct wafer_exit *exit)
+static void decode_db(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 {
+	struct wafer_hw *hw = vcpu->hw;
+
 	exit->event.has_payload = true;
-	exit->event.payload = hw->vmcb->dr6 ^ SVM_DR6_NONE;
+	exit->event.payload = wafer_db_payload(vcpu, hw->vmcb->dr6 ^ SVM_DR6_NONE);
 	hw->vmcb->dr6 = SVM_DR6_NONE;
 	hw->dirty |= SVM_DIRTY_DR;
 	asm volatile("mov %0, %%db6" : : "r" (SVM_DR6_NONE));
@@ -110,13 +112,13 @@ static void decode_db(struct wafer_hw *hw, struct wafer_exit *exit)
 		exit->kind = hw->watch & SVM_WATCH_STEP ? WAFER_EXIT_STEP : WAFER_EXIT_NMI_WINDOW;
 }
 
-static void decode_exception(struct wafer_hw *hw, struct wafer_exit *exit)
+static void decode_exception(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 {
 	u8 vector = exit->reason - SVM_EXCEPTION;
 
 	exit->event = (struct wafer_event){ .kind = WAFER_EV_EXCEPTION, .vector = vector };
 	if (vector == X86_TRAP_DB) {
-		decode_db(hw, exit);
+		decode_db(vcpu, exit);
 	} else if (vector == X86_TRAP_BP) {
 		exit->event.kind = WAFER_EV_SOFT_EXC;
 		exit->event.insn_len = exit->len ?: 1;
@@ -200,7 +202,7 @@ static void decode(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 			exit->len = 0;
 		break;
 	case WAFER_EXIT_EXCEPTION:
-		decode_exception(hw, exit);
+		decode_exception(vcpu, exit);
 		break;
 	case WAFER_EXIT_RDMSR:
 		if (exit->info & 1)

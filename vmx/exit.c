@@ -105,7 +105,7 @@ static void exit_exception(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 		exit->kind = WAFER_EXIT_MCE;
 	if (ev->vector == X86_TRAP_DB) {
 		ev->has_payload = true;
-		ev->payload = vmread(EXIT_QUALIFICATION) & DB_BITS;
+		ev->payload = wafer_db_payload(vcpu, vmread(EXIT_QUALIFICATION) & DB_BITS);
 		/* #DB took BS with it, though the shadow may still be there. */
 		vmx_fix_pending_debug();
 	}
