@@ -13,6 +13,7 @@
 struct seen {
 	uint64_t vector, error, rip, cr2;	/* of the last one: struct guest_caught */
 	uint64_t nested;			/* interrupts that came with IF clear */
+	uint64_t inside;			/* what came inside a handler */
 	uint64_t count[256];
 };
 
@@ -21,7 +22,7 @@ GUEST(count_and_return, 64,
 	"push %rax\n push %rbx\n mov $0x6000, %ebx\n"
 	"mov 16(%rsp), %rax\n mov %rax, (%rbx)\n cmp $32, %rax\n jb 1f\n"
 	"testl $0x200, 48(%rsp)\n jnz 1f\n incq 32(%rbx)\n jmp 2f\n"
-	"1: incq 40(%rbx, %rax, 8)\n"
+	"1: incq 48(%rbx, %rax, 8)\n cmpq $0x8000, 32(%rsp)\n jae 3f\n incq 40(%rbx)\n 3:"
 	"mov 24(%rsp), %rax\n mov %rax, 8(%rbx)\n mov 32(%rsp), %rax\n mov %rax, 16(%rbx)\n"
 	"mov %cr2, %rax\n mov %rax, 24(%rbx)\n"
 	"2: pop %rbx\n pop %rax\n add $16, %rsp\n iretq\n");
@@ -201,6 +202,7 @@ TEST_F(events, an_nmi_waits_for_the_end_of_another)
 	ASSERT_EQ(set(self->v, in), 0);
 	ASSERT_TRUE(vcpu_run_done(self->v));
 	EXPECT_EQ(seen(self->v)->count[2], 2);
+	EXPECT_EQ(seen(self->v)->inside, 0);
 	EXPECT_EQ(seen(self->v)->rip, GUEST_CODE);
 	EXPECT_TRUE(nothing_left(self->v));
 }
@@ -324,6 +326,7 @@ TEST_F(events, an_exception_behind_an_nmi)
 	EXPECT_EQ(get(self->v).exception.pending, 1);
 	ASSERT_TRUE(vcpu_run_done(self->v));
 	EXPECT_TRUE(came(self->v, 2, 6));
+	EXPECT_EQ(seen(self->v)->inside, 1);
 	EXPECT_TRUE(nothing_left(self->v));
 }
 
