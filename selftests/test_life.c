@@ -769,7 +769,7 @@ TEST(a_guest_goes_on_after_suspend)
 	text = slurp(PM "mem_sleep");
 	if (!text || !strstr(text, "deep"))
 		SKIP(return, "no suspend to RAM");
-	put("/sys/module/suspend/parameters/pm_test_delay", "1");
+	put("/sys/module/suspend/parameters/pm_test_delay", "0");
 	ASSERT_EQ(put(PM "mem_sleep", "deep"), 0);
 	ASSERT_EQ(put(PM "pm_test", "core"), 0);
 	vm = vm_quick(MODE_LONG, VM_IRQCHIP | VM_PIT, count_up, GUEST_SIZE(count_up));
