@@ -92,7 +92,7 @@ int main(int argc, char **argv)
 	start_guests(sysconf(_SC_NPROCESSORS_ONLN));
 	printf("going down by %s with %ld guests\n", how, sysconf(_SC_NPROCESSORS_ONLN));
 	fflush(stdout);
-	sleep(1);
+	usleep(100000);
 	pin(0);		/* the next kernel starts its other CPUs from the one where this one ended */
 	if (!strcmp(how, "kexec"))
 		return syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_KEXEC, NULL),
