@@ -190,7 +190,7 @@ int wafer_create_irqchip(struct wafer_vm *vm)
  * @vm: VM, its lock held
  * @pins: GSIs below are those of the VMM's I/O APIC
  *
- * Return: 0; -EEXIST; -EINVAL: too many pins, or there are vCPUs.
+ * Return: 0; -EEXIST: there is a chip, or a vCPU; -EINVAL: too many pins.
  */
 int wafer_enable_split_irqchip(struct wafer_vm *vm, u64 pins)
 {
@@ -198,7 +198,7 @@ int wafer_enable_split_irqchip(struct wafer_vm *vm, u64 pins)
 		may_create(vm);
 
 	if (r)
-		return r;
+		return vm->nr_vcpus ? -EEXIST : r;
 	vm->irq.split_pins = pins;
 	smp_store_release(&vm->irq.mode, WAFER_CHIP_SPLIT);	/* see wafer_chip_mode() */
 	return 0;

@@ -82,8 +82,7 @@ int wafer_coalesced_zone(struct wafer_vm *vm, const struct kvm_coalesced_mmio_zo
 	struct wafer_bus_dev *dev;
 	u64 addr = zone->addr;
 	int r = RULE(zone->pio > 1, why, "pio", zone->pio, "is 0 or 1") ?:
-		RULE(addr + zone->size < addr, why, "addr", addr, "plus size does not wrap") ?:
-		RULE(add && !zone->size, why, "size", 0, "is not 0");
+		RULE(add && addr + zone->size <= addr, why, "size", zone->size, "is not 0, and does not wrap");
 
 	if (r)
 		return r;

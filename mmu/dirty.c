@@ -187,12 +187,14 @@ int wafer_clear_dirty_log(struct wafer_mmu *mmu, const struct kvm_clear_dirty_lo
 	struct wafer_slot *slot;
 	int err;
 
+	/* Before the slot is looked for, as in KVM. */
+	if (first % BITS_PER_LONG && !READ_ONCE(mmu->ring_size))
+		return wafer_refuse(refusal, -EINVAL, "first_page", first, "a multiple of 64");
 	mutex_lock(&mmu->slots_lock);
 	err = find_logged(mmu, log->slot, &slot, refusal);
 	left = err ? 0 : slot->npages - first;
-	if (!err && (first % BITS_PER_LONG || first > slot->npages))
-		err = wafer_refuse(refusal, -EINVAL, "first_page", first,
-				   "a multiple of 64 within the slot");
+	if (!err && first > slot->npages)
+		err = wafer_refuse(refusal, -EINVAL, "first_page", first, "within the slot");
 	if (!err && (num > left || (num < left && num % BITS_PER_LONG)))
 		err = wafer_refuse(refusal, -EINVAL, "num_pages", num,
 				   "a multiple of 64 within the slot, or up to its end");

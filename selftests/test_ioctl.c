@@ -216,6 +216,8 @@ TEST_F(fds, a_vm_refuses)
 		{ "MSR exits", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_X86_USER_SPACE_MSR, 0x100), EINVAL, SAME },
 		{ "split, pins", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_SPLIT_IRQCHIP, 5000), EINVAL, SAME },
 		{ "split, with chip", CHIP, KVM_ENABLE_CAP, CAP(KVM_CAP_SPLIT_IRQCHIP, 24), EEXIST, SAME },
+		{ "split, after the first vCPU", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_SPLIT_IRQCHIP, 24), EEXIST, SAME },
+		{ "id limit, after the first vCPU", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_MAX_VCPU_ID, 8), EINVAL, SAME },
 		{ "x2APIC", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_X2APIC_API, 4), EINVAL, SAME },
 		{ "exits", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_X86_DISABLE_EXITS, 0x100), EINVAL, SAME },
 		{ "id limit", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_MAX_VCPU_ID, MAX_ID + 1), EINVAL, SAME },
@@ -258,6 +260,7 @@ TEST_F(fds, a_vm_refuses)
 		{ "match of nothing", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = efd, .flags = 1), EINVAL, SAME },
 		{ "closed", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = 1000, .len = 4), EBADF, SAME },
 		{ "not there", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = efd, .len = 4, .flags = 4), ENOENT, SAME },
+		{ "never there", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = efd, .len = 3, .flags = 4), ENOENT, SAME },
 		{ "pio", VM, KVM_REGISTER_COALESCED_MMIO,
 			S(kvm_coalesced_mmio_zone, .size = 4, .pio = 2), EINVAL, SAME },
 		{ "size", VM, KVM_REGISTER_COALESCED_MMIO, S(kvm_coalesced_mmio_zone), EINVAL, ANY },
@@ -267,6 +270,8 @@ TEST_F(fds, a_vm_refuses)
 		{ "range flags", VM, KVM_X86_SET_MSR_FILTER,
 			S(kvm_msr_filter, .ranges = { { .flags = 0x80, .nmsrs = 1, .bitmap = (void *)&efd } }),
 			EINVAL, SAME },
+		{ "range of nothing", VM, KVM_X86_SET_MSR_FILTER,
+			S(kvm_msr_filter, .ranges = { { .nmsrs = 1, .bitmap = (void *)&efd } }), EINVAL, SAME },
 		{ "bitmap", VM, KVM_X86_SET_MSR_FILTER,
 			S(kvm_msr_filter, .ranges = { { .flags = 1, .nmsrs = 8, .bitmap = N(16) } }), EFAULT, SAME },
 		{ "size", VM, KVM_X86_SET_MSR_FILTER,
@@ -275,6 +280,7 @@ TEST_F(fds, a_vm_refuses)
 		{ "no log", VM, KVM_GET_DIRTY_LOG, S(kvm_dirty_log, .slot = 0), ENOENT, SAME },
 		{ "no slot", VM, KVM_GET_DIRTY_LOG, S(kvm_dirty_log, .slot = 40000), EINVAL, SAME },
 		{ "no log", VM, KVM_CLEAR_DIRTY_LOG, S(kvm_clear_dirty_log, .num_pages = 64), ENOENT, SAME },
+		{ "first page", VM, KVM_CLEAR_DIRTY_LOG, S(kvm_clear_dirty_log, .first_page = 1), EINVAL, SAME },
 		{ "no ring", VM, KVM_RESET_DIRTY_RINGS, 0, EINVAL, SAME },
 	};
 

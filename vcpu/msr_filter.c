@@ -52,7 +52,7 @@ static int copy_range(struct wafer_msr_filter *f, const struct kvm_msr_filter_ra
 
 	if (!r->nmsrs)
 		return 0;
-	if (r->flags & ~(KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE) ||
+	if (!r->flags || r->flags & ~(KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE) ||
 	    r->nmsrs > KVM_MSR_FILTER_MAX_BITMAP_SIZE * 8)
 		return -EINVAL;
 	if (copy_from_user(to->bitmap, (void __user *)r->bitmap, BITS_TO_LONGS(r->nmsrs) * 8))
