@@ -195,10 +195,12 @@ int wafer_create_irqchip(struct wafer_vm *vm)
 int wafer_enable_split_irqchip(struct wafer_vm *vm, u64 pins)
 {
 	int r = RULE(pins > WAFER_MAX_GSI, &vm->refusal, "args[0]", pins, "is at most 4096") ?:
+		REFUSE_IF(vm->nr_vcpus, &vm->refusal, -EEXIST, "vcpus", vm->nr_vcpus,
+			  "are created after the irqchip") ?:
 		may_create(vm);
 
 	if (r)
-		return vm->nr_vcpus ? -EEXIST : r;
+		return r;
 	vm->irq.split_pins = pins;
 	smp_store_release(&vm->irq.mode, WAFER_CHIP_SPLIT);	/* see wafer_chip_mode() */
 	return 0;
