@@ -178,6 +178,19 @@ TEST_F(events, an_injected_nmi_comes_once)
 	EXPECT_TRUE(nothing_left(self->v));
 }
 
+/* A vector from the VMM's PIC, to a local APIC in the kernel: one at a time. */
+TEST(a_vector_waits_for_the_last_one)
+{
+	struct vm *vm = vm_new(1 << 20, VM_SPLIT);
+	struct vcpu *v = vcpu_new(vm, 0);
+	struct kvm_interrupt irq = { IRQ };
+
+	EXPECT_EQ(ioctl(v->fd, KVM_INTERRUPT, &irq), 0);
+	EXPECT_EQ(ioctl(v->fd, KVM_INTERRUPT, &irq), -1);
+	EXPECT_EQ(errno, EEXIST);
+	vm_free(vm);
+}
+
 /* ---- pending ---- */
 
 TEST_F(events, a_pending_nmi_comes_once)

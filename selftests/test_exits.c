@@ -295,6 +295,27 @@ TEST_F(long64, tf_traps_after_a_skipped_instruction)
 	EXPECT_EQ(vm_caught(self->vm)->rip, GUEST_CODE + GUEST_SIZE(stepped) - 3);	/* past CPUID */
 }
 
+/* What the guest has seen of CPUID stays: the same may be set again (KVM 6.1 refuses that too), nothing else. */
+TEST_F(long64, cpuid_stays_after_a_run)
+{
+	static struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entry[128];
+	} c = { .head = { .nent = 128 } };
+
+	vm_load(self->vm, add64);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	ASSERT_EQ(ioctl(self->v->fd, KVM_GET_CPUID2, &c), 0);
+	if (strcmp(vm_device(), "/dev/kvm"))
+		EXPECT_EQ(ioctl(self->v->fd, KVM_SET_CPUID2, &c), 0);
+	c.entry[1].ecx ^= 1;
+	EXPECT_EQ(ioctl(self->v->fd, KVM_SET_CPUID2, &c), -1);
+	EXPECT_EQ(errno, EINVAL);
+	c.head.nent--;
+	EXPECT_EQ(ioctl(self->v->fd, KVM_SET_CPUID2, &c), -1);
+	EXPECT_EQ(errno, EINVAL);
+}
+
 GUEST(triple, 64, "ud2\n");
 
 TEST(triple_fault_is_a_shutdown)

@@ -337,7 +337,15 @@ TEST_F(mem, cleared_by_hand)
 	ASSERT_TRUE(vcpu_run_done(self->v));
 	ASSERT_EQ(get_log(self->vm, 1, bits), 0);
 	EXPECT_EQ(bits[0], 8);
+	/* whole words of the bitmap, up to the slot's end */
 	clear.first_page = 1;
+	EXPECT_EQ(ioctl(self->vm->fd, KVM_CLEAR_DIRTY_LOG, &clear), -1);
+	EXPECT_EQ(errno, EINVAL);
+	clear.first_page = 64;
+	clear.num_pages = 65;
+	EXPECT_EQ(ioctl(self->vm->fd, KVM_CLEAR_DIRTY_LOG, &clear), -1);
+	EXPECT_EQ(errno, EINVAL);
+	clear.num_pages = n;
 	EXPECT_EQ(ioctl(self->vm->fd, KVM_CLEAR_DIRTY_LOG, &clear), -1);
 	EXPECT_EQ(errno, EINVAL);
 }
@@ -399,6 +407,7 @@ TEST(a_full_ring_stops_the_vcpu)
 		       KVM_DIRTY_LOG_PAGE_OFFSET * PAGE);
 	ASSERT_NE(r.entry, MAP_FAILED);
 	vm_slot(vm, 1, BIG_GPA, pages * PAGE, m, KVM_MEM_LOG_DIRTY_PAGES);
+	EXPECT_EQ(get_log(vm, 1, times), -ENXIO);	/* one or the other */
 	for (round = 1; round <= 2; round++) {
 		start(v, BIG_GPA, PAGE, pages, 1);
 		while ((why = vcpu_run(v)) == KVM_EXIT_DIRTY_RING_FULL) {

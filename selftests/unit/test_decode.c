@@ -405,7 +405,8 @@ TEST(refused)
 		{ 8, "66 c5 f8 10 00", -EINVAL }, { 8, "48 c5 f8 10 00", -EINVAL },
 		{ 8, "f0 c5 f8 10 00", -EINVAL },
 		{ 8, "c4 e0 78 10 00", -EINVAL }, { 8, "c4 e4 78 10 00", -EINVAL },
-		{ 8, "c5 f8 05", -EINVAL },
+		{ 8, "f3 c5 f8 10 00", -EINVAL }, { 8, "c4 e5 78 10 00", -EINVAL },
+		{ 8, "62 f7 7c 48 10 00", -EINVAL }, { 8, "c5 f8 05", -EINVAL },
 		{ 8, "8f c8 00 00", -EINVAL }, { 8, "fe 10", -EINVAL }, { 8, "ff 38", -EINVAL },
 		{ 8, "c6 08 00", -EINVAL },
 		{ 8, "0f ba 00 00", -EINVAL }, { 8, "0f ff", -EINVAL }, { 8, "", -EAGAIN },
@@ -425,6 +426,55 @@ TEST(refused)
 		ret = dec(&insn, t[i].mode, t[i].hex);
 		CHECK_MSG(ret == t[i].ret, "%s: %d, expected %d", t[i].hex, ret, t[i].ret);
 	}
+}
+
+/* SDM vol. 2 appendix A: instructions that 64-bit code does not have. */
+TEST(not_in_64_bit_code)
+{
+	static const char *const hex[] = {
+		"06", "07", "0e", "16", "17", "1e", "1f", "27", "2f", "37", "3f", "60", "61", "ce", "d4 0a", "d5 0a",
+		"d6", "9a 00 00 00 00 00 00", "ea 00 00 00 00 00 00",
+	};
+	struct wafer_insn insn;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(hex); i++) {
+		CHECK_MSG(dec(&insn, 8, hex[i]) == -EINVAL, "%s in 64-bit code", hex[i]);
+		CHECK_MSG(!dec(&insn, 4, hex[i]) && insn.len == (strlen(hex[i]) + 1) / 3, "%s in 32-bit code",
+			  hex[i]);
+	}
+}
+
+/* SDM vol. 2 §2.2.1.7: the stack and near branches need no REX.W. */
+TEST(operands_of_64_bits)
+{
+	static const char *const hex[] = {
+		"50", "6a 00", "68 00 00 00 00", "70 00", "c2 00 00", "c3", "c8 00 00 00", "c9", "e0 00", "e3 00",
+		"e8 00 00 00 00", "e9 00 00 00 00", "eb 00", "ff 10", "ff 20", "ff 30", "8f 00", "0f 80 00 00 00 00",
+		"0f a0", "0f a9", "9c", "9d",
+	};
+	struct wafer_insn insn;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(hex); i++)
+		CHECK_MSG(!dec(&insn, 8, hex[i]) && insn.op_size == 8, "%s: %u", hex[i], insn.op_size);
+	CHECK(!dec(&insn, 8, "66 50") && insn.op_size == 2);
+	CHECK(!dec(&insn, 8, "66 70 00") && insn.op_size == 8);
+	CHECK(!dec(&insn, 4, "50") && insn.op_size == 4);
+}
+
+/* SDM vol. 2 §2.3.5: what the fields of VEX stand for, inverted ones and those that 32-bit code ignores. */
+TEST(vex_fields)
+{
+	struct wafer_insn insn;
+
+	CHECK(!dec(&insn, 8, "c5 fa 10 00") && insn.vex && insn.rep == 0xf3 && insn.vex_v == 0);
+	CHECK(!dec(&insn, 8, "c5 fb 10 00") && insn.rep == 0xf2);
+	CHECK(!dec(&insn, 8, "c5 f8 10 00") && !insn.rep);
+	CHECK(!dec(&insn, 8, "c5 80 10 c1") && insn.vex_v == 15);
+	CHECK(!dec(&insn, 8, "c4 41 b8 10 c1") && insn.vex_v == 8 && insn.reg == 8 && insn.rm == 9);
+	CHECK(!dec(&insn, 4, "c4 c1 b8 10 c1") && insn.vex_v == 0 && insn.reg == 0 && insn.rm == 1);
+	CHECK(!dec(&insn, 8, "41 8b c1") && insn.rm == 9);
 }
 
 /* Forms that look like others must not be taken for them. */
