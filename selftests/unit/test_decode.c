@@ -445,6 +445,25 @@ TEST(not_in_64_bit_code)
 	}
 }
 
+/* SDM vol. 2 tables: nothing is there. */
+TEST(undefined)
+{
+	static const char *const hex[] = {
+		"0f 04", "0f 0a", "0f 0b", "0f 0c", "0f 24 c0", "0f 27 c0", "0f 36", "0f 39", "0f 3b", "0f 3f", "0f 7a c0",
+		"0f 7b c0", "0f a6 c0", "0f a7 c0", "0f b9 c0", "0f ff c0",
+		"8f 08", "8f 10", "8f 18", "8f 20", "8f 28", "8f 30", "8f 38", "fe 10", "fe 18", "fe 20", "fe 28", "fe 30",
+		"fe 38", "ff 38", "0f ba 00 00", "0f ba 08 00", "0f ba 10 00", "0f ba 18 00", "c6 08 00", "c6 10 00",
+		"c6 18 00", "c6 20 00", "c6 28 00", "c6 30 00",
+	};
+	struct wafer_insn insn;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(hex); i++) {
+		CHECK_MSG(dec(&insn, 8, hex[i]) == -EINVAL, "%s in 64-bit code", hex[i]);
+		CHECK_MSG(dec(&insn, 4, hex[i]) == -EINVAL, "%s in 32-bit code", hex[i]);
+	}
+}
+
 /* SDM vol. 2 §2.2.1.7: the stack and near branches need no REX.W. */
 TEST(operands_of_64_bits)
 {
