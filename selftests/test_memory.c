@@ -69,6 +69,7 @@ TEST_F(mem, bad_regions)
 		{ "unaligned hva", 1, 0, BIG_GPA, MIB, (uintptr_t)m + 1, EINVAL },
 		{ "flags", 1, 0x80, BIG_GPA, MIB, (uintptr_t)m, EINVAL },
 		{ "gpa wraps", 1, 0, -(uint64_t)PAGE, 2 * PAGE, (uintptr_t)m, EINVAL },
+		{ "beyond all addresses", 1, 0, 1ull << 52, MIB, (uintptr_t)m, EINVAL },
 		{ "kernel address", 1, 0, BIG_GPA, MIB, 0xffff800000000000, EINVAL },
 		{ "delete what is not there", 1, 0, BIG_GPA, 0, (uintptr_t)m, EINVAL },
 		{ "overlap", 1, 0, 2 * MIB, 4 * MIB, (uintptr_t)m, EEXIST },
