@@ -54,35 +54,68 @@ static void cpu_off(void *unused)
  * not at once, so that nobody who makes the next VM waits for it either.
  */
 #ifdef WAFER_EMERGENCY_CALLBACK
-static bool emergency_registered;
+static bool emergency_registered, rival_loaded;
 
-static void emergency_unregister(struct work_struct *work)
+static void emergency_unregister(void)
+{
+	if (!emergency_registered)
+		return;
+	cpu_emergency_unregister_virt_callback(wafer_backend->cpu_off);
+	emergency_registered = false;
+}
+
+static void emergency_idle(struct work_struct *work)
 {
 	mutex_lock(&hardware_lock);
-	if (emergency_registered && list_empty(&vms)) {
-		cpu_emergency_unregister_virt_callback(wafer_backend->cpu_off);
-		emergency_registered = false;
-	}
+	if (list_empty(&vms))
+		emergency_unregister();
 	mutex_unlock(&hardware_lock);
 }
 
-static DECLARE_DELAYED_WORK(emergency_work, emergency_unregister);
+static DECLARE_DELAYED_WORK(emergency_work, emergency_idle);
 
 static void emergency_register(void)
 {
-	if (emergency_registered)
+	if (emergency_registered || rival_loaded)
 		return;
-	if (__symbol_get("kvm_rebooting")) {
-		__symbol_put("kvm_rebooting");
-		return;
-	}
 	cpu_emergency_register_virt_callback(wafer_backend->cpu_off);
 	emergency_registered = true;
 }
 
+/* The in-tree module takes the slot when it loads, and warns if it is taken. */
+static int module_event(struct notifier_block *nb, unsigned long event, void *mod)
+{
+	if (strcmp(((struct module *)mod)->name, wafer_backend->rival))
+		return NOTIFY_DONE;
+	mutex_lock(&hardware_lock);
+	rival_loaded = event != MODULE_STATE_GOING;
+	if (rival_loaded)
+		emergency_unregister();
+	else if (!list_empty(&vms))
+		emergency_register();
+	mutex_unlock(&hardware_lock);
+	return NOTIFY_OK;
+}
+
+static struct notifier_block module_notifier = { .notifier_call = module_event };
+
+static void emergency_init(void)
+{
+	rival_loaded = __symbol_get("kvm_rebooting");	/* KVM's common part, to which the vendor's belongs */
+	if (rival_loaded)
+		__symbol_put("kvm_rebooting");
+	register_module_notifier(&module_notifier);
+}
+
 #define emergency_unregister_later() schedule_delayed_work(&emergency_work, HZ)
-#define emergency_exit() flush_delayed_work(&emergency_work)
+
+static void emergency_exit(void)
+{
+	unregister_module_notifier(&module_notifier);
+	flush_delayed_work(&emergency_work);
+}
 #else
+#define emergency_init() do { } while (0)
 #define emergency_register() do { } while (0)
 #define emergency_unregister_later() do { } while (0)
 #define emergency_exit() do { } while (0)
@@ -207,6 +240,7 @@ int wafer_hardware_init(void)
 		wafer_backend->teardown();
 		return hotplug_state;
 	}
+	emergency_init();
 	wafer_syscore_register(&wafer_syscore);
 	return register_reboot_notifier(&reboot_notifier);	/* 0 */
 }
