@@ -357,7 +357,7 @@ TEST(creation_rules)
 	free_vm();
 	make_vm(WAFER_CHIP_NONE, 1);
 	CHECK_EQ(wafer_create_irqchip(&vm), -EINVAL);
-	CHECK_EQ(wafer_enable_split_irqchip(&vm, 24), -EINVAL);
+	CHECK_EQ(wafer_enable_split_irqchip(&vm, 24), -EEXIST);
 	free_vm();
 	make_vm(WAFER_CHIP_NONE, 0);
 	CHECK_EQ(wafer_enable_split_irqchip(&vm, 4097), -EINVAL);
