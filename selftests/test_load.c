@@ -193,6 +193,37 @@ TEST(the_hardware_is_taken_while_a_vm_exists)
 		EXPECT_EQ(is_on(cpu), 0);
 }
 
+/*
+ * The in-tree module is loaded and removed under a VM: the guest goes on, and the host does not warn of a callback for
+ * emergencies that is there already (which would end this host's run with status 99).
+ */
+TEST(the_rival_comes_and_goes)
+{
+	const char *name = vm_is_amd() ? "kvm_amd" : "kvm_intel";
+	char path[64], load[64], unload[64];
+	struct kvm_regs r;
+	struct vm *vm;
+
+	if (!strcmp(vm_device(), "/dev/kvm"))
+		SKIP(return, "this is the in-tree KVM");
+	snprintf(path, sizeof(path), "/sys/module/%s", name);
+	snprintf(load, sizeof(load), "modprobe -q %s 2>/dev/null", name);
+	snprintf(unload, sizeof(unload), "modprobe -r %s", name);
+	if (!access(path, F_OK))
+		SKIP(return, "%s is loaded", name);
+	vm = vm_quick(MODE_LONG, 0, nothing_much, GUEST_SIZE(nothing_much));
+	r = vcpu_regs(&vm->cpu[0]);
+	if (system(load)) {
+		vm_free(vm);
+		SKIP(return, "%s cannot be loaded", name);
+	}
+	EXPECT_TRUE(vcpu_run_done(&vm->cpu[0]));
+	EXPECT_EQ(system(unload), 0);
+	vcpu_set_regs(&vm->cpu[0], &r);
+	EXPECT_TRUE(vcpu_run_done(&vm->cpu[0]));
+	vm_free(vm);
+}
+
 /* The in-tree KVM has a VM: nobody else gets one, and the log names whom to remove. */
 TEST(what_kvm_holds_is_busy)
 {
