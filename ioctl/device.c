@@ -78,14 +78,27 @@ static long device_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	return wafer_door(&doors, cmd, arg);
 }
 
-static const struct file_operations device_fops = {
+const struct file_operations wafer_device_fops = {
 	.owner = THIS_MODULE, .open = device_open, .release = device_release, .llseek = noop_llseek,
 	.unlocked_ioctl = device_ioctl, .compat_ioctl = compat_ptr_ioctl,
 };
 
 static struct miscdevice device = {
-	.minor = MISC_DYNAMIC_MINOR, .name = "wafer", .mode = 0660, .fops = &device_fops,
+	.minor = MISC_DYNAMIC_MINOR, .name = "wafer", .mode = 0660, .fops = &wafer_device_fops,
 };
+
+/* The likelier to fail comes first: once a device is there, somebody may have it open. */
+static int __init devices_register(void)
+{
+	int r = wafer_alias_init();
+
+	if (!r) {
+		r = misc_register(&device);
+		if (r)
+			wafer_alias_exit();
+	}
+	return r;
+}
 
 static int __init wafer_init(void)
 {
@@ -95,7 +108,7 @@ static int __init wafer_init(void)
 		wafer_fpu_setup();
 		wafer_cpuid_setup();
 		wafer_msr_setup();
-		r = misc_register(&device);
+		r = devices_register();
 		if (r)
 			wafer_hardware_exit();
 	}
@@ -112,6 +125,7 @@ static int __init wafer_init(void)
 
 static void __exit wafer_exit(void)
 {
+	wafer_alias_exit();
 	misc_deregister(&device);
 	/* No descriptor is open; what remains are notifiers' callbacks that free VMs. */
 	wafer_mmu_drain();

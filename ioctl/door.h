@@ -47,6 +47,9 @@ long wafer_door(const struct wafer_doors *doors, unsigned int cmd, unsigned long
 int wafer_new_file(const char *name, const struct file_operations *fops, void *obj, struct file **file);
 
 /* The other files of this room. */
+extern const struct file_operations wafer_device_fops;
+int wafer_alias_init(void);
+void wafer_alias_exit(void);
 long wafer_create_vm(struct wafer_refusal *refusal, unsigned long type);
 int wafer_vm_release(struct inode *inode, struct file *file);
 int wafer_vcpu_open(struct wafer_vm *vm, u32 id);

@@ -5,11 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/klog.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
+#include "uapi/wafer.h"
 #include "vm.h"
 
 GUEST(nothing_much, 64, "mov $42, %eax\n" DONE);
@@ -264,6 +267,125 @@ TEST(what_kvm_holds_is_busy)
 	vm = vm_quick(MODE_LONG, 0, nothing_much, GUEST_SIZE(nothing_much));
 	EXPECT_TRUE(vcpu_run_done(&vm->cpu[0]));
 	vm_free(vm);
+}
+
+#define ALIAS "/sys/module/wafer/parameters/alias"
+
+/* Writes the parameter; 0 or the error. */
+static int set_alias(const char *val)
+{
+	int fd = open(ALIAS, O_WRONLY | O_CLOEXEC), r;
+
+	if (fd < 0)
+		return -errno;
+	r = write(fd, val, strlen(val)) < 0 ? -errno : 0;
+	close(fd);
+	return r;
+}
+
+static bool alias_is(char yes)
+{
+	FILE *f = fopen(ALIAS, "r");
+	bool is = f && fgetc(f) == yes;
+
+	if (f)
+		fclose(f);
+	return is;
+}
+
+/* Whose device /dev/kvm is: 1 this module's, 0 another's, -1 nobody's. */
+static int whose_kvm(void)
+{
+	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC), r;
+	struct wafer_info info;
+
+	if (fd < 0)
+		return -1;
+	r = !ioctl(fd, WAFER_GET_INFO, &info);
+	close(fd);
+	return r;
+}
+
+TEST(the_alias_comes_and_goes)
+{
+	const char *why = cannot_reload();
+	struct stat st;
+	char args[512];
+	int fd, vm;
+
+	if (why)
+		SKIP(return, "%s", why);
+	if (!access("/sys/module/kvm", F_OK) || alias_is('Y'))
+		SKIP(return, "/dev/kvm is taken");
+	parameters(args, sizeof(args));
+	EXPECT_EQ(whose_kvm(), -1);
+	ASSERT_EQ(set_alias("on"), 0);
+	EXPECT_TRUE(alias_is('Y'));
+	EXPECT_EQ(set_alias("1"), 0);		/* it is */
+	EXPECT_EQ(set_alias("perhaps"), -EINVAL);
+	ASSERT_EQ(stat("/dev/kvm", &st), 0);
+	EXPECT_EQ(st.st_rdev, makedev(10, 232));
+	EXPECT_EQ(st.st_mode & 07777, 0660);
+	ASSERT_EQ(whose_kvm(), 1);
+	fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	ASSERT_GE(fd, 0);
+	ASSERT_EQ(set_alias("0"), 0);
+	EXPECT_NE(access("/dev/kvm", F_OK), 0);
+	EXPECT_EQ(set_alias("0"), 0);
+	vm = ioctl(fd, KVM_CREATE_VM, 0);	/* what was opened through it stays */
+	EXPECT_GE(vm, 0);
+	EXPECT_EQ(unload(), -EWOULDBLOCK);
+	close(fd);
+	EXPECT_EQ(unload(), -EWOULDBLOCK);
+	close(vm);
+	ASSERT_EQ(set_alias("Y"), 0);
+	ASSERT_EQ(unload(), 0);			/* and takes the name along */
+	EXPECT_NE(access("/dev/kvm", F_OK), 0);
+	ASSERT_EQ(load("alias=1"), 0);
+	EXPECT_EQ(whose_kvm(), 1);
+	ASSERT_EQ(unload(), 0);
+	EXPECT_NE(access("/dev/kvm", F_OK), 0);
+	ASSERT_EQ(load(args), 0);
+	EXPECT_EQ(whose_kvm(), -1);
+}
+
+/* One /dev/kvm: who has it keeps it. */
+TEST(the_alias_and_the_in_tree_module)
+{
+	const char *name = vm_is_amd() ? "kvm_amd" : "kvm_intel", *why = cannot_reload();
+	char command[128];
+	static char log[1 << 16];
+	char args[512];
+	int n;
+
+	if (why)
+		SKIP(return, "%s", why);
+	if (!access("/sys/module/kvm", F_OK) || alias_is('Y'))
+		SKIP(return, "/dev/kvm is taken");
+	snprintf(command, sizeof(command), "modprobe -q %s 2>/dev/null", name);
+	if (system(command))
+		SKIP(return, "%s cannot be loaded", name);
+	parameters(args, sizeof(args));
+	EXPECT_EQ(set_alias("1"), -EBUSY);
+	EXPECT_TRUE(alias_is('N'));
+	n = klogctl(3, log, sizeof(log) - 1);
+	if (n > 0)
+		EXPECT_NE(strstr(log, "/dev/kvm belongs to the in-tree KVM"), NULL);
+	EXPECT_EQ(whose_kvm(), 0);
+	ASSERT_EQ(unload(), 0);
+	EXPECT_EQ(load("alias=1"), -EBUSY);
+	ASSERT_EQ(load(args), 0);
+	snprintf(command, sizeof(command), "modprobe -r %s", name);
+	ASSERT_EQ(system(command), 0);
+
+	ASSERT_EQ(set_alias("1"), 0);
+	snprintf(command, sizeof(command), "modprobe -q %s 2>/dev/null", name);
+	EXPECT_NE(system(command), 0);
+	EXPECT_EQ(whose_kvm(), 1);
+	ASSERT_EQ(set_alias("0"), 0);
+	EXPECT_EQ(system(command), 0);
+	snprintf(command, sizeof(command), "modprobe -r %s", name);
+	EXPECT_EQ(system(command), 0);
 }
 
 TEST_HARNESS_MAIN
