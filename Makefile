@@ -4,6 +4,8 @@
 #	make demo [HOST=svm|vmx]	boots Debian's kernel in a VM; in an emulated host if need be
 #	make test [BACKEND=svm|vmx]	all tests, on both backends
 #	make bench [BACKEND=svm|vmx]	what an exit costs, beside the in-tree KVM
+#	make test-vmms [BACKEND=svm|vmx]	QEMU of Debian, unmodified, in many combinations
+#	make kvm-selftests [BACKEND=svm|vmx]	KVM's own selftests, unmodified
 #	make check			static checks
 #	make install			the module, the tool and its manual page
 
@@ -35,6 +37,12 @@ test:
 bench:
 	@env -u MAKEFLAGS -u MFLAGS scripts/bench $(if $(BACKEND),--backend $(BACKEND))
 
+test-vmms:
+	@env -u MAKEFLAGS -u MFLAGS scripts/test-vmms $(if $(BACKEND),--backend $(BACKEND))
+
+kvm-selftests:
+	@env -u MAKEFLAGS -u MFLAGS scripts/kvm-selftests $(if $(BACKEND),--backend $(BACKEND))
+
 check:
 	@env -u MAKEFLAGS -u MFLAGS scripts/check
 
@@ -43,4 +51,4 @@ clean:
 	$(MAKE) -C tools clean
 	$(MAKE) -C selftests/unit clean
 
-.PHONY: all modules tools install demo test bench check clean
+.PHONY: all modules tools install demo test bench test-vmms kvm-selftests check clean

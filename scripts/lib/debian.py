@@ -20,6 +20,8 @@ SETS = {
     "backports": (["bookworm-backports"], []),
     "sid": (["sid"], []),
     "testing": (["testing"], []),
+    "both": (["bookworm", "bookworm-updates", "bookworm-backports"], ["bookworm-security"]),
+    "i386": (["bookworm", "bookworm-updates"], []),
 }
 STALE = 12 * 3600
 
@@ -55,11 +57,12 @@ def _mirrors():
 def _options(name):
     """apt's options for the set `name`, with fresh enough package lists."""
     base = ROOT / "apt" / name
+    arch = "i386" if name == "i386" else "amd64"
     opts = ["-q", "-o", f"Dir::State={base}/state", "-o", f"Dir::State::status={base}/status",
             "-o", f"Dir::Cache={base}/cache", "-o", f"Dir::Etc::sourcelist={base}/sources.list",
             "-o", "Dir::Etc::sourceparts=-", "-o", "Dir::Etc::preferencesparts=-",
             "-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none",
-            "-o", "APT::Architecture=amd64", "-o", "APT::Architectures::=amd64",
+            "-o", f"APT::Architecture={arch}", "-o", f"APT::Architectures::={arch}",
             "-o", "Acquire::Retries=3"]
     stamp = base / "updated"
     if not stamp.exists() or time.time() - stamp.stat().st_mtime > STALE:
@@ -100,6 +103,13 @@ def version(name, package):
         out = run(["apt-cache", *_options(name), "policy", package]).decode()
     m = re.search(r"Candidate: (\S+)", out)
     return m.group(1) if m and m.group(1) != "(none)" else None
+
+
+def closure(name, release, packages):
+    """Packages of a release with all that they depend on, as PACKAGE=VERSION."""
+    with lock(f"apt-{name}"):
+        out = run(["apt-get", *_options(name), "-s", "--no-install-recommends", "-t", release, "install", *packages]).decode()
+    return [f"{package}={version}" for package, version in re.findall(r"^Inst (\S+) \((\S+)", out, re.M)]
 
 
 def unpack(name, packages, to):

@@ -1,0 +1,535 @@
+# SPDX-License-Identifier: GPL-2.0
+"""In the emulated host: runs the rows of /vmm/rows.json one after the other, for scripts/test-vmms.
+
+A row is a QEMU command line and steps; a step is the name of a function below and its arguments. "@begin NAME" comes
+before each row, "@end JSON" after it.
+"""
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+RUN = "/tmp/vmm"
+APPEND = ("console=ttyS0 loglevel=4 nokaslr mitigations=off panic=-1 apparmor=0 cryptomgr.notests audit=0 noreplace-smp "
+          "wafer.run=/shell")
+SLOW = float(os.environ.get("VMM_SLOW", "1"))     # what a time limit is multiplied by
+
+
+class Bad(Exception):
+    """What was not as it must be."""
+
+
+def wait(what, seconds, test):
+    """Until test() gives something; that."""
+    end = time.monotonic() + seconds * SLOW
+    while True:
+        found = test()
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise Bad(f"no {what} within {seconds:g} s")
+        time.sleep(0.1)
+
+
+class Serial:
+    """The guest's first serial port: what it said so far, and a shell behind it (guest.d/shell)."""
+
+    def __init__(self, path):
+        self.text, self.mark, self.peer = "", 0, None
+        self.door = socket.socket(socket.AF_UNIX)
+        self.door.bind(path)
+        self.door.listen(1)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        with contextlib.suppress(OSError):
+            self.peer, _ = self.door.accept()
+            while data := self.peer.recv(65536):
+                self.text += data.decode(errors="replace").replace("\r", "")
+
+    def find(self, pattern):
+        """The next match, beyond all that was found before."""
+        m = re.compile(pattern, re.M).search(self.text, self.mark)
+        if m:
+            self.mark = m.end()
+        return m
+
+    def send(self, text):
+        self.peer.sendall(text.encode())
+
+
+class Vm:
+    """A running QEMU."""
+    all = []
+
+    def __init__(self, row, name="a", more=()):
+        self.row, self.name, self.place = row, name, f"{RUN}/{name}"
+        shutil.rmtree(self.place, ignore_errors=True)
+        os.makedirs(self.place)
+        self.serial = Serial(f"{self.place}/serial")
+        home = f"/vmm/{row['qemu']}"
+        argv = [f"{home}/ld.so", "--library-path", f"{home}/lib", f"{home}/qemu", "-L", home, "-no-user-config",
+                "-nodefaults", "-display", "none", "-chardev", f"socket,id=serial,path={self.place}/serial",
+                "-serial", "chardev:serial", "-qmp", f"unix:{self.place}/qmp,server=on,wait=off", *self._fill(row["args"]),
+                *self._fill(more)]
+        if row.get("append") is not None:
+            argv += ["-append", f"{APPEND} {row['append']}"]
+        self.out = open(f"{self.place}/out", "wb+")
+        # a process of the driver's own group would get the signals that it gets
+        self.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.out, start_new_session=True)
+        self.qmp = None
+        self.events = []
+        Vm.all.append(self)
+
+    def _fill(self, words):
+        return [w.replace("{place}", self.place).replace("{run}", RUN) for w in words]
+
+    def said(self):
+        with open(f"{self.place}/out", errors="replace") as f:
+            return " ".join(f.read().split())[:500]
+
+    def alive(self):
+        if self.child.poll() is not None:
+            raise Bad(f"QEMU ended with status {self.child.returncode}: {self.said()}")
+
+    def _connect(self):
+        def attempt():
+            self.alive()
+            s = socket.socket(socket.AF_UNIX)
+            try:
+                s.settimeout(60 * SLOW)
+                s.connect(f"{self.place}/qmp")
+                return s
+            except OSError:
+                s.close()
+        self.qmp = wait("QMP", 30, attempt).makefile("rw")
+        self.qmp.readline()
+        self.do("qmp_capabilities")
+
+    def do(self, command, **arguments):
+        """A command of QMP; what it gives."""
+        if not self.qmp and command != "qmp_capabilities":
+            self._connect()
+        self.qmp.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        self.qmp.flush()
+        while True:
+            line = self.qmp.readline()
+            if not line:
+                time.sleep(0.5)
+                self.alive()
+                raise Bad(f"{command}: QMP was closed")
+            answer = json.loads(line)
+            if "event" in answer:
+                self.events.append(answer["event"])
+            elif "error" in answer:
+                raise Bad(f"{command}: {answer['error']['desc']}")
+            else:
+                return answer["return"]
+
+    def hmp(self, line):
+        return self.do("human-monitor-command", **{"command-line": line})
+
+    def see(self, pattern, seconds):
+        """Waits for the serial port to say something."""
+        def look():
+            m = self.serial.find(pattern)
+            if not m:
+                self.alive()
+            return m
+        return wait(f"/{pattern}/ on the serial port", seconds, look)
+
+    def guest(self, command, seconds=60):
+        """Runs a command in the guest's shell; what it printed."""
+        start = self.serial.mark = len(self.serial.text)
+        self.serial.send(command + "\n")
+        m = self.see(r"^=(\d+)=$", seconds)
+        text = self.serial.text[start:m.start()].strip()
+        if m[1] != "0":
+            raise Bad(f"guest: {command}: status {m[1]}: {text[-300:]}")
+        return text
+
+    def where(self):
+        """Where the vCPUs are, twice: for the report of a row that failed."""
+        with contextlib.suppress(Bad, OSError, ValueError):
+            yield " ".join(self.hmp("info status").split())
+            for _ in range(2):
+                text = self.hmp("info registers -a")
+                yield " ".join(re.findall(r"\b[RE]IP=\w+|HLT=\d|CR0=\w+", text))
+                time.sleep(1)
+
+    def tick(self):
+        return float(self.guest("cut -d' ' -f1 /proc/uptime", 30))
+
+    def end(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.child.pid, signal.SIGKILL)
+        self.child.wait()
+        self.out.close()
+        self.serial.door.close()
+
+
+# -- steps: each gets the VM and gives the one that goes on, or None for the same
+
+def boot(vm, cpus=None, seconds=180):
+    m = vm.see(r"userspace reached, (\d+) cpus", seconds)
+    if cpus and int(m[1]) != cpus:
+        raise Bad(f"the guest has {m[1]} CPUs, not {cpus}")
+    vm.see("guest-shell: ready", 30)
+
+
+def serial(vm, pattern, seconds=60):
+    vm.see(pattern, seconds)
+
+
+def guest(vm, command, pattern="", seconds=60):
+    text = vm.guest(command, seconds)
+    if not re.search(pattern, text, re.M):
+        raise Bad(f"guest: {command}: no /{pattern}/ in: {text[-400:]}")
+
+
+def monitor(vm, command, pattern="", seconds=20):
+    """Until the monitor's answer to the command is as wanted."""
+    said = ""
+
+    def look():
+        nonlocal said
+        said = vm.hmp(command)
+        return re.search(pattern, said, re.M)
+    try:
+        wait(pattern, seconds, look)
+    except Bad:
+        raise Bad(f"{command}: no /{pattern}/ in: {said[-300:]}") from None
+
+
+def off(vm, status=0):
+    """The guest powers off by itself."""
+    vm.serial.send("off\n")
+    wait("end of QEMU", 40, lambda: vm.child.poll() is not None)
+    if vm.child.returncode != status:
+        raise Bad(f"QEMU ended with status {vm.child.returncode}: {vm.said()}")
+
+
+def stop(vm):
+    """Stopped, a guest does nothing, and its clock stands."""
+    before = vm.tick()
+    vm.do("stop")
+    time.sleep(3)
+    size = len(vm.serial.text)
+    vm.serial.send("echo late\n")
+    time.sleep(2)
+    if len(vm.serial.text) != size:
+        raise Bad("the guest ran while it was stopped")
+    vm.do("cont")
+    vm.see("^late$", 20)
+    vm.see("^=0=$", 20)
+    went = vm.tick() - before
+    if not 0 < went < 4:
+        raise Bad(f"stopped for 5 s, the guest counted {went:.1f} s")
+
+
+def nmi(vm):
+    vm.guest("dmesg -c > /dev/null")
+    vm.do("inject-nmi")
+    guest(vm, "sleep 1; grep NMI /proc/interrupts; dmesg", r"NMI:.* [1-9]")
+
+
+def reset(vm, how="monitor"):
+    """From outside, or by the guest itself; it comes up again."""
+    if how == "guest":
+        vm.serial.mark = len(vm.serial.text)
+        vm.serial.send("reboot -f\n")
+    else:
+        vm.serial.mark = len(vm.serial.text)
+        vm.do("system_reset")
+    boot(vm)
+
+
+def snapshot(vm):
+    """savevm, something else, loadvm: the memory is as it was."""
+    vm.guest("echo before > /tmp/mark")
+    said = vm.hmp("savevm one")
+    vm.guest("echo after > /tmp/mark")
+    said += vm.hmp("loadvm one")
+    if said.strip():
+        raise Bad(said.strip())
+    vm.do("cont")
+    guest(vm, "cat /tmp/mark", "^before$", 30)
+    vm.tick()
+
+
+def _migrated(vm, seconds=120):
+    def look():
+        got = vm.do("query-migrate")
+        if got.get("status") in ("failed", "cancelled"):
+            raise Bad(f"migration {got['status']}: {got.get('error-desc', '')} {vm.said()}")
+        return got.get("status") == "completed" and got
+    return wait("end of the migration", seconds, look)
+
+
+def migrate(vm, how="file", megabytes=0):
+    """To a file and back, or to another QEMU while the guest works on its memory, which must be right afterwards."""
+    if megabytes:
+        # the guest's shell is busybox's: what runs beside it writes to a file
+        vm.guest(f"rm -f /tmp/stop; dirty {megabytes} > /tmp/dirty 2>&1 & echo $! > /tmp/pid; sleep 3")
+    before = vm.tick()
+    if how == "file":
+        vm.do("migrate", uri=f"exec:cat > {RUN}/state")
+        _migrated(vm)
+        vm.end()
+        other = Vm(vm.row, "b", ["-incoming", f"exec:cat {RUN}/state"])
+    else:
+        other = Vm(vm.row, "b", ["-incoming", f"unix:{RUN}/migration"])
+        capabilities = ["postcopy-ram"] if how == "postcopy" else []
+        for v in (vm, other):
+            v.do("migrate-set-capabilities", capabilities=[{"capability": c, "state": True} for c in capabilities])
+        vm.do("migrate-set-parameters", **{"downtime-limit": 1500, "max-bandwidth": 400 << 20})
+        wait("socket", 20, lambda: os.path.exists(f"{RUN}/migration"))
+        vm.do("migrate", uri=f"unix:{RUN}/migration")
+        if how == "postcopy":
+            time.sleep(1)
+            vm.do("migrate-start-postcopy")
+        got = _migrated(vm)
+        print(f"# migration: {got.get('total-time')} ms, downtime {got.get('downtime')} ms, "
+              f"{got['ram']['dirty-sync-count']} rounds, {got['ram']['transferred'] >> 20} MiB", flush=True)
+        vm.end()
+    wait("running target", 60, lambda: other.do("query-status")["status"] == "running")
+    # the connection to the serial port is a new one, the guest does not notice
+    after = other.tick()
+    if after < before:
+        raise Bad(f"the guest's clock went back, from {before} to {after}")
+    if megabytes:
+        other.guest("touch /tmp/stop; while [ -d /proc/$(cat /tmp/pid) ]; do sleep 1; done", 60)
+        guest(other, "cat /tmp/dirty", r"dirty: \d+ rounds, 0 wrong")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{RUN}/state")
+    return other
+
+
+class Gdb:
+    """As much of gdb's protocol as the steps below need."""
+
+    def __init__(self, path):
+        self.s = socket.socket(socket.AF_UNIX)
+        self.s.connect(path)
+        self.s.settimeout(40 * SLOW)
+
+    def send(self, text):
+        self.last = text
+        self.s.sendall(b"$%s#%02x" % (text.encode(), sum(text.encode()) & 255))
+
+    def receive(self):
+        data = b""
+        while not re.search(rb"\$([^#]*)#..", data):
+            try:
+                more = self.s.recv(4096)
+            except TimeoutError:
+                raise Bad(f"gdb: {self.last}: no answer") from None
+            if not more:
+                raise Bad(f"gdb: {self.last}: closed")
+            data += more
+        self.s.sendall(b"+")
+        return re.search(rb"\$([^#]*)#..", data)[1].decode()
+
+    def do(self, text, want="OK"):
+        self.send(text)
+        answer = self.receive()
+        if not re.match(want, answer):
+            raise Bad(f"gdb: {text}: {answer}, not {want}")
+        return answer
+
+    def pc(self):
+        return struct.unpack("<Q", bytes.fromhex(self.do("p10", "[0-9a-f]{16}$")))[0]
+
+
+def gdb(vm):
+    """Breakpoints of both kinds and a watchpoint in the kernel, and single steps; the guest goes on after each."""
+    vm.guest("while :; do sleep 1; done & echo $! > /tmp/pid")
+    text = vm.guest("grep -E ' (__x64_sys_clock_nanosleep|jiffies)$' /proc/kallsyms")
+    where = {name: int(a, 16) for a, name in re.findall(r"^(\w+) \w (\w+)$", text, re.M)}
+    nap, jiffies = where["__x64_sys_clock_nanosleep"], where["jiffies"]
+    vm.hmp(f"gdbserver unix:{vm.place}/gdb,server=on,wait=off")
+    g = Gdb(f"{vm.place}/gdb")
+    g.do("?", "[ST]0[25]")
+    for kind, what in (("1", "hardware"), ("0", "software")):
+        g.do(f"Z{kind},{nap:x},1")
+        for _ in range(2):
+            g.do("c", "[ST]05")
+            if g.pc() != nap:
+                raise Bad(f"gdb: {what} breakpoint at {nap:x} stopped at {g.pc():x}")
+        g.do(f"z{kind},{nap:x},1")
+        for _ in range(3):
+            before = g.pc()
+            g.do("s", "[ST]05")
+            if g.pc() == before:
+                raise Bad(f"gdb: a step stays at {before:x}")
+    g.do(f"Z2,{jiffies:x},8")
+    g.do("c", "[ST]05")
+    g.do(f"z2,{jiffies:x},8")
+    g.do("D")
+    g.s.close()
+    vm.do("query-status")
+    with contextlib.suppress(Bad):
+        vm.do("cont")
+    vm.guest("kill $(cat /tmp/pid)")
+    vm.tick()
+
+
+class Vnc:
+    """A client of the VNC server that asks for raw pictures: 4 bytes a pixel, blue first."""
+
+    def __init__(self, path):
+        self.s = socket.socket(socket.AF_UNIX)
+        self.s.connect(path)
+        self.s.settimeout(40 * SLOW)
+        self.get(12)
+        self.s.sendall(b"RFB 003.008\n")
+        self.get(self.get(1)[0])
+        self.s.sendall(b"\1")
+        self.get(4)
+        self.s.sendall(b"\1")
+        self.size = struct.unpack(">HH", self.get(4))
+        self.get(16)
+        self.get(struct.unpack(">I", self.get(4))[0])
+        self.s.sendall(struct.pack(">BxxxBBBBHHHBBBxxx", 0, 32, 24, 0, 1, 255, 255, 255, 16, 8, 0))
+        self.s.sendall(struct.pack(">BxHi", 2, 1, 0))
+        self.picture = bytearray(self.size[0] * self.size[1] * 4)
+
+    def get(self, n):
+        data = b""
+        while len(data) < n:
+            more = self.s.recv(n - len(data))
+            if not more:
+                raise Bad("VNC: closed")
+            data += more
+        return data
+
+    def update(self, incremental):
+        """Asks for what is new, or for all; the number of rectangles."""
+        self.s.sendall(struct.pack(">BBHHHH", 3, incremental, 0, 0, *self.size))
+        while (kind := self.get(1)[0]) != 0:
+            if kind == 3:       # a cut text
+                self.get(struct.unpack(">xxxI", self.get(7))[0])
+            elif kind != 2:     # not a bell
+                raise Bad(f"VNC: message {kind}")
+        count = struct.unpack(">xH", self.get(3))[0]
+        for _ in range(count):
+            x, y, w, h, _ = struct.unpack(">HHHHi", self.get(12))
+            for line in range(y, y + h):
+                at = (line * self.size[0] + x) * 4
+                self.picture[at:at + w * 4] = self.get(w * 4)
+        return count
+
+    def shows(self, want):
+        """The picture without each pixel's fourth byte."""
+        return all(self.picture[c::4] == want[c::4] for c in range(3))
+
+
+def picture(vm):
+    """What the guest draws into a linear framebuffer is what VNC shows, the second time by the dirty log alone."""
+    vm.guest("modprobe bochs; modprobe virtio-gpu; sleep 2; for c in /sys/class/vtconsole/vtcon*; do "
+             "grep -q 'frame buffer' $c/name && echo 0 > $c/bind; done; cat /sys/class/graphics/fb0/virtual_size", 60)
+    first = open("/vmm/data", "rb").read()
+    v = Vnc(f"{vm.place}/vnc")
+    v.update(0)
+    size = len(v.picture)
+    for want, command in ((first[:size], f"dd if=/dev/vda of=/dev/fb0 bs=4096 count={size >> 12}"),
+                          (first[1 << 20:2 << 20] + first[1 << 20:size], "dd if=/dev/vda of=/dev/fb0 bs=4096 skip=256 count=256")):
+        if len(want) != size:
+            raise Bad(f"VNC: a picture of {v.size}")
+        vm.guest(command, 40)
+
+        def look():
+            v.update(1)
+            return v.shows(want)
+        wait("same picture through VNC", 30, look)
+
+
+def text(vm):
+    """What the guest prints on the text console stands in the legacy window of the VGA."""
+    vm.guest("echo seen-in-the-window > /dev/tty1")
+
+    def look():
+        data = re.findall(r"0x(\w\w)", vm.hmp("xp /4000xb 0xb8000"))
+        return "seen-in-the-window" in "".join(chr(int(c, 16)) for c in data[::2])
+    wait("text in the VGA's window", 20, look)
+
+
+def disk(vm, device="vda"):
+    """The disk of known contents reads as it is; what is written arrives."""
+    want = hashlib.md5(open("/vmm/data", "rb").read()).hexdigest()
+    got = vm.guest(f"sum /dev/{device}")
+    if got.split()[-1:] != [want]:
+        raise Bad(f"/dev/{device}: checksum {got}, not {want}")
+    vm.guest(f"tr '\\0' x < /dev/zero | dd of=/dev/{device} bs=64k count=16 conv=fsync")
+    if open(f"{RUN}/disk", "rb").read()[:1 << 20] != b"x" * (1 << 20):
+        raise Bad(f"what was written to /dev/{device} is not in the file")
+
+
+def network(vm, device="eth0"):
+    """A file from the host through the network of QEMU."""
+    want = hashlib.md5(open("/vmm/data", "rb").read()).hexdigest()
+    got = vm.guest(f"net {device} 10.0.2.15 http://10.0.2.2:8000/data", 60)
+    if got.split()[-1:] != [want]:
+        raise Bad(f"{device}: checksum {got}, not {want}")
+
+
+def irqs(vm, pattern):
+    """The kinds of interrupts that the guest's devices use."""
+    guest(vm, "cat /proc/interrupts", pattern)
+
+
+def serve():
+    """A file server for the guests."""
+    door = socket.create_server(("127.0.0.1", 8000))
+    while True:
+        peer, _ = door.accept()
+        with contextlib.suppress(OSError), peer:
+            name = re.match(rb"GET (/[\w./-]+)", peer.recv(4096))
+            data = open("/vmm" + name[1].decode(), "rb").read()
+            peer.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+
+
+def run(row):
+    """Gives what is wrong, or None."""
+    shutil.rmtree(RUN, ignore_errors=True)
+    os.makedirs(RUN)
+    for command in row.get("before", []):
+        subprocess.run(command.replace("{run}", RUN), shell=True, check=True, capture_output=True)
+    vm = Vm(row)
+    try:
+        for name, *arguments in row["steps"]:
+            step = f"{name} {' '.join(map(str, arguments))}".strip()
+            try:
+                vm = globals()[name](vm, *arguments) or vm
+            except (Bad, OSError, KeyError, ValueError, TypeError, AttributeError) as e:
+                why = [f"{step}: {e}", "serial: " + " / ".join(vm.serial.text.split("\n")[-8:])[-600:]]
+                if vm.child.poll() is None:
+                    why += [f"at: {w}" for w in vm.where()]
+                return "\n".join([*why, f"QEMU: {vm.said()}"])
+    finally:
+        while Vm.all:
+            Vm.all.pop().end()
+
+
+def main():
+    threading.Thread(target=serve, daemon=True).start()
+    for row in json.load(open("/vmm/rows.json")):
+        print(f"@begin {row['name']}", flush=True)
+        begin = time.monotonic()
+        try:
+            why = run(row)
+        except (Bad, OSError, subprocess.CalledProcessError) as e:
+            why = f"start: {e}"
+        print("@end", json.dumps({"name": row["name"], "why": why, "seconds": round(time.monotonic() - begin)}), flush=True)
+
+
+sys.exit(main())

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What scripts/test-vmms puts into the host: VMMs from Debian's packages, not installed, and what their guests boot."""
+import gzip
+import os
+import pathlib
+import re
+import shutil
+import struct
+
+import debian
+import guest
+import kernels
+import unpacked
+from cache import ROOT, SCRIPTS, digest, once, run
+from cpio import Archive
+
+HERE = pathlib.Path(__file__)
+RELEASES = {"7.2": "bookworm", "10.0": "bookworm-backports"}
+FIRMWARE = ["qemu", "seabios"]
+# modules of the guest, with what they depend on
+MODULES = [*guest.MODULES, "virtio_mmio", "virtio_scsi", "virtio_balloon", "virtio_console", "ahci", "ata_piix", "sd_mod",
+           "sr_mod", "e1000", "e1000e", "bochs", "virtio-gpu", "usbhid", "hid-generic", "uhci-hcd", "xhci-pci", "virtiofs",
+           "vmw_vsock_virtio_transport", "i6300esb"]
+# parts of Python's library that the driver and the modules it imports need
+PYTHON = ["*.py", "collections", "json", "encodings", "re", "importlib", "lib-dynload", "concurrent", "urllib"]
+
+
+def _packages(name, suite, packages):
+    """Packages unpacked in the cache. A directory of this name is kept as it is: say another name for other packages."""
+    return once(ROOT / "images" / f"packages-{name}", lambda p: debian.unpack(suite, packages(), p))
+
+
+def _loader(root):
+    return next(p for p in [root / "lib64/ld-linux-x86-64.so.2", root / "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"]
+                if p.exists())
+
+
+def _program(root, program, to, more=()):
+    """A program with its libraries: to/NAME, to/lib, to/ld.so."""
+    places = [root / d for d in ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib", "usr/lib"]]
+    loader = _loader(root)
+    (to / "lib").mkdir(parents=True, exist_ok=True)
+    for p in [program, *more]:
+        said = run([loader, "--library-path", ":".join(map(str, places)), "--list", p]).decode()
+        for path in re.findall(r"=> (/\S+)", said):
+            shutil.copy(path, to / "lib")
+    for lib in (to / "lib").iterdir():
+        lib.chmod(0o755)
+    shutil.copy(loader, to / "ld.so")
+    shutil.copy(program, to / program.name)
+    run(["strip", to / program.name])
+
+
+def qemu(version):
+    def make(path):
+        root = _packages(f"qemu-{version}", "both", lambda: debian.closure("both", RELEASES[version], ["qemu-system-x86"]))
+        _program(root, root / "usr/bin/qemu-system-x86_64", path)
+        (path / "qemu-system-x86_64").rename(path / "qemu")
+        for place in FIRMWARE + ["../lib/ipxe/qemu"]:
+            for f in (root / "usr/share" / place).iterdir():
+                if f.suffix in (".bin", ".rom", ".aml") and f.stat().st_size < 600000 and "," not in f.name:
+                    shutil.copy(f, path / f.name)
+        shutil.copytree(root / "usr/share/qemu/keymaps", path / "keymaps")
+    return once(ROOT / "images" / f"qemu-{version}-{digest(HERE)}", make)
+
+
+def python():
+    def make(path):
+        root = _packages("python", "both", lambda: debian.closure("both", "bookworm", ["python3.11-minimal",
+                                                                                       "libpython3.11-stdlib"]))
+        library = root / "usr/lib/python3.11"
+        _program(root, root / "usr/bin/python3.11", path, sorted((library / "lib-dynload").glob("_[sjhpm]*.so")))
+        to = path / "usr/lib/python3.11"
+        to.mkdir(parents=True)
+        for pattern in PYTHON:
+            for p in library.glob(pattern):
+                (shutil.copytree if p.is_dir() else shutil.copy)(p, to / p.name)
+        # compiled here: the emulated host would take seconds for it
+        run([path / "ld.so", "--library-path", path / "lib", path / "python3.11", "-m", "compileall", "-q", to],
+            env={"PYTHONHOME": str(path / "usr"), "PATH": os.environ["PATH"]})
+    return once(ROOT / "images" / f"python-{digest(HERE)}", make)
+
+
+def boot():
+    """Boot loaders, firmware, and kernels of other kinds."""
+    return _packages("boot", "both", lambda: ["grub-pc-bin", "grub-common", "grub-efi-amd64-bin", "isolinux", "ovmf",
+                                              "syslinux-common", "gnumach-image-1.8-486", "memtest86+"])
+
+
+def i386():
+    return _packages("i386", "i386", lambda: [
+        "busybox-static", *(debian.depends("i386", f"linux-image-{k}", "linux-image-.*") for k in ("686", "686-pae"))])
+
+
+def kernel32(flavour):
+    return next(p for p in (i386() / "boot").glob("vmlinuz-*") if p.name.endswith(f"-{flavour}"))
+
+
+def initrd():
+    parts = [SCRIPTS / "guest.d" / n for n in ("init", "shell", "dirty.c")]
+
+    def make(path):
+        kernel = kernels.get("debian")
+        run(["cc", "-O2", "-static", "-Wall", "-o", path / "dirty", parts[2]])
+        with open(path / "initrd", "wb") as f:
+            a = _base(f, parts)
+            guest.busybox(a)
+            guest.add_modules(a, kernel, MODULES)
+            a.text("bin/dirty", (path / "dirty").read_bytes(), 0o755)
+            a.end()
+    return once(ROOT / "images" / f"vmm-guest-{digest(kernels.get('debian').key, HERE, *parts)}", make) / "initrd"
+
+
+def initrd32():
+    parts = [SCRIPTS / "guest.d" / n for n in ("init", "shell")]
+
+    def make(path):
+        busybox = i386() / "bin/busybox"
+        with open(path / "initrd", "wb") as f:
+            a = _base(f, parts)
+            a.text("bin/busybox", busybox.read_bytes(), 0o755)
+            for name in run([guest.BUSYBOX, "--list"]).decode().split():
+                if name != "busybox":
+                    a.symlink(f"bin/{name}", "busybox")
+            a.symlink("sbin", "bin")
+            a.end()
+    return once(ROOT / "images" / f"vmm-guest32-{digest(HERE, *parts)}", make) / "initrd"
+
+
+def _base(f, parts):
+    a = Archive(f)
+    for d in ["proc", "sys", "dev", "tmp", "root", "etc", "mnt"]:
+        a.directory(d)
+    a.node("dev/console", 0o600, 5, 1)
+    a.text("init", parts[0].read_bytes(), 0o755)
+    a.text("shell", parts[1].read_bytes(), 0o755)
+    return a
+
+
+APPEND = "console=ttyS0 loglevel=4 nokaslr mitigations=off panic=-1 wafer.modules= wafer.run=/shell"
+
+
+def disc(kind):
+    """A CD that boots by isolinux or GRUB, from a BIOS also as a disk; GRUB's from UEFI as a file, too."""
+    def make(path):
+        root, tree = boot(), path / "tree"
+        (tree / "boot").mkdir(parents=True)
+        shutil.copy(kernels.get("debian").vmlinuz, tree / "boot/vmlinuz")
+        shutil.copy(initrd(), tree / "boot/initrd")
+        run(["gzip", "-n", tree / "boot/initrd"])
+        (_isolinux if kind == "isolinux" else _grub)(path, root, tree)
+        shutil.rmtree(tree)
+    return once(ROOT / "images" / f"disc-{kind}-{digest(HERE, initrd())}", make) / "iso"
+
+
+def _isolinux(path, root, tree):
+    shutil.copy(root / "usr/lib/ISOLINUX/isolinux.bin", tree)
+    shutil.copy(root / "usr/lib/syslinux/modules/bios/ldlinux.c32", tree)
+    (tree / "isolinux.cfg").write_text(
+        f"serial 0 115200\ndefault g\nlabel g\n kernel /boot/vmlinuz\n append initrd=/boot/initrd.gz {APPEND}\n")
+    run(["xorriso", "-as", "mkisofs", "-quiet", "-o", path / "iso", "-b", "isolinux.bin", "-c", "boot.cat", "-no-emul-boot",
+         "-boot-load-size", "4", "-boot-info-table", "-isohybrid-mbr", root / "usr/lib/ISOLINUX/isohdpfx.bin", tree])
+
+
+def _grub(path, root, tree):
+    (path / "early.cfg").write_text("search --file --set=root /boot/grub.cfg\nset prefix=($root)/boot\n")
+    (tree / "boot/grub.cfg").write_text(
+        "serial --unit=0 --speed=115200\nterminal_output serial\nterminal_input serial\nset timeout=1\n"
+        f"menuentry linux {{\n linux /boot/vmlinuz {APPEND}\n initrd /boot/initrd.gz\n}}\n")
+    modules = root / "usr/lib/grub/i386-pc"
+    image = path / "core.img"
+    run([root / "usr/bin/grub-mkimage", "-O", "i386-pc", "-d", modules, "-c", path / "early.cfg", "-p", "/boot", "-o", image,
+         "biosdisk", "iso9660", "part_msdos", "normal", "linux", "serial", "terminal", "search", "search_fs_file", "echo"])
+    (tree / "eltorito.img").write_bytes((modules / "cdboot.img").read_bytes() + image.read_bytes())
+    run(["xorriso", "-as", "mkisofs", "-quiet", "-o", path / "iso", "-b", "eltorito.img", "-no-emul-boot",
+         "-boot-load-size", "4", "-boot-info-table", "--grub2-boot-info", "--grub2-mbr", modules / "boot_hybrid.img", tree])
+
+
+def grub_efi():
+    """A directory for a UEFI system partition: GRUB with the kernel inside."""
+    def make(path):
+        root = boot()
+        to = path / "esp/EFI/BOOT"
+        to.mkdir(parents=True)
+        (path / "grub.cfg").write_text(
+            "serial --unit=0 --speed=115200\nterminal_output serial\nset root=hd0,msdos1\nset timeout=0\n"
+            f"search --file --set=root /vmlinuz\nlinux /vmlinuz {APPEND}\ninitrd /initrd\nboot\n")
+        run([root / "usr/bin/grub-mkimage", "-O", "x86_64-efi", "-d", root / "usr/lib/grub/x86_64-efi", "-c", path / "grub.cfg",
+             "-p", "/", "-o", to / "BOOTX64.EFI", "fat", "part_msdos", "normal", "linux", "serial", "terminal", "search",
+             "search_fs_file"])
+        shutil.copy(kernels.get("debian").vmlinuz, path / "esp/vmlinuz")
+        shutil.copy(initrd(), path / "esp/initrd")
+    return once(ROOT / "images" / f"esp-{digest(HERE, initrd())}", make) / "esp"
+
+
+def data():
+    """A disk with known contents: 4 MiB, each word its own number."""
+    path = once(ROOT / "images" / "vmm-data", lambda p: (p / "disk").write_bytes(
+        b"".join(struct.pack("<I", n * 2654435761 & 0xffffffff) for n in range(1 << 20))))
+    return path / "disk"
+
+
+def qcow2():
+    """An empty qcow2 of 16 MiB: the header, one cluster each of reference table, reference counts and mapping table."""
+    cluster = 1 << 16
+    header = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 16, 16 << 20, 0, 1, 3 * cluster, cluster, 1, 0, 0)
+    parts = [header, struct.pack(">Q", 2 * cluster), struct.pack(">4H", 1, 1, 1, 1), b""]
+    path = once(ROOT / "images" / "vmm-qcow2",
+                lambda p: (p / "disk").write_bytes(b"".join(x.ljust(cluster, b"\0") for x in parts)))
+    return path / "disk"
+
+
+def ipxe():
+    """What iPXE fetches: a script, and a kernel."""
+    def make(path):
+        (path / "boot.ipxe").write_text(f"#!ipxe\necho script from the network\nkernel vmlinuz {APPEND} initrd=initrd.gz\n"
+                                        "initrd initrd.gz\nboot\n")
+        shutil.copy(kernels.get("debian").vmlinuz, path / "vmlinuz")
+        shutil.copy(initrd(), path / "initrd")
+        run(["gzip", "-n", path / "initrd"])
+    return once(ROOT / "images" / f"ipxe-{digest(HERE, initrd())}", make)
+
+
+def gnumach():
+    packed = next((boot() / "boot").glob("gnumach*"))
+    path = once(ROOT / "images" / f"{packed.stem}-unpacked",
+                lambda p: (p / "gnumach").write_bytes(gzip.decompress(packed.read_bytes())))
+    return path / "gnumach"
+
+
+# path in the host: where it comes from
+FILES = {
+    "/vmm/7.2": lambda: qemu("7.2"),
+    "/vmm/10.0": lambda: qemu("10.0"),
+    "/vmm/vmlinuz": lambda: unpacked.image(kernels.get("debian").vmlinuz),
+    "/vmm/packed": lambda: kernels.get("debian").vmlinuz,
+    "/vmm/initrd": initrd,
+    "/vmm/vmlinuz-686": lambda: kernel32("686"),
+    "/vmm/vmlinuz-pae": lambda: kernel32("686-pae"),
+    "/vmm/initrd32": initrd32,
+    "/vmm/isolinux.iso": lambda: disc("isolinux"),
+    "/vmm/grub.iso": lambda: disc("grub"),
+    "/vmm/esp": grub_efi,
+    "/vmm/ipxe": ipxe,
+    "/vmm/data": data,
+    "/vmm/empty.qcow2": qcow2,
+    "/vmm/OVMF_CODE.fd": lambda: boot() / "usr/share/OVMF/OVMF_CODE_4M.fd",
+    "/vmm/OVMF_VARS.fd": lambda: boot() / "usr/share/OVMF/OVMF_VARS_4M.fd",
+    "/vmm/gnumach": gnumach,
+    "/vmm/memtest": lambda: boot() / "boot/memtest86+x64.bin",
+}
+
+
+def copies(text):
+    """scripts/host's options for the files that are named in the text."""
+    wanted = {p: make for p, make in FILES.items() if re.search(re.escape(p) + r"(?![\w.-])", text)}
+    wanted["/vmm/python"] = python
+    wanted["/vmm/drive"] = lambda: SCRIPTS / "host.d/vmms.py"
+    return [f"{make()}:{path}" for path, make in wanted.items()]

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The matrix of scripts/test-vmms: a row is a QEMU command line, what it boots, and what must be seen (host.d/vmms.py)."""
+
+MACHINES = ("pc", "q35", "microvm")
+QUICK = {"7.2 pc on 2 CPUs", "7.2 q35 split 1 CPU", "10.0 q35 on 2 CPUs", "7.2 microvm split 2 CPUs", "10.0 microvm off 1 CPU"}
+ROWS = []
+
+
+def row(name, args, steps, append=None, qemu="7.2", kvm="", backends=("svm", "vmx"), before=(), own=False):
+    """`kvm`: why the in-tree KVM fails in the same host, if it does. `own`: the row needs /dev/wafer by that name."""
+    ROWS.append({"name": f"{qemu} {name}", "qemu": qemu, "args": args, "append": append, "steps": [list(s) for s in steps],
+                 "kvm": kvm, "backends": backends, "before": list(before), "own": own, "quick": f"{qemu} {name}" in QUICK})
+
+
+def machine(kind="pc", irqchip="on", cpus=1, cpu="host", options="", accel="", mem=192):
+    return ["-accel", f"kvm,kernel-irqchip={irqchip}{accel}", "-M", f"{kind}{options}", "-smp", str(cpus), "-cpu", cpu,
+            "-m", str(mem)]
+
+
+KERNEL = ["-kernel", "/vmm/vmlinuz", "-initrd", "/vmm/initrd"]
+OFF = [("off",)]
+
+
+def linux(name, args, steps=(), modules="", cpus=1, **more):
+    """Debian's kernel, started without a boot loader; it gets the modules named, and says which guest it is."""
+    row(name, [*args, *KERNEL], [("boot", cpus), *steps, *OFF], f"wafer.modules={modules}", **more)
+
+
+def plural(cpus):
+    return f"{cpus} CPU{'s' if cpus > 1 else ''}"
+
+
+# -- machines, interrupt controllers, numbers of CPUs
+for qemu in ("7.2", "10.0"):
+    for kind in MACHINES:
+        for irqchip, cpus in (("on", 1), ("on", 2), ("on", 4), ("split", 1), ("split", 2), ("off", 1)):
+            if qemu == "7.2" or cpus != 4:
+                linux(f"{kind} {irqchip} {plural(cpus)}", machine(kind, irqchip, cpus), cpus=cpus, qemu=qemu)
+
+# -- CPU models
+for cpu in ("max", "qemu64", "host,-x2apic"):
+    linux(f"pc -cpu {cpu}", machine("pc", "on", 2, cpu), cpus=2)
+linux("pc -cpu EPYC", machine("pc", "on", 2, "EPYC"), cpus=2, backends=("svm",))
+linux("pc -cpu Skylake-Client", machine("pc", "on", 2, "Skylake-Client"), cpus=2, backends=("vmx",))
+linux("q35 x2apic", machine("q35", "split", 2, "host,+x2apic"), [("guest", "dmesg", "x2apic enabled|x2apic: enabled|Switched APIC routing to.*x2apic")], cpus=2)
+linux("pc -no-hpet", [*machine(), "-no-hpet"])
+
+# -- what is done to a running machine
+WORK = [("stop",), ("nmi",), ("reset",), ("reset", "guest"), ("migrate", "file")]
+for qemu, kind, irqchip, cpus in (("7.2", "pc", "on", 2), ("10.0", "q35", "split", 2), ("7.2", "pc", "off", 1),
+                                  ("10.0", "microvm", "split", 1)):
+    linux(f"{kind} {irqchip} {plural(cpus)}: stop, NMI, reset, reboot, migrate to a file", machine(kind, irqchip, cpus),
+          WORK, cpus=cpus, qemu=qemu)
+QCOW = ["-drive", "if=none,format=qcow2,file={run}/state.qcow2,id=s", "-device", "virtio-blk-pci,drive=s"]
+EMPTY_QCOW = ["cp /vmm/empty.qcow2 {run}/state.qcow2"]
+for qemu in ("7.2", "10.0"):
+    linux("pc: savevm, loadvm", [*machine("pc", "on", 2), *QCOW], [("snapshot",)], cpus=2, qemu=qemu, before=EMPTY_QCOW)
+    linux("q35: live migration", machine("q35", "on", 2), [("migrate", "live", 24)], cpus=2, qemu=qemu)
+    linux("q35: live migration, dirty ring", machine("q35", "on", 2, accel=",dirty-ring-size=4096"),
+          [("migrate", "live", 24)], cpus=2, qemu=qemu)
+    linux("pc: postcopy", machine("pc", "on", 2), [("migrate", "postcopy", 24)], cpus=2, qemu=qemu)
+    linux("pc: gdb", machine("pc", "on", 1), [("gdb",)], qemu=qemu)
+
+# -- devices
+VIRTIO = "virtio_pci,virtio_blk,virtio_net"
+DISK = ["-drive", "if=none,format=raw,file={run}/disk,id=d"]
+COPY = ["cp /vmm/data {run}/disk"]
+NET = ["-netdev", "user,id=n"]
+for title, more, kinds in (("MSI-X", "", "PCI-MSI.*virtio"), ("MSI-X, no ioeventfd", ",ioeventfd=off", "PCI-MSI.*virtio"),
+                           ("INTx", ",vectors=0", "IO-APIC.*fasteoi.*virtio")):
+    linux(f"q35 virtio-blk, net, rng: {title}",
+          [*machine("q35", "on", 2), *DISK, *NET, "-device", f"virtio-blk-pci,drive=d{more}",
+           "-device", f"virtio-net-pci,netdev=n{more}", "-device", f"virtio-rng-pci{more}"],
+          [("disk",), ("network",), ("guest", "dd if=/dev/hwrng bs=16 count=1 | wc -c", "16"), ("irqs", kinds)],
+          VIRTIO + ",virtio-rng", cpus=2, before=COPY)
+for qemu, kind, title, modules, devices, name, kinds in (
+        ("7.2", "pc", "IDE, e1000: INTx", "ata_piix,sd_mod,e1000", ["-device", "ide-hd,drive=d", "-device", "e1000,netdev=n"], "sda", "IO-APIC.*eth0"),
+        ("7.2", "q35", "AHCI: MSI, e1000e: MSI-X", "ahci,sd_mod,e1000e", ["-device", "ide-hd,drive=d", "-device", "e1000e,netdev=n"], "sda",
+         "PCI-MSI.*ahci"),
+        ("10.0", "pc", "split, virtio-scsi, virtio-net", "virtio_pci,virtio_scsi,sd_mod,virtio_net",
+         ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=d", "-device", "virtio-net-pci,netdev=n"], "sda",
+         "PCI-MSI.*virtio")):
+    linux(f"{kind} {title}", [*machine(kind, "split" if "split" in title else "on", 1), *DISK, *NET, *devices],
+          [("disk", name), ("network",), ("irqs", kinds)], modules, qemu=qemu, before=COPY)
+linux("microvm virtio-mmio block, net", [*machine("microvm"), *DISK, *NET, "-device", "virtio-blk-device,drive=d",
+                                         "-device", "virtio-net-device,netdev=n"],
+      [("disk",), ("network",)], "virtio_mmio,virtio_blk,virtio_net", before=COPY)
+
+PICTURE = ["-drive", "if=none,format=raw,readonly=on,file=/vmm/data,id=d", "-device", "virtio-blk-pci,drive=d", "-vnc",
+           "unix:{place}/vnc"]
+for qemu, kind, device in (("7.2", "pc", "bochs-display"), ("10.0", "q35", "virtio-vga")):
+    linux(f"{kind} {device}, picture through VNC", [*machine(kind, "on", 1, mem=256), *PICTURE, "-device", device],
+          [("picture",)], VIRTIO, qemu=qemu)
+linux("pc VGA text, USB tablet", [*machine("pc", "on", 1), "-device", "VGA", "-device", "piix3-usb-uhci", "-device", "usb-tablet"],
+      [("text",), ("guest", "modprobe uhci-hcd; modprobe usbhid; sleep 3; dmesg", "QEMU USB Tablet")])
+
+# -- how it boots
+CD = ["-drive", "if=none,media=cdrom,readonly=on,format=raw,file={file},id=c", "-device", "ide-cd,drive=c,bootindex=0"]
+HD = ["-drive", "if=none,format=raw,readonly=on,file={file},id=c", "-device", "virtio-blk-pci,drive=c,bootindex=0"]
+
+
+def image(words, file):
+    return [w.replace("{file}", file) for w in words]
+
+
+for title, kind, words, file in (("isolinux from a CD", "pc", CD, "/vmm/isolinux.iso"),
+                                 ("isolinux from a disk", "q35", HD, "/vmm/isolinux.iso"),
+                                 ("GRUB from a CD", "q35", CD, "/vmm/grub.iso"), ("GRUB from a disk", "pc", HD, "/vmm/grub.iso")):
+    row(f"{kind} SeaBIOS, {title}", [*machine(kind), *image(words, file)], [("boot", 1, 150), *OFF])
+PFLASH = ["-drive", "if=pflash,format=raw,readonly=on,file=/vmm/OVMF_CODE.fd", "-drive", "if=pflash,format=raw,file={run}/vars"]
+VARS = ["cp /vmm/OVMF_VARS.fd {run}/vars"]
+for qemu in ("7.2", "10.0"):
+    row("q35 OVMF, kernel", [*machine("q35", "on", 1, mem=256), *PFLASH, "-kernel", "/vmm/packed", "-initrd", "/vmm/initrd"],
+        [("boot", 1, 240), *OFF], "wafer.modules=", qemu=qemu, before=VARS)
+row("q35 OVMF, GRUB from a disk", [*machine("q35", "on", 2, mem=256), *PFLASH,
+                                   "-drive", "if=none,format=raw,readonly=on,file=fat:/vmm/esp,id=e",
+                                   "-device", "virtio-blk-pci,drive=e,bootindex=0"],
+    [("boot", 2, 240), *OFF], before=VARS)
+row("pc iPXE, kernel from the network", [*machine("pc", "on", 1, mem=256, options=",graphics=off"),
+                                         "-netdev", "user,id=n,tftp=/vmm/ipxe,bootfile=boot.ipxe",
+                                         "-device", "virtio-net-pci,netdev=n,bootindex=0"],
+    [("serial", "script from the network", 60), ("boot", 1, 180), *OFF])
+
+# -- guests of other kinds
+for flavour in ("686", "pae"):
+    row(f"pc i386 kernel, {flavour}", [*machine("pc", "on", 2), "-kernel", f"/vmm/vmlinuz-{flavour}", "-initrd", "/vmm/initrd32"],
+        [("boot", None, 240), ("guest", "uname -m", "i686"), *OFF], "wafer.modules=")
+row("pc GNU Mach", [*machine("pc", "on", 1, mem=128), "-kernel", "/vmm/gnumach", "-append", "console=com0"],
+    [("serial", "GNU Mach 1", 60), ("serial", "[Nn]o bootstrap", 30)])
+row("pc Memtest86+", [*machine("pc", "on", 2, mem=64), "-kernel", "/vmm/memtest", "-append", "console=ttyS0,115200"],
+    [("serial", r"Memtest86\+", 60), ("serial", r"Pass +[1-9]|\d+%", 120)])
+
+# -- memory of other kinds
+linux("pc hugetlbfs", [*machine("pc", "on", 1), "-object", "memory-backend-file,id=m,size=192M,mem-path={run}/huge,share=on",
+                       "-machine", "memory-backend=m"],
+      before=["echo 100 > /proc/sys/vm/nr_hugepages", "mkdir -p {run}/huge; mount -t hugetlbfs none {run}/huge"])
+linux("pc memfd", [*machine("pc", "on", 1), "-object", "memory-backend-memfd,id=m,size=192M,share=on", "-machine",
+                   "memory-backend=m"])
+linux("q35 balloon", [*machine("q35"), "-device", "virtio-balloon-pci"],
+      [("guest", "modprobe virtio_pci; modprobe virtio_balloon"), ("monitor", "balloon 128"), ("monitor", "info balloon", "actual=128"), ("guest", "free", "Mem"),
+       ("monitor", "balloon 192"), ("monitor", "info balloon", "actual=192")])
+linux("q35 CPU hotplug", [*machine("q35", "on", "1,maxcpus=2")],
+      [("monitor", "device_add host-x86_64-cpu,id=c,socket-id=1,core-id=0,thread-id=0"),
+       ("guest", "sleep 2; for c in /sys/devices/system/cpu/cpu[1-9]; do echo 1 > $c/online; done; grep -c ^processor /proc/cpuinfo", "^2$")])
+linux("pc memory hotplug", [*machine("pc", "on", 1, mem="192,slots=2,maxmem=1G")],
+      [("monitor", "object_add memory-backend-ram,id=m,size=128M"), ("monitor", "device_add pc-dimm,id=d,memdev=m"),
+       ("guest", "sleep 2; for m in /sys/devices/system/memory/memory*; do echo online > $m/state; done 2>/dev/null; "
+                 "awk '/MemTotal/ {print ($2 > 230000) ? \"grown\" : \"not\", $2}' /proc/meminfo", "^grown")])
+
+# -- the device by its own name
+linux("pc -accel kvm,device=/dev/wafer", machine("pc", "on", 1, accel=",device=/dev/wafer"), qemu="10.0", own=True)
