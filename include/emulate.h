@@ -127,6 +127,10 @@ struct wafer_emu;
  *	with *@old updated to what was found; 1: no RAM there, do it as read and write; -errno
  * @get_vec, @set_vec: @bytes (16 or 32) of vector register @nr in the guest's FPU state; set_vec
  *	with @zero_upper clears the rest up to the register's full width (VEX forms)
+ * @mmx: read or write MMX register @nr, as an MMX instruction does it
+ * @load_segment: load CS (a far jump within the code's mode and privilege), another segment register
+ *	or TR, with all checks: 0, WAFER_EMU_EVENT, WAFER_EMU_UNKNOWN, or -errno
+ * @set_msw: LMSW; 0 or -errno
  *
  * After -errno nothing is lost: with the same @emu, wafer_emulate() goes on where it was.
  */
@@ -140,6 +144,9 @@ struct wafer_emu_ops {
 	void (*get_vec)(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes);
 	void (*set_vec)(struct wafer_emu *emu, unsigned int nr, const void *data,
 			unsigned int bytes, bool zero_upper);
+	void (*mmx)(struct wafer_emu *emu, unsigned int nr, u64 *val, bool write);
+	int (*load_segment)(struct wafer_emu *emu, enum wafer_seg_reg seg, u16 selector);
+	int (*set_msw)(struct wafer_emu *emu, u16 val);
 };
 
 /**
@@ -149,6 +156,7 @@ struct wafer_emu_ops {
  * @gpr: the guest's general registers, RSP included; written back only when the step succeeds
  * @rip, @rflags: in and out; TF and the shadow are the caller's to deal with. RF is cleared when it
  *	is done
+ * @cr0: for SMSW
  * @va_bits: width of canonical addresses: 48, or 57 with CR4.LA57
  * @real: real or virtual-8086 mode: limits are checked, types of segments are not
  * @nr_log: accesses in @log, finished or (the last one, after WAFER_EMU_USER) pending; cleared by
@@ -163,14 +171,14 @@ struct wafer_emu_ops {
  *	was (here, for kernels clear what is on the stack)
  * @log: the accesses of the current step
  *
- * Whoever fills it in for a new instruction sets @ops, @insn, @gpr, @rip, @rflags, @va_bits, @real
+ * Whoever fills it in for a new instruction sets @ops, @insn, @gpr, @rip, @rflags, @cr0, @va_bits, @real
  * and clears @nr_log and @batch; the rest need not be initialised.
  */
 struct wafer_emu {
 	const struct wafer_emu_ops *ops;
 	struct wafer_insn insn;
 	u64 *gpr;
-	u64 rip, rflags;
+	u64 rip, rflags, cr0;
 	u8 va_bits;
 	bool real;
 	u8 nr_log, next;

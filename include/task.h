@@ -12,7 +12,7 @@ struct wafer_task;
 
 /**
  * struct wafer_task_ops - what a task switch needs from outside
- * @access: @len bytes at linear @gva (below 4 GiB; they may cross pages, and wrap). @how is
+ * @access: @len bytes at linear @gva (they may cross pages; outside long mode below 4 GiB). @how is
  *	WAFER_FAULT_READ or WAFER_FAULT_WRITE, with WAFER_WALK_IMPLICIT for tables and TSSs,
  *	WAFER_WALK_USER or nothing for the stack. Without @data: would it work? 0; 1 with t->event
  *	filled in (#PF, with has_payload and payload = the address); -errno
@@ -38,6 +38,7 @@ struct wafer_task_ops {
  * @len: the old task goes on so many bytes behind RIP later
  * @event: result: an exception, delivered in the old task, or, if @switched, in the new one
  * @switched: result: the state in here is the new task's
+ * @bad, @long_mode: for wafer_load_segment(): #GP, or #TS in a task switch; EFER.LMA
  * @debug_trap: result: the new TSS asks for #DB with DR6.BT before the first instruction
  */
 struct wafer_task {
@@ -51,6 +52,8 @@ struct wafer_task {
 	u8 len;
 	struct wafer_event event;
 	bool switched, debug_trap;
+	u8 bad;
+	bool long_mode;
 };
 
 /**
@@ -63,5 +66,16 @@ struct wafer_task {
  * Return: 0; 1: @t->event is to be raised; -errno of an op. The caller must not be in long mode.
  */
 int wafer_task_switch(struct wafer_task *t);
+
+/**
+ * wafer_load_segment() - load a segment register, as MOV, LTR and task switches do it
+ * @t: @ops, @arch, @bad and @long_mode are used
+ * @n: which; CS with the selector's RPL as the new CPL
+ * @selector: selector
+ * @cpl: privilege level
+ *
+ * Return: as wafer_task_switch(). Protected mode.
+ */
+int wafer_load_segment(struct wafer_task *t, enum wafer_seg_reg n, u16 selector, unsigned int cpl);
 
 #endif

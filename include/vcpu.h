@@ -395,6 +395,7 @@ int wafer_get_xcrs(struct wafer_vcpu *vcpu, struct kvm_xcrs *x);
 int wafer_set_xcrs(struct wafer_vcpu *vcpu, const struct kvm_xcrs *x);
 int wafer_get_fpu(struct wafer_vcpu *vcpu, struct kvm_fpu *f);
 int wafer_set_fpu(struct wafer_vcpu *vcpu, const struct kvm_fpu *f);
+void wafer_fpu_mmx(struct wafer_vcpu *vcpu, unsigned int nr, u64 *val, bool write);
 void wafer_fpu_vec(struct wafer_vcpu *vcpu, unsigned int nr, void *data, unsigned int bytes, bool write, bool zero_upper);
 
 /* ---- state ioctls (vcpu/state.c); mutex held, vCPU not running ---- */

@@ -49,6 +49,7 @@ static inline u64 wafer_cr8(struct wafer_vcpu *vcpu)
 int wafer_decode_exit(struct wafer_vcpu *vcpu);
 int wafer_emu_run(struct wafer_vcpu *vcpu);		/* the instruction in vcpu->emu.insn */
 int wafer_emu_port(struct wafer_emu *emu, void *data, unsigned int len, bool write);
+int wafer_emu_load_segment(struct wafer_emu *emu, enum wafer_seg_reg n, u16 selector);
 int wafer_pio_to_user(struct wafer_vcpu *vcpu, int (*complete)(struct wafer_vcpu *vcpu));
 
 /* debug.c; general detect, and what reports it (SDM vol. 3 §17.2.3, §17.2.4) */

@@ -181,7 +181,7 @@ static int set_form(struct wafer_insn *insn, const struct wafer_insn_form *form,
 {
 	bool vec = max(form->dst, form->src) >= WAFER_AT_VEC;
 
-	if (!form->op || (insn->vex && !vec) ||
+	if (!form->op || (insn->vex && !vec) || (form->op == WAFER_OP_ENTER && insn->imm >> 16 & 0x1f) ||
 	    (flags & WAFER_F_ONLY64 && insn->mode != WAFER_CODE64))
 		return 0;
 	if (insn->lock && (!insn->is_mem || form->dst != WAFER_AT_MEM ||
@@ -226,6 +226,8 @@ static int decode(struct wafer_insn *insn, struct cursor *c)
 		return -EINVAL;
 	if (flags & WAFER_F_MODRM)
 		take_modrm(insn, c, flags);
+	else if (flags & WAFER_F_OPREG)
+		insn->reg = (op & 7) | (insn->rex & REX_B ? 8 : 0);
 	if (flags & WAFER_F_GROUP)
 		form = &wafer_groups[form->op][insn->reg & 7];
 	else if (flags & WAFER_F_SSE)

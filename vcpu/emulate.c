@@ -26,6 +26,8 @@ static unsigned int memory_size(const struct wafer_insn *insn)
 
 	if (size == WAFER_SIZE_W)
 		size = (insn->rex & 8 ? 8 : 4) << (form->op == WAFER_OP_CMPXCHG8B);
+	if (form->op == WAFER_OP_JMP_FAR)
+		size += 2;
 	/* MOVSXD with a 16-bit destination reads 16 bits. */
 	return form->op == WAFER_OP_SX ? min_t(unsigned int, size, insn->op_size) : size;
 }
@@ -104,6 +106,9 @@ static int get(struct wafer_emu *emu, struct wafer_operand *o, u8 at, unsigned i
 			return WAFER_EMU_UNKNOWN;
 		*val = emu->ops->segment(emu, insn->reg & 7)->selector;
 		return 0;
+	case WAFER_AT_MSW:
+		*val = emu->cr0;
+		return 0;
 	case WAFER_AT_COUNT:			/* D0, D1: one; D2, D3: CL; C0, C1: immediate */
 		*val = insn->opcode & 2 ? emu->gpr[WAFER_RCX] & 0xff : 1;
 		if (insn->opcode >= 0xd0)
@@ -114,6 +119,9 @@ static int get(struct wafer_emu *emu, struct wafer_operand *o, u8 at, unsigned i
 		return 0;
 	case WAFER_AT_PORT:
 		return wafer_access_port(emu, &o->val, size, false);
+	case WAFER_AT_MMX:
+		emu->ops->mmx(emu, insn->reg & 7, val, false);
+		return 0;
 	case WAFER_AT_VEC:
 	case WAFER_AT_VECLO:
 	case WAFER_AT_VECHI:
@@ -147,8 +155,18 @@ static int put(struct wafer_emu *emu, union wafer_value *val, u8 at, unsigned in
 		wafer_put_gpr(emu, at == WAFER_AT_REG ? insn->reg : WAFER_RAX, insn->op_size,
 			      val->q[0]);
 		return 0;
+	case WAFER_AT_SREG:
+		if (insn->opcode == 0x8e && (insn->reg & 7) > WAFER_GS)
+			return WAFER_EMU_UNKNOWN;
+		return emu->ops->load_segment(emu, insn->opcode == 0x8e ? insn->reg & 7 : WAFER_TR,
+					      val->q[0]);
+	case WAFER_AT_MSW:
+		return emu->ops->set_msw(emu, val->q[0]);
 	case WAFER_AT_PORT:
 		return wafer_access_port(emu, val, size, true);
+	case WAFER_AT_MMX:
+		emu->ops->mmx(emu, insn->reg & 7, val->q, true);
+		return 0;
 	case WAFER_AT_VEC:
 		if (size < 16)
 			val->q[1] = 0;
@@ -205,18 +223,25 @@ static int compute(struct wafer_emu *emu, union wafer_value *d, union wafer_valu
 	case WAFER_OP_CALL:
 		d->q[0] = emu->rip + insn->len;
 		break;
+	case WAFER_OP_ENTER:
+		d->q[0] = emu->gpr[WAFER_RBP];
+		s->q[0] = emu->gpr[WAFER_RSP] - size;
+		return WAFER_RBP;
+	case WAFER_OP_LEAVE:
+		return WAFER_RBP;
 	case WAFER_OP_JMP:
+	case WAFER_OP_JMP_FAR:
 		break;
 	case WAFER_OP_XCHG:
 		d->q[0] = s->q[0];
 		s->q[0] = old;
 		return insn->reg;
 	case WAFER_OP_XADD:
-		d->q[0] = wafer_alu(WAFER_OP_ADD, size, old, s->q[0], rflags);
+		d->q[0] = wafer_alu(WAFER_OP_ADD, size, old, s->q[0], 0, rflags);
 		s->q[0] = old;
 		return insn->reg;
 	case WAFER_OP_CMPXCHG:			/* The destination is written in either case. */
-		wafer_alu(WAFER_OP_CMP, size, wafer_get_gpr(emu, WAFER_RAX, size), old, rflags);
+		wafer_alu(WAFER_OP_CMP, size, wafer_get_gpr(emu, WAFER_RAX, size), old, 0, rflags);
 		if (*rflags & X86_EFLAGS_ZF) {
 			d->q[0] = s->q[0];
 			break;
@@ -227,22 +252,56 @@ static int compute(struct wafer_emu *emu, union wafer_value *d, union wafer_valu
 		*rflags &= ~(u64)X86_EFLAGS_ZF;
 		*rflags |= compare_pair(emu, d, size) ? X86_EFLAGS_ZF : 0;
 		break;
+	case WAFER_OP_SHLD:			/* A4, AC: immediate; A5, AD: CL */
+	case WAFER_OP_SHRD:
+		d->q[0] = wafer_alu(insn->form->op, size, old,
+				    insn->opcode & 1 ? emu->gpr[WAFER_RCX] : insn->imm, s->q[0], rflags);
+		break;
 	case WAFER_OP_IMUL:
 		if (insn->opcode < 0x100)
 			old = insn->imm;
 		fallthrough;
 	default:
-		d->q[0] = wafer_alu(insn->form->op, size, old, s->q[0], rflags);
+		d->q[0] = wafer_alu(insn->form->op, size, old, s->q[0], 0, rflags);
 	}
 	return -1;
 }
 
-/* Where CALL and JMP go must be canonical, or within the limit of the code segment. */
-static bool valid_target(struct wafer_emu *emu, u64 target)
+/* With RDX:RAX, or AX: MUL, IMUL, DIV, IDIV. */
+static int muldiv(struct wafer_emu *emu, u64 src, unsigned int size, u64 *rflags)
 {
-	if (emu->insn.mode == WAFER_CODE64)
-		return wafer_canonical(emu, target);
-	return target <= emu->ops->segment(emu, WAFER_CS)->limit;
+	u64 lo = wafer_get_gpr(emu, WAFER_RAX, size), hi = wafer_get_gpr(emu, WAFER_RDX, size);
+
+	if (size == 1)
+		hi = emu->gpr[WAFER_RAX] >> 8 & 0xff;
+	if (!wafer_muldiv(emu->insn.reg & 3, size, &lo, &hi, src, rflags)) {
+		wafer_raise(emu, 0);
+		emu->event.has_error = false;
+		return WAFER_EMU_EVENT;
+	}
+	if (size == 1)
+		wafer_put_gpr(emu, WAFER_RAX, 2, (lo & 0xff) | hi << 8);
+	else
+		wafer_put_gpr(emu, WAFER_RDX, size, hi);
+	if (size > 1)
+		wafer_put_gpr(emu, WAFER_RAX, size, lo);
+	return 0;
+}
+
+/* Where CALL and JMP go must be canonical, or within the limit of the code segment. */
+static int go_to(struct wafer_emu *emu, union wafer_value *target)
+{
+	unsigned int size = emu->insn.op_size;
+	bool far = emu->insn.form->op == WAFER_OP_JMP_FAR;
+	u16 selector;
+
+	memcpy(&selector, target->b + size, 2);
+	if (far)
+		target->q[0] &= wafer_size_mask(size);
+	if (emu->insn.mode == WAFER_CODE64 ? !wafer_canonical(emu, target->q[0]) :
+	    target->q[0] > emu->ops->segment(emu, WAFER_CS)->limit)
+		return wafer_raise(emu, 13);
+	return far ? emu->ops->load_segment(emu, WAFER_CS, selector) : 0;
 }
 
 /* Once through the instruction, or one element of a string. Flags are the caller's to keep. */
@@ -257,21 +316,25 @@ static int step(struct wafer_emu *emu, u64 *rflags)
 	struct wafer_operand *src = &emu->op[0], *dst = &emu->op[1];
 	int ret, reg = -1;
 
+	if (form->op == WAFER_OP_LEAVE)
+		wafer_put_gpr(emu, WAFER_RSP, stack_size(emu), emu->gpr[WAFER_RBP]);
 	ret = wafer_at_memory(form->src) ? locate(emu, form->src, false, size, WAFER_FAULT_READ) : 0;
 	/* SDM vol. 2, POP: an address that is based on RSP is computed after RSP has grown. */
 	if (!ret && form->src == WAFER_AT_STACK)
-		wafer_put_gpr(emu, WAFER_RSP, stack_size(emu), rsp + size);
+		wafer_put_gpr(emu, WAFER_RSP, stack_size(emu), emu->gpr[WAFER_RSP] + size);
 	if (!ret && wafer_at_memory(form->dst))
 		ret = locate(emu, form->dst, true, size,
 			     writes ? WAFER_FAULT_WRITE : WAFER_FAULT_READ);
 	ret = ret ?: get(emu, src, form->src, size);
 	if (!ret && form->op == WAFER_OP_MOV) {
 		ret = put(emu, &src->val, form->dst, size, false);
+	} else if (!ret && form->op == WAFER_OP_MULDIV) {
+		ret = muldiv(emu, src->val.q[0], size, &flags);
 	} else if (!ret) {
 		if (form->op < WAFER_OP_MOV)
 			ret = get(emu, dst, form->dst, size);
-		else if (form->op >= WAFER_OP_CALL && !valid_target(emu, src->val.q[0]))
-			ret = wafer_raise(emu, 13);
+		else if (form->op >= WAFER_OP_CALL)
+			ret = go_to(emu, &src->val);
 		if (!ret && (locked || form->op == WAFER_OP_CMPXCHG8B))
 			emu->old = dst->val;
 		if (!ret)
@@ -292,7 +355,8 @@ static int step(struct wafer_emu *emu, u64 *rflags)
 			      emu->old.q[0] >> 32);
 	}
 	if (form->dst == WAFER_AT_STACK)
-		wafer_put_gpr(emu, WAFER_RSP, stack_size(emu), rsp - size);
+		wafer_put_gpr(emu, WAFER_RSP, stack_size(emu), rsp - size -
+			      (form->op == WAFER_OP_ENTER ? insn->imm & 0xffff : 0));
 	if (form->op >= WAFER_OP_CALL)
 		emu->rip = src->val.q[0] - insn->len;	/* which is added at the end */
 	return 0;
@@ -350,7 +414,8 @@ int wafer_emulate(struct wafer_emu *emu)
 	emu->next = 0;
 	for (i = 0; i < ARRAY_SIZE(emu->page) && !emu->nr_log; i++)
 		emu->page[i].access = 0;
-	ret = emu->insn.is_mem ? step(emu, &rflags) : string(emu, &rflags);
+	ret = wafer_insn_uses(&emu->insn, WAFER_AT_SI, WAFER_AT_DI) ? string(emu, &rflags) :
+								      step(emu, &rflags);
 	if (unlikely(ret < 0 || ret == WAFER_EMU_USER))
 		return ret;
 	emu->nr_log = 0;

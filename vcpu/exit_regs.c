@@ -4,6 +4,7 @@
 #include <asm/trapnr.h>
 
 #include "core.h"
+#include "insn.h"
 
 static u64 edx_eax(struct wafer_vcpu *vcpu)
 {
@@ -93,7 +94,7 @@ static u64 moved(struct wafer_vcpu *vcpu, const u64 *gpr)
 	return wafer_code_mode(vcpu) == WAFER_CODE64 ? *gpr : (u32)*gpr;
 }
 
-/* An access to CR0 of which the CPU does not say what it was. Forms with an operand in memory are left to the VMM. */
+/* An access to CR0 of which the CPU does not say what it was. */
 static int name_cr0_access(const struct wafer_insn *insn)
 {
 	switch (insn->opcode) {
@@ -119,6 +120,8 @@ int wafer_exit_cr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 	u8 nr = exit->cr.nr & 15, before = vcpu->cr8;
 	int r;
 
+	if (exit->cr.op == WAFER_CR_DECODE && wafer_insn_uses(insn, WAFER_AT_MSW, WAFER_AT_MSW))
+		return window ? WAFER_RETRY_SLOW : wafer_emu_run(vcpu);
 	switch (exit->cr.op == WAFER_CR_DECODE ? name_cr0_access(insn) : exit->cr.op) {
 	case WAFER_CR_READ:
 		*gpr = nr == 0 ? cr0 : nr == 3 ? wafer_cr3(vcpu) : nr == 4 ? wafer_cr4(vcpu) : wafer_cr8(vcpu);

@@ -339,6 +339,35 @@ int wafer_set_fpu(struct wafer_vcpu *vcpu, const struct kvm_fpu *f)
 }
 
 /**
+ * wafer_fpu_mmx() - read or write an MMX register
+ * @vcpu: vCPU, FPU state not loaded
+ * @nr: 0-7
+ * @val: gets or holds the value
+ * @write: write it
+ *
+ * As an instruction does it (SDM vol. 1 §9.5): the top of the stack becomes 0, all is valid. The area has the registers
+ * in the stack's order, MMX by their numbers.
+ */
+void wafer_fpu_mmx(struct wafer_vcpu *vcpu, unsigned int nr, u64 *val, bool write)
+{
+	struct fxregs_state *fx = &materialise(vcpu, XFEATURE_MASK_FP)->i387;
+	unsigned int i, top = fx->swd >> 11 & 7;
+	u32 st[32];
+
+	memcpy(st, fx->st_space, sizeof(st));
+	for (i = 0; i < 32; i++)
+		fx->st_space[i] = st[(i - 4 * top) & 31];
+	fx->swd &= ~0x3800;
+	fx->twd = 0xff;
+	if (write) {
+		memcpy(&fx->st_space[4 * nr], val, 8);
+		fx->st_space[4 * nr + 2] = 0xffff;
+	} else {
+		memcpy(val, &fx->st_space[4 * nr], 8);
+	}
+}
+
+/**
  * wafer_fpu_vec() - read or write a vector register
  * @vcpu: vCPU, FPU state not loaded
  * @nr: 0-31

@@ -30,25 +30,31 @@ enum wafer_op {
 	WAFER_OP_XCHG, WAFER_OP_XADD, WAFER_OP_CMPXCHG, WAFER_OP_CMPXCHG8B,
 	WAFER_OP_ROL, WAFER_OP_ROR, WAFER_OP_RCL, WAFER_OP_RCR,
 	WAFER_OP_SHL, WAFER_OP_SHR, WAFER_OP_SAL, WAFER_OP_SAR,
+	WAFER_OP_SHLD, WAFER_OP_SHRD, WAFER_OP_BSF, WAFER_OP_BSR,
 	WAFER_OP_TEST, WAFER_OP_IMUL, WAFER_OP_CMOV,
-	WAFER_OP_MOV, WAFER_OP_SX, WAFER_OP_BE, WAFER_OP_SETCC, WAFER_OP_CALL, WAFER_OP_JMP,
+	WAFER_OP_MOV, WAFER_OP_SX, WAFER_OP_BE, WAFER_OP_SETCC, WAFER_OP_ENTER, WAFER_OP_LEAVE,
+	WAFER_OP_MULDIV, WAFER_OP_CALL, WAFER_OP_JMP, WAFER_OP_JMP_FAR,
 };
 
 /* Those that do not write their destination. */
 #define WAFER_OPS_READ	(BIT_ULL(WAFER_OP_CMP) | BIT_ULL(WAFER_OP_BT) | BIT_ULL(WAFER_OP_TEST) |	\
-			 BIT_ULL(WAFER_OP_JMP))
+			 BIT_ULL(WAFER_OP_LEAVE) | BIT_ULL(WAFER_OP_MULDIV) |			\
+			 BIT_ULL(WAFER_OP_JMP) | BIT_ULL(WAFER_OP_JMP_FAR))
 
 /* Where an operand is. MEM to DI are in memory, from VEC on in a vector register. */
 enum wafer_at {
 	WAFER_AT_NONE,
 	WAFER_AT_MEM,		/* where ModRM or moffs says */
 	WAFER_AT_STACK, WAFER_AT_SI, WAFER_AT_DI,
-	WAFER_AT_REG, WAFER_AT_ACC, WAFER_AT_SREG, WAFER_AT_IMM,
+	WAFER_AT_REG, WAFER_AT_ACC, WAFER_AT_IMM,
+	WAFER_AT_SREG,		/* of ModRM; LTR's */
+	WAFER_AT_MSW,		/* the low half of CR0 */
 	WAFER_AT_COUNT,		/* of shifts: by opcode */
 	WAFER_AT_PORT,
 	WAFER_AT_VEC,		/* a load clears what is beyond it */
 	WAFER_AT_VECLO,		/* one half of an XMM: a load keeps the other */
 	WAFER_AT_VECHI,
+	WAFER_AT_MMX,
 };
 
 /**
@@ -71,6 +77,7 @@ enum wafer_at {
  * @WAFER_F_IMMZ: 2 or 4, by operand size
  * @WAFER_F_IMMV: 2, 4 or 8, by operand size
  * @WAFER_F_MOFFS: an offset, by address size
+ * @WAFER_F_OPREG: the register is in the opcode
  */
 enum wafer_form_flags {
 	WAFER_F_MODRM = BIT(0), WAFER_F_BYTE = BIT(1), WAFER_F_D64 = BIT(2), WAFER_F_F64 = BIT(3),
@@ -78,6 +85,7 @@ enum wafer_form_flags {
 	WAFER_F_GROUP = BIT(8), WAFER_F_SSE = BIT(9), WAFER_F_REGS = BIT(10), WAFER_F_MAX4 = BIT(11),
 	WAFER_F_ALIGN = BIT(12), WAFER_F_IMM8 = BIT(13), WAFER_F_IMM16 = BIT(14),
 	WAFER_F_IMMZ = BIT(15), WAFER_F_IMMV = BIT(16), WAFER_F_MOFFS = BIT(17),
+	WAFER_F_OPREG = BIT(18),
 };
 
 #define WAFER_SIZE_W	0xff		/* form->size: 8 with REX.W or VEX.W, else 4 */
@@ -103,7 +111,8 @@ extern const struct wafer_insn_form wafer_sse[][4];		/* no prefix, 66, F3, F2 */
 				 X86_EFLAGS_SF | X86_EFLAGS_OF)
 
 /* vcpu/alu.c */
-u64 wafer_alu(enum wafer_op op, unsigned int size, u64 dst, u64 src, u64 *rflags);
+u64 wafer_alu(enum wafer_op op, unsigned int size, u64 dst, u64 src, u64 fill, u64 *rflags);
+bool wafer_muldiv(unsigned int which, unsigned int size, u64 *lo, u64 *hi, u64 src, u64 *rflags);
 bool wafer_condition(unsigned int cc, u64 rflags);
 
 #define WAFER_SPAN_ALIGNED	BIT(15)	/* with the access: #GP if not aligned to the size */

@@ -7,6 +7,7 @@
  */
 #include <uapi/asm/debugreg.h>
 #include <asm/processor-flags.h>
+#include <asm/trapnr.h>
 
 #include "core.h"
 #include "insn.h"
@@ -87,9 +88,23 @@ static void emu_set_vec(struct wafer_emu *emu, unsigned int nr, const void *data
 	wafer_fpu_vec(emu_vcpu(emu), nr, (void *)data, bytes, true, zero_upper);
 }
 
+static void emu_mmx(struct wafer_emu *emu, unsigned int nr, u64 *val, bool write)
+{
+	wafer_fpu_mmx(emu_vcpu(emu), nr, val, write);
+}
+
+/* LMSW cannot clear PE (SDM vol. 2, LMSW). */
+static int emu_set_msw(struct wafer_emu *emu, u16 val)
+{
+	if (wafer_cpl(emu_vcpu(emu)))
+		return wafer_raise(emu, X86_TRAP_GP);
+	return wafer_set_cr0(emu_vcpu(emu), (emu->cr0 & ~0xeull) | (val & 0xf));
+}
+
 static const struct wafer_emu_ops emu_ops = {
 	.segment = emu_segment, .translate = emu_translate, .access = emu_access, .port = wafer_emu_port,
-	.cmpxchg = emu_cmpxchg, .get_vec = emu_get_vec, .set_vec = emu_set_vec,
+	.cmpxchg = emu_cmpxchg, .get_vec = emu_get_vec, .set_vec = emu_set_vec, .mmx = emu_mmx,
+	.load_segment = wafer_emu_load_segment, .set_msw = emu_set_msw,
 };
 
 static int run_emu(struct wafer_vcpu *vcpu);
@@ -151,7 +166,7 @@ static int run_emu(struct wafer_vcpu *vcpu)
 		vcpu->emu_busy = true;
 		return WAFER_RETRY_SLOW;
 	}
-	if (r == WAFER_EMU_UNKNOWN || (r < 0 && vcpu->exit.kind == WAFER_EXIT_IO))
+	if (r == WAFER_EMU_UNKNOWN || (r < 0 && vcpu->exit.kind != WAFER_EXIT_FAULT))
 		return wafer_emulation_failure(vcpu);
 	if (r < 0)
 		return memory_fault(vcpu, vcpu->exit.fault.gpa, -EFAULT);
@@ -178,8 +193,9 @@ int wafer_emu_run(struct wafer_vcpu *vcpu)
 	emu->gpr = vcpu->arch.gpr;
 	emu->rip = wafer_rip(vcpu);
 	emu->rflags = wafer_rflags(vcpu);
+	emu->cr0 = wafer_cr0(vcpu);
 	emu->va_bits = wafer_cr4(vcpu) & X86_CR4_LA57 ? 57 : 48;
-	emu->real = !(wafer_cr0(vcpu) & X86_CR0_PE) || emu->rflags & X86_EFLAGS_VM;
+	emu->real = !(emu->cr0 & X86_CR0_PE) || emu->rflags & X86_EFLAGS_VM;
 	emu->nr_log = 0;
 	emu->batch = 0;
 	vcpu->pio.left = 0;
@@ -207,7 +223,7 @@ static int emulate_access(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool
 	if (wafer_insn_uses(insn, WAFER_AT_PORT, WAFER_AT_PORT))
 		return WAFER_GO_ON;
 	/* In the window the vector registers are in the CPU, not in the area. */
-	if (window && wafer_insn_uses(insn, WAFER_AT_VEC, WAFER_AT_VECHI))
+	if (window && wafer_insn_uses(insn, WAFER_AT_VEC, WAFER_AT_MMX))
 		return WAFER_RETRY_SLOW;
 	return wafer_emu_run(vcpu);
 }

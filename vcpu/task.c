@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Hardware task switches. See include/task.h. */
+/* Hardware task switches, and loading a segment register. See include/task.h. */
 #include <linux/errno.h>
 #include <linux/minmax.h>
 #include <linux/string.h>
@@ -46,12 +46,14 @@ static int raise(struct wafer_task *t, u8 vector, u16 selector)
 /* Tables and TSSs. */
 static int get(struct wafer_task *t, u64 gva, void *data, unsigned int len)
 {
-	return t->ops->access(t, (u32)gva, data, len, WAFER_FAULT_READ | WAFER_WALK_IMPLICIT);
+	return t->ops->access(t, t->long_mode ? gva : (u32)gva, data, len,
+			      WAFER_FAULT_READ | WAFER_WALK_IMPLICIT);
 }
 
 static int put(struct wafer_task *t, u64 gva, void *data, unsigned int len)
 {
-	return t->ops->access(t, (u32)gva, data, len, WAFER_FAULT_WRITE | WAFER_WALK_IMPLICIT);
+	return t->ops->access(t, t->long_mode ? gva : (u32)gva, data, len,
+			      WAFER_FAULT_WRITE | WAFER_WALK_IMPLICIT);
 }
 
 static unsigned int dpl(const struct wafer_segment *seg)
@@ -192,7 +194,7 @@ static int leave_task(struct wafer_task *t, const struct wafer_segment *tss,
 	return ret;
 }
 
-/* Type and privilege: lines 8 to 19 of table 8-1. */
+/* Type and privilege: lines 8 to 19 of table 8-1. TR is LTR's, and no switch's. */
 static bool may_load(const struct wafer_segment *seg, enum wafer_seg_reg n, unsigned int cpl)
 {
 	unsigned int type = seg->attr & WAFER_SEG_TYPE, rpl = seg->selector & 3;
@@ -200,6 +202,8 @@ static bool may_load(const struct wafer_segment *seg, enum wafer_seg_reg n, unsi
 
 	if (n == WAFER_LDTR)
 		return is_system(seg, TYPE_LDT);
+	if (n == WAFER_TR)
+		return is_system(seg, TYPE_32BIT | 1) && !(seg->selector & 4);
 	if (!(seg->attr & WAFER_SEG_S))
 		return false;
 	if (n == WAFER_CS)
@@ -209,35 +213,40 @@ static bool may_load(const struct wafer_segment *seg, enum wafer_seg_reg n, unsi
 	return (type & 0xa) != 8 && (conforming || dpl(seg) >= max(cpl, rpl));
 }
 
-static int load_segment(struct wafer_task *t, enum wafer_seg_reg n, u16 selector, unsigned int cpl)
+int wafer_load_segment(struct wafer_task *t, enum wafer_seg_reg n, u16 selector, unsigned int cpl)
 {
 	bool null = !(selector & 0xfffc);
+	u8 set = n == WAFER_LDTR ? 0 : n == WAFER_TR ? TYPE_BUSY : 1;
 	struct descriptor d;
 	int ret;
 
-	if (null && (n == WAFER_CS || n == WAFER_SS))
-		return raise(t, TRAP_TS, 0);
+	/* Only 64-bit code has a null SS (SDM vol. 2, MOV). */
+	if (null && (n == WAFER_CS || n == WAFER_TR ||
+		     (n == WAFER_SS && (!t->long_mode || cpl == 3 || selector != cpl))))
+		return raise(t, t->bad, 0);
 	/* Without an LDT of the new task, there is none: for its own descriptor neither. */
 	if (null || n == WAFER_LDTR)
 		t->arch->seg[n] = (struct wafer_segment){
-			.selector = selector, .attr = WAFER_SEG_UNUSABLE,
+			.selector = selector,
+			.attr = WAFER_SEG_UNUSABLE | (n == WAFER_SS ? cpl << WAFER_SEG_DPL_SHIFT : 0),
 		};
 	if (null)
 		return 0;
-	ret = read_descriptor(t, selector, TRAP_TS, &d);
+	ret = read_descriptor(t, selector, t->bad, &d);
 	if (ret)
 		return ret;
 	if (!may_load(&d.seg, n, cpl))
-		return raise(t, TRAP_TS, selector);
+		return raise(t, t->bad, selector);
 	if (!(d.seg.attr & WAFER_SEG_P))
 		return raise(t, n == WAFER_SS ? TRAP_SS : n == WAFER_LDTR ? TRAP_TS : TRAP_NP,
 			     selector);
-	if (n != WAFER_LDTR && !(d.seg.attr & 1)) {
-		ret = put_type(t, &d, 1, 0, false);
-		if (ret)
-			return ret;
-		d.seg.attr |= 1;
-	}
+	if (n == WAFER_TR && t->long_mode)
+		ret = get(t, d.gva + 8, (u8 *)&d.seg.base + 4, 4);
+	if (!ret && set & ~d.seg.attr)
+		ret = put_type(t, &d, set, 0, false);
+	if (ret)
+		return ret;
+	d.seg.attr |= set;
 	t->arch->seg[n] = d.seg;
 	return 0;
 }
@@ -279,7 +288,7 @@ static int load_new(struct wafer_task *t, const u32 *word)
 			return ret < 0 ? ret : raise(t, TRAP_GP, 0);
 	}
 	t->arch->cr0 |= X86_CR0_TS;
-	ret = load_segment(t, WAFER_LDTR, word[TSS_LDT], cpl);
+	ret = wafer_load_segment(t, WAFER_LDTR, word[TSS_LDT], cpl);
 	for (i = 0; i < ARRAY_SIZE(order) && !ret; i++) {
 		struct wafer_segment *seg = &t->arch->seg[order[i]];
 
@@ -288,7 +297,7 @@ static int load_new(struct wafer_task *t, const u32 *word)
 			seg->limit = 0xffff;
 			seg->attr = 3 | WAFER_SEG_S | WAFER_SEG_DPL | WAFER_SEG_P;
 		} else {
-			ret = load_segment(t, order[i], seg->selector, cpl);
+			ret = wafer_load_segment(t, order[i], seg->selector, cpl);
 		}
 	}
 	if (ret)
@@ -307,6 +316,8 @@ int wafer_task_switch(struct wafer_task *t)
 
 	t->switched = false;
 	t->debug_trap = false;
+	t->long_mode = false;
+	t->bad = TRAP_TS;
 	ret = check_gate(t) ?: find_tss(t, &new) ?: read_tss(t, &new.seg, word);
 	if (!ret && old)
 		ret = read_descriptor(t, tr->selector, TRAP_TS, old);

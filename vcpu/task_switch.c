@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Hardware task switches, which the CPU leaves to the hypervisor: between the exit and vcpu/task.c. */
+/* Hardware task switches, which the CPU leaves to the hypervisor, and segments: between the exit and vcpu/task.c. */
 #include <uapi/asm/debugreg.h>
+#include <asm/trapnr.h>
 
 #include "core.h"
+#include "insn.h"
 #include "task.h"
 
 static struct wafer_vcpu *task_vcpu(struct wafer_task *t)
@@ -18,7 +20,9 @@ static int task_access(struct wafer_task *t, gva_t gva, void *data, unsigned int
 	gpa_t gpa;
 	int r = 0;
 
-	for (; len && !r; len -= n, gva = (u32)(gva + n)) {
+	for (; len && !r; len -= n, gva += n) {
+		if (!t->long_mode)
+			gva = (u32)gva;
 		n = min_t(unsigned int, len, PAGE_SIZE - (gva & ~PAGE_MASK));
 		r = wafer_translate(vcpu, gva, how, &gpa, &t->event);
 		if (r || !data)
@@ -35,6 +39,35 @@ static int task_set_cr3(struct wafer_task *t, u64 cr3)
 }
 
 static const struct wafer_task_ops task_ops = { .access = task_access, .set_cr3 = task_set_cr3 };
+
+/* For the executor. The code may have been changed since the CPU looked at the privilege. */
+int wafer_emu_load_segment(struct wafer_emu *emu, enum wafer_seg_reg n, u16 selector)
+{
+	struct wafer_vcpu *vcpu = container_of(emu, struct wafer_vcpu, emu);
+	unsigned int cpl = wafer_cpl(vcpu);
+	struct wafer_segment *cs = &vcpu->arch.seg[WAFER_CS], old = *wafer_seg(vcpu, WAFER_CS);
+	struct wafer_task t = {
+		.ops = &task_ops, .arch = &vcpu->arch, .bad = X86_TRAP_GP, .long_mode = wafer_efer(vcpu) & WAFER_EFER_LMA,
+	};
+	int r;
+
+	/* A far jump goes to a segment like the one that it is in: then RIP is checked already. */
+	if (emu->real || (n == WAFER_CS && (selector & 3) != cpl))
+		return WAFER_EMU_UNKNOWN;
+	if (n == WAFER_TR && cpl)
+		return wafer_raise(emu, X86_TRAP_GP);
+	wafer_need(vcpu, WAFER_G_SEGS | WAFER_G_DT);
+	r = wafer_load_segment(&t, n, selector, cpl);
+	if (!r && (cs->attr ^ old.attr) & (WAFER_SEG_L | WAFER_SEG_DB)) {
+		*cs = old;
+		return WAFER_EMU_UNKNOWN;
+	}
+	if (!r)
+		wafer_touch(vcpu, WAFER_G_SEGS);
+	if (r == 1)
+		emu->event = t.event;
+	return r == 1 ? WAFER_EMU_EVENT : r;
+}
 
 int wafer_exit_task(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {

@@ -378,7 +378,9 @@ TEST(system_instructions)
 	CHECK(!dec(&insn, 2, "66 0f 30") && insn.opcode == 0x130 && insn.len == 3);
 	CHECK(!dec(&insn, 8, "0f 01 d1") && insn.opcode == 0x101 && insn.reg == 2 && insn.rm == 1 &&
 	      insn.mod == 3);
-	CHECK(!dec(&insn, 4, "0f 01 30") && insn.reg == 6 && insn.is_mem && !insn.form);
+	CHECK(!dec(&insn, 4, "0f 01 30") && insn.reg == 6 && insn.is_mem && insn.form);
+	CHECK(!dec(&insn, 8, "0f 01 f0") && insn.reg == 6 && !insn.form);	/* LMSW AX: no memory */
+	CHECK(!dec(&insn, 8, "41 54") && insn.len == 2 && insn.reg == 12 && insn.op_size == 8);
 	CHECK(!dec(&insn, 8, "f3 0f 09") && insn.opcode == 0x109);
 }
 
@@ -500,12 +502,12 @@ TEST(vex_fields)
 TEST(no_form)
 {
 	static const char *const hex[] = {
-		"8b c0", "c4 e2 70 f2 00", "c4 e2 78 f0 00", "c5 f9 6e c0", "0f 6f 00",
+		"8b c0", "c4 e2 70 f2 00", "c4 e2 78 f0 00", "c5 f9 6e c0", "0f 6e 00",
 		"f2 0f 38 f0 00", "0f 7e 00",
-		"62 f1 7c 48 10 00", "8e 00", "0f b8 00", "f7 20", "0f c7 30", "c7 f8 00 00 00 00",
+		"62 f1 7c 48 10 00", "8e c0", "0f b8 00", "f7 e0", "0f c7 30", "c7 f8 00 00 00 00",
 		"f3 0f 12 00",
-		"f2 0f 12 00", "0f 01 00", "d8 00", "0f a4 00 01", "c5 f8 40 00", "66 0f 38 2b 00",
-		"8d 00",
+		"f2 0f 12 00", "0f 01 00", "d8 00", "f3 0f bc 00", "c5 f8 40 00", "66 0f 38 2b 00",
+		"8d 00", "c8 00 00 01", "0f 00 00", "c2 08 00", "ff 18",
 	};
 	struct wafer_insn insn;
 	unsigned int i;

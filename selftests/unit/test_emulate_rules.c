@@ -121,6 +121,26 @@ static void op_set_vec(struct wafer_emu *e, unsigned int nr, const void *data, u
 	memcpy(m.vec, data, bytes);
 }
 
+static void op_mmx(struct wafer_emu *e, unsigned int nr, u64 *val, bool write)
+{
+	memcpy(write ? m.vec + nr : (void *)val, write ? (void *)val : m.vec + nr, 8);
+}
+
+/* Selectors below 4 are bad. */
+static int op_load_segment(struct wafer_emu *e, enum wafer_seg_reg seg, u16 selector)
+{
+	if (selector < 4)
+		return wafer_raise(e, 13);
+	m.seg[seg].selector = selector;
+	return 0;
+}
+
+static int op_set_msw(struct wafer_emu *e, u16 val)
+{
+	e->cr0 = val;
+	return 0;
+}
+
 static struct wafer_emu_ops ops;
 
 /* The VMM does what the last entry of the log says. */
@@ -156,7 +176,7 @@ static void start(enum wafer_code_mode mode, const char *hex)
 	if (!once) {
 		ops = (struct wafer_emu_ops){
 			op_segment, op_translate, op_access, op_port, op_cmpxchg, op_get_vec,
-			op_set_vec,
+			op_set_vec, op_mmx, op_load_segment, op_set_msw,
 		};
 		once = true;
 	}
@@ -303,6 +323,114 @@ TEST(rest_of_log_entry)
 	m.dev[0] = 0x7f;
 	CHECK_EQ(run(), WAFER_EMU_DONE);
 	CHECK_EQ(gpr[WAFER_RAX], 0x7f);
+}
+
+/* A stack in a device: RSP and RBP change when the access is done, and not if it fails. */
+TEST(stack_in_a_device)
+{
+	start(WAFER_CODE64, "6a f9");			/* push -7 */
+	gpr[WAFER_RSP] = DEV + 0x100;
+	CHECK_EQ(wafer_emulate(&emu), WAFER_EMU_USER);
+	CHECK_EQ(gpr[WAFER_RSP], DEV + 0x100);
+	vmm();
+	CHECK_EQ(wafer_emulate(&emu), WAFER_EMU_DONE);
+	TRACE_IS("W8@1f0f8=fffffffffffffff9");
+	CHECK_EQ(gpr[WAFER_RSP], DEV + 0xf8);
+	start(WAFER_CODE64, "c9");			/* leave */
+	gpr[WAFER_RBP] = DEV + 0xf8;
+	gpr[WAFER_RSP] = RAM;
+	CHECK_EQ(wafer_emulate(&emu), WAFER_EMU_USER);
+	CHECK_EQ(gpr[WAFER_RSP], RAM);
+	vmm();
+	CHECK_EQ(wafer_emulate(&emu), WAFER_EMU_DONE);
+	CHECK_EQ(gpr[WAFER_RSP], DEV + 0x100);
+	CHECK_EQ(gpr[WAFER_RBP], -7ull);
+	start(WAFER_CODE64, "c8 38 12 00");		/* enter 0x1238, 0 */
+	CHECK_EQ(run(), WAFER_EMU_DONE);
+	TRACE_IS("W8@1f0f8=fffffffffffffff9");
+	CHECK_EQ(gpr[WAFER_RBP], DEV + 0xf8);
+	CHECK_EQ(gpr[WAFER_RSP], DEV + 0xf8 - 0x1238);
+	start(WAFER_CODE64, "c8 38 12 01");		/* with a frame of another procedure: not known */
+	CHECK(!emu.insn.form);
+	start(WAFER_CODE64, "c3");			/* ret, to where no code can be */
+	gpr[WAFER_RSP] = DEV;
+	*(u64 *)m.dev = 1ull << 62;
+	CHECK_EQ(run(), WAFER_EMU_EVENT);
+	fault_is(13, 0);
+	CHECK_EQ(gpr[WAFER_RSP], DEV);
+	start(WAFER_CODE64, "c3");
+	*(u64 *)m.dev = 0x2000;
+	CHECK_EQ(run(), WAFER_EMU_DONE);
+	CHECK_EQ(emu.rip, 0x2000);
+	CHECK_EQ(gpr[WAFER_RSP], DEV + 8);
+}
+
+/* m16:64, m16:32, m16:16: RIP changes only with CS. */
+TEST(far_jump)
+{
+	gpr[WAFER_RDI] = DEV + 0x10;
+	start(WAFER_CODE64, "48 ff 2f");
+	memcpy(m.dev + 0x10, &(u64){ 0x123456789abc }, 8);
+	m.dev[0x18] = 8;
+	m.dev[0x19] = 0;
+	CHECK_EQ(run(), WAFER_EMU_DONE);
+	TRACE_IS("R8@1f010=123456789abc R2@1f018=8");
+	CHECK_EQ(emu.rip, 0x123456789abc);
+	CHECK_EQ(m.seg[WAFER_CS].selector, 8);
+	start(WAFER_CODE64, "48 ff 2f");
+	m.dev[0x18] = 0;
+	CHECK_EQ(run(), WAFER_EMU_EVENT);
+	fault_is(13, 0);
+	start(WAFER_CODE32, "ff 2f");
+	memcpy(m.dev + 0x10, "\x78\x56\x34\x12\x18", 6);
+	CHECK_EQ(run(), WAFER_EMU_DONE);
+	TRACE_IS("R6@1f010=1812345678");
+	CHECK_EQ(emu.rip, 0x12345678);
+	CHECK_EQ(m.seg[WAFER_CS].selector, 0x18);
+}
+
+/* What is not a general register. */
+TEST(system_registers)
+{
+	gpr[WAFER_RDI] = DEV;
+	start(WAFER_CODE64, "8e 17");			/* mov ss, [rdi] */
+	*(u16 *)m.dev = 0x28;
+	CHECK_EQ(run(), WAFER_EMU_DONE);
+	TRACE_IS("R2@1f000=28");
+	CHECK_EQ(m.seg[WAFER_SS].selector, 0x28);
+	start(WAFER_CODE64, "0f 00 1f");		/* ltr */
+	CHECK_EQ(run(), WAFER_EMU_DONE);
+	CHECK_EQ(m.seg[WAFER_TR].selector, 0x28);
+	start(WAFER_CODE64, "0f 01 27");		/* smsw: two bytes, whatever the operand size */
+	emu.cr0 = 0x80050033;
+	CHECK_EQ(run(), WAFER_EMU_DONE);
+	TRACE_IS("W2@1f000=33");
+	start(WAFER_CODE64, "0f 01 37");		/* lmsw */
+	CHECK_EQ(run(), WAFER_EMU_DONE);
+	CHECK_EQ(emu.cr0, 0x33);
+	start(WAFER_CODE64, "0f 7f 2f");		/* movq [rdi], mm5 */
+	m.vec[5] = 0x99;
+	CHECK_EQ(run(), WAFER_EMU_DONE);
+	CHECK_EQ(m.dev[0], 0x99);
+	start(WAFER_CODE64, "0f 6f 17");		/* movq mm2, [rdi] */
+	CHECK_EQ(run(), WAFER_EMU_DONE);
+	CHECK_EQ(m.vec[2], 0x99);
+}
+
+/* #DE has no error code. */
+TEST(divide_error)
+{
+	start(WAFER_CODE64, "f7 37");			/* div dword [rdi] */
+	gpr[WAFER_RDI] = DEV;
+	gpr[WAFER_RAX] = 1;
+	gpr[WAFER_RDX] = 2;
+	*(u32 *)m.dev = 2;
+	CHECK_EQ(run(), WAFER_EMU_EVENT);
+	CHECK_EQ(emu.event.vector, 0);
+	CHECK(!emu.event.has_error);
+	CHECK_EQ(gpr[WAFER_RAX], 1);
+	CHECK_EQ(gpr[WAFER_RDX], 2);
+	CHECK_EQ(emu.rip, 0x1000);
 }
 
 /* CPUs read ES:DI first. */
