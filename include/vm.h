@@ -48,6 +48,7 @@ struct wafer_msr_filter;
  * @clock_ns: kvmclock is this at host TSC @clock_tsc
  * @clock_tsc: see @clock_ns
  * @clock_boot_ns: CLOCK_BOOTTIME at the same moment
+ * @tsc_set: the VMM has set a TSC
  * @tsc_offset: of the last write of a TSC
  * @tsc_last_write: the value
  * @tsc_last_ns: the moment
@@ -63,7 +64,7 @@ struct wafer_vm {
 	struct wafer_bus bus[WAFER_NR_BUSES];
 	u32 nr_vcpus, max_vcpu_id, boot_cpu_id, exits_disabled, msr_exits, tss_addr;
 	u64 quirks_disabled, identity_map_addr;
-	bool exception_payload, triple_fault_event, enforce_pv, exit_on_emulation_failure, platform_info_read;
+	bool exception_payload, triple_fault_event, enforce_pv, exit_on_emulation_failure, platform_info_read, tsc_set;
 	struct wafer_vcpu *vcpus[WAFER_MAX_VCPUS];
 	struct wafer_msr_filter __rcu *msr_filter;
 	raw_spinlock_t time_lock;

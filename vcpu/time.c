@@ -61,14 +61,15 @@ int wafer_set_tsc_offset(struct wafer_vcpu *vcpu, u64 offset)
 /*
  * VMMs set the TSCs of a VM's vCPUs one after the other to the same value, meaning that they are in
  * step. So a write by the host that is within a second of where the last one would be by now is
- * taken for the same (KVM does so).
+ * taken for the same (KVM does so). The first one is not measured by the TSC that new vCPUs have, as
+ * Linux 6.1 does: a guest younger than a second would find itself in its past after a snapshot.
  */
 static bool same_write(struct wafer_vm *vm, struct wafer_vcpu *vcpu, u64 val, u64 now_ns)
 {
 	u64 second = vcpu->tsc_khz * 1000ull, expected = vm->tsc_last_write +
 		     mul_u64_u64_div_u64(now_ns - vm->tsc_last_ns, vcpu->tsc_khz, 1000000);
 
-	return vm->tsc_khz == vcpu->tsc_khz && (!val || val - expected + second < 2 * second);
+	return vm->tsc_khz == vcpu->tsc_khz && (!val || (vm->tsc_set && val - expected + second < 2 * second));
 }
 
 /**
@@ -88,6 +89,7 @@ void wafer_write_tsc(struct wafer_vcpu *vcpu, u64 val, bool host)
 		if (same_write(vm, vcpu, val, now_ns))
 			offset = vm->tsc_offset;
 		vm->tsc_offset = offset;
+		vm->tsc_set |= val;
 		vm->tsc_khz = vcpu->tsc_khz;
 		vm->tsc_last_write = scale(vcpu, rdtsc()) + offset;
 		vm->tsc_last_ns = now_ns;
