@@ -68,6 +68,7 @@ enum wafer_exit_kind {
  * struct wafer_exit - one exit in vendor-neutral form
  * @kind: what happened
  * @len: length of the instruction that exited, prefixes included; 0: it, or the operands, must be decoded
+ * @code: nonzero: that of another exit is the same only if CS.L, CS.D and the CPL are, and CS's base is 0
  * @reason: the raw VMX exit reason or SVM exit code, for diagnostics
  * @info: raw qualification (VMX) or EXITINFO1 (SVM), for diagnostics
  * @event: exception
@@ -83,6 +84,7 @@ enum wafer_exit_kind {
 struct wafer_exit {
 	enum wafer_exit_kind kind;
 	u8 len;
+	u32 code;
 	u64 reason, info;
 	union {
 		struct wafer_event event;

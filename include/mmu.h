@@ -23,6 +23,7 @@
 #include "refuse.h"
 #include "types.h"
 
+struct wafer_walk;
 
 #define WAFER_MAX_SLOTS		32764		/* what KVM has */
 #define WAFER_SLOT_MAX_PAGES	((1ull << 31) - 1)
@@ -306,10 +307,22 @@ static inline int wafer_guest_write_fast(struct wafer_fault_ctx *ctx, gpa_t gpa,
 int wafer_guest_cmpxchg(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_t gpa, void *old,
 			const void *new, unsigned int len);
 
-/* In the window: guest pages in the kernel's direct map (mmu/direct.c). */
-bool wafer_direct_begin(struct wafer_fault_ctx *ctx, unsigned long *seq);
-void wafer_direct_end(struct wafer_fault_ctx *ctx);
-const void *wafer_direct(struct wafer_fault_ctx *ctx, gfn_t gfn);
+/**
+ * struct wafer_way - the way to a guest page in the kernel's direct map (mmu/direct.c)
+ * @page: the page
+ * @seq: generation of the pointers
+ * @entry: the guest's page-table entries that led there, with what they said
+ * @nr: number of entries
+ */
+struct wafer_way {
+	const u8 *page;
+	unsigned long seq;
+	struct { const u64 *at; u64 val; } entry[5];
+	unsigned int nr;
+};
+bool wafer_direct_keep(struct wafer_fault_ctx *ctx, const struct wafer_walk *w, struct wafer_way *way);
+bool wafer_direct_read(struct wafer_fault_ctx *ctx, const struct wafer_way *way, unsigned int offset,
+		       u64 bytes[2]);
 
 /* Is there a slot at @gpa, and which hva is behind it? Under RCU. NULL: none. */
 const struct wafer_slot *wafer_slot_find(struct wafer_mmu *mmu, gfn_t gfn);

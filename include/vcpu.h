@@ -56,21 +56,20 @@ enum wafer_vcpu_mode { WAFER_OUTSIDE, WAFER_IN_GUEST };
 #define WAFER_RETRY_SLOW 2	/* a fast handler: call the slow one outside the window */
 
 /**
- * struct wafer_fetch - the way to the code page that was fetched from last (vcpu/fetch.c)
- * @code: the page in the direct map, NULL: nothing known
+ * struct wafer_fetch - the code page that was fetched from last (vcpu/fetch.c)
+ * @way: to the page
  * @page: its linear address
- * @seq: generation of the pointers (mmu/direct.c)
- * @way: the walk that led there, with the registers that it was made with
- * @entry: the guest's page-table entries of @way
- * @cpl: privilege level that it was made with
+ * @cr0, @cr3, @cr4, @efer: what the way was found with
+ * @bytes: 16 that were fetched
+ * @key: mode and privilege level that it was found with; 0: nothing known
+ * @mode: of the code
  */
 struct wafer_fetch {
-	const u8 *code;
+	struct wafer_way way;
 	gva_t page;
-	unsigned long seq;
-	struct wafer_walk way;
-	const u64 *entry[5];
-	u8 cpl;
+	u64 cr0, cr3, cr4, efer, bytes[2];
+	u32 key;
+	enum wafer_code_mode mode;
 };
 
 /* What is looked at behind the next exit (EVENT) or behind each (RING: is the dirty ring full?). */
@@ -350,7 +349,8 @@ int wafer_supported_cpuid(struct kvm_cpuid_entry2 *e, unsigned int max);	/* numb
 int wafer_set_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, unsigned int nr);
 /* The number of entries; as many as @max are copied. */
 int wafer_get_cpuid(struct wafer_vcpu *vcpu, struct kvm_cpuid_entry2 *e, unsigned int max);
-struct kvm_cpuid_entry2 wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index);	/* the instruction; any */
+const struct kvm_cpuid_entry2 *wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index,
+					    struct kvm_cpuid_entry2 *e);	/* the instruction; any */
 int wafer_cpuid_create(struct wafer_vcpu *vcpu);	/* an empty table */
 /* A feature bit of <asm/cpufeatures.h>, word * 32 + bit: can guests have it; has this one got it? */
 bool wafer_offered(unsigned int feature);

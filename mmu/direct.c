@@ -7,30 +7,8 @@
  * was: everybody who takes a mapping away counts it up, then waits for the sections that may not
  * have seen that (section.h).
  */
+#include "emulate.h"
 #include "mmu/internal.h"
-
-/**
- * wafer_direct_begin() - enter a section for wafer_direct()
- * @ctx: of the vCPU in whose window this runs
- * @seq: result: what pointers of this section are worth later
- *
- * Return: false: something is being taken away now; there is no section and nothing to be had.
- */
-bool wafer_direct_begin(struct wafer_fault_ctx *ctx, unsigned long *seq)
-{
-	wafer_section_enter(ctx);
-	if (READ_ONCE(ctx->mmu->nr_invalid)) {
-		wafer_section_leave(ctx);
-		return false;
-	}
-	*seq = READ_ONCE(ctx->mmu->section_seq);
-	return true;
-}
-
-void wafer_direct_end(struct wafer_fault_ctx *ctx)
-{
-	wafer_section_leave(ctx);
-}
 
 /*
  * The direct map has holes, such as memfd_secret(). A page that is mapped to the guest does not
@@ -50,14 +28,8 @@ hole:
 	return mapped;
 }
 
-/**
- * wafer_direct() - where a guest page is, in a section
- * @ctx: of the vCPU
- * @gfn: guest page
- *
- * Return: the page in the direct map; NULL: not mapped now, or not memory of the host's.
- */
-const void *wafer_direct(struct wafer_fault_ctx *ctx, gfn_t gfn)
+/* Where a guest page is, in a section; NULL: not mapped now, or not memory of the host's. */
+static const void *direct(struct wafer_fault_ctx *ctx, gfn_t gfn)
 {
 	const struct wafer_pt *pt = &ctx->mmu->pt;
 	unsigned int level;
@@ -66,4 +38,57 @@ const void *wafer_direct(struct wafer_fault_ctx *ctx, gfn_t gfn)
 	if (!e || (e & WAFER_PT_SPECIAL) || !pfn_valid(pfn) || !is_mapped(__va(pfn << PAGE_SHIFT)))
 		return NULL;
 	return __va(pfn << PAGE_SHIFT);
+}
+
+/**
+ * wafer_direct_keep() - keep the way to a page, as pointers
+ * @ctx: of the vCPU in whose window this runs
+ * @w: the walk that led there: entries of 8 bytes, or none
+ * @way: result
+ *
+ * Return: false: something on the way is not mapped now, or just being taken away.
+ */
+bool wafer_direct_keep(struct wafer_fault_ctx *ctx, const struct wafer_walk *w, struct wafer_way *way)
+{
+	const void *table = ctx;
+	unsigned int i;
+
+	wafer_section_enter(ctx);
+	if (READ_ONCE(ctx->mmu->nr_invalid))
+		table = NULL;
+	way->seq = READ_ONCE(ctx->mmu->section_seq);
+	way->nr = w->nr_entries;
+	for (i = 0; i < way->nr && table; i++) {
+		table = direct(ctx, w->entries[i].gpa >> PAGE_SHIFT);
+		way->entry[i].at = table + (w->entries[i].gpa & ~PAGE_MASK);
+		way->entry[i].val = w->entries[i].val;
+	}
+	way->page = table ? direct(ctx, w->gpa >> PAGE_SHIFT) : NULL;
+	wafer_section_leave(ctx);
+	return way->page;
+}
+
+/**
+ * wafer_direct_read() - 16 bytes of the page, if the way to it is still the same
+ * @ctx: of the vCPU in whose window this runs
+ * @way: from wafer_direct_keep()
+ * @offset: in the page, with 16 bytes behind it
+ * @bytes: result
+ *
+ * Return: false: an entry says something else, or a page may be another.
+ */
+bool wafer_direct_read(struct wafer_fault_ctx *ctx, const struct wafer_way *way, unsigned int offset,
+		       u64 bytes[2])
+{
+	const typeof(way->entry[0]) *e = way->entry, *end = e + way->nr;
+	bool good;
+
+	wafer_section_enter(ctx);
+	good = way->seq == READ_ONCE(ctx->mmu->section_seq) && !READ_ONCE(ctx->mmu->nr_invalid);
+	for (; good && e < end; e++)
+		good = READ_ONCE(*e->at) == e->val;
+	if (good)
+		memcpy(bytes, way->page + offset, 16);
+	wafer_section_leave(ctx);
+	return good;
 }

@@ -280,6 +280,7 @@ void svm_enter(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 		a->cr0 = v->cr0 | hw->cr0_hidden;
 		a->cr3 = v->cr3;
 		read_block(vcpu);
+		exit->code = v->seg[WAFER_CS].base ? 0 : v->seg[WAFER_CS].attr << 8 | v->cpl | BIT(31);
 		a->avail &= ~hw->guest_groups;
 		v->tlb_control = SVM_TLB_KEEP;
 		vcpu->cr8 = v->int_ctl & SVM_V_TPR;

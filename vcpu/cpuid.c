@@ -350,17 +350,18 @@ static struct wafer_cpuid_slot *out_of_range(struct wafer_cpuid *c, u32 leaf, u3
 	return range && leaf <= range->entry.eax ? NULL : lookup(c, basic->entry.eax, index);
 }
 
-/* The CPUID instruction. Window or not. */
-struct kvm_cpuid_entry2 wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index)
+/* The CPUID instruction. Window or not. Returned is the guest's entry, or @e with what it is now. */
+const struct kvm_cpuid_entry2 *wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index,
+					    struct kvm_cpuid_entry2 *e)
 {
 	struct wafer_cpuid *c = vcpu->cpuid;
 	struct wafer_cpuid_slot *s = lookup(c, leaf, index) ?: out_of_range(c, leaf, index);
-	struct kvm_cpuid_entry2 e;
 
-	if (likely(s)) {
-		e = s->entry;
-		if (s->dynamic)
-			follow_state(&e, vcpu);
+	if (likely(s && !s->dynamic))
+		return &s->entry;
+	if (s) {
+		*e = s->entry;
+		follow_state(e, vcpu);
 		return e;
 	}
 	/*
@@ -368,7 +369,7 @@ struct kvm_cpuid_entry2 wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index
 	 * leaf 0BH).
 	 */
 	s = leaf == 0xb || leaf == 0x1f ? lookup(c, leaf, 1) : NULL;
-	e = (struct kvm_cpuid_entry2){ .ecx = s ? index & 0xff : 0, .edx = s ? s->entry.edx : 0 };
+	*e = (struct kvm_cpuid_entry2){ .ecx = s ? index & 0xff : 0, .edx = s ? s->entry.edx : 0 };
 	return e;
 }
 

@@ -39,7 +39,8 @@ static unsigned int stack_size(struct wafer_emu *emu)
 	return emu->ops->segment(emu, WAFER_SS)->attr & WAFER_SEG_DB ? 4 : 2;
 }
 
-static u64 memory_address(const struct wafer_emu *emu, unsigned int size)
+/* The effective address of an operand of @size bytes, not yet cut to the address size. */
+u64 wafer_effective_address(const struct wafer_emu *emu, unsigned int size)
 {
 	const struct wafer_insn *insn = &emu->insn;
 	u64 ea = insn->disp;
@@ -70,7 +71,7 @@ static int locate(struct wafer_emu *emu, u8 at, bool dst, unsigned int size, u32
 
 	switch (at) {
 	case WAFER_AT_MEM:
-		ea = memory_address(emu, size);
+		ea = wafer_effective_address(emu, size);
 		if (insn->form->flags & WAFER_F_ALIGN && size >= 16)
 			access |= WAFER_SPAN_ALIGNED;
 		break;

@@ -59,12 +59,13 @@ static int exit_mce(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool windo
 static int exit_cpuid(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
 	u64 *gpr = vcpu->arch.gpr;
-	struct kvm_cpuid_entry2 e = wafer_cpuid(vcpu, gpr[WAFER_RAX], gpr[WAFER_RCX]);
+	struct kvm_cpuid_entry2 buf;
+	const struct kvm_cpuid_entry2 *e = wafer_cpuid(vcpu, gpr[WAFER_RAX], gpr[WAFER_RCX], &buf);
 
-	gpr[WAFER_RAX] = e.eax;
-	gpr[WAFER_RBX] = e.ebx;
-	gpr[WAFER_RCX] = e.ecx;
-	gpr[WAFER_RDX] = e.edx;
+	gpr[WAFER_RAX] = e->eax;
+	gpr[WAFER_RBX] = e->ebx;
+	gpr[WAFER_RCX] = e->ecx;
+	gpr[WAFER_RDX] = e->edx;
 	return wafer_skip(vcpu);
 }
 

@@ -16,58 +16,53 @@
 #define FETCH_GROUPS (WAFER_G_RIP | WAFER_G_SEG(WAFER_CS) | WAFER_G_SEG(WAFER_SS) | WAFER_G_CR0 | WAFER_G_CR3 | \
 		      WAFER_G_CR4 | WAFER_G_EFER)
 
+/* What wafer_direct_read() reads. */
+#define FETCHED 16
+
+/* Are these @bytes the decoded ones? All but a few instructions have at most 8. */
+static bool is_decoded(const struct wafer_insn *insn, const u64 *bytes)
+{
+	if (unlikely(!insn->len || insn->len > sizeof(*bytes)))
+		return insn->len && !memcmp(insn->bytes, bytes, insn->len);
+	return !((*(const u64 *)insn->bytes ^ *bytes) << (64 - 8 * insn->len));
+}
+
 /*
  * The instruction at @gva by the way that is known. Bytes that were decoded last time for this mode need no decoding
  * again. False: another page, changed entries, the page's end.
  */
-static bool cached(struct wafer_vcpu *vcpu, gva_t gva, struct wafer_insn *insn, enum wafer_code_mode mode)
+static __always_inline bool cached(struct wafer_vcpu *vcpu, gva_t gva, u32 key, struct wafer_insn *insn)
 {
-	const struct wafer_fetch *f = &vcpu->fetch;
-	const struct wafer_walk *w = &f->way;
 	const struct wafer_arch *a = &vcpu->arch;
-	unsigned int offset = gva & ~PAGE_MASK, i;
-	unsigned long seq;
-	bool good;
+	struct wafer_fetch *f = &vcpu->fetch;
+	u64 offset = gva - f->page;
 
-	if (!f->code || f->page != (gva & PAGE_MASK) || offset > PAGE_SIZE - WAFER_INSN_MAX || w->cr3 != a->cr3 ||
-	    w->cr0 != a->cr0 || w->cr4 != a->cr4 || w->efer != a->efer || f->cpl != wafer_cpl(vcpu) ||
-	    !wafer_direct_begin(&vcpu->fault, &seq))
+	if (f->key != key || offset > PAGE_SIZE - FETCHED || f->cr3 != a->cr3 || f->cr0 != a->cr0 ||
+	    f->cr4 != a->cr4 || f->efer != a->efer || !wafer_direct_read(&vcpu->fault, &f->way, offset, f->bytes))
 		return false;
-	good = seq == f->seq;
-	for (i = 0; good && i < w->nr_entries; i++)
-		good = READ_ONCE(*f->entry[i]) == w->entries[i].val;
-	if (good && (insn->mode != mode || !insn->len || memcmp(insn->bytes, f->code + offset, insn->len))) {
-		u8 buf[WAFER_INSN_MAX];
-
-		memcpy(buf, f->code + offset, sizeof(buf));	/* the guest may change it between two looks */
-		good = !wafer_insn_decode(insn, buf, sizeof(buf), mode);
-	}
-	wafer_direct_end(&vcpu->fault);
-	return good;
+	return likely(insn->mode == f->mode && is_decoded(insn, f->bytes)) ||
+	       !wafer_insn_decode(insn, (const u8 *)f->bytes, WAFER_INSN_MAX, f->mode);
 }
 
 /* Keeps the way to the code page at @gva, which has just been fetched from. 64-bit paging, or none. */
-static void remember(struct wafer_vcpu *vcpu, gva_t gva)
+static void remember(struct wafer_vcpu *vcpu, gva_t gva, u32 key)
 {
 	struct wafer_fetch *f = &vcpu->fetch;
-	struct wafer_walk *w = &f->way;
 	struct wafer_event unused;
-	const void *table = f;
-	unsigned int i;
+	struct wafer_walk w;
 	gpa_t gpa;
 
-	f->code = NULL;
-	if (wafer_translate_walk(vcpu, gva & PAGE_MASK, WAFER_FAULT_FETCH, &gpa, &unused, w) ||
-	    (w->nr_entries && !(w->efer & WAFER_EFER_LMA)) || !wafer_direct_begin(&vcpu->fault, &f->seq))
+	f->key = 0;
+	if (wafer_translate_walk(vcpu, gva & PAGE_MASK, WAFER_FAULT_FETCH, &gpa, &unused, &w) ||
+	    (w.nr_entries && !(w.efer & WAFER_EFER_LMA)) || !wafer_direct_keep(&vcpu->fault, &w, &f->way))
 		return;
-	for (i = 0; i < w->nr_entries && table; i++) {
-		table = wafer_direct(&vcpu->fault, w->entries[i].gpa >> PAGE_SHIFT);
-		f->entry[i] = table + (w->entries[i].gpa & ~PAGE_MASK);
-	}
 	f->page = gva & PAGE_MASK;
-	f->cpl = wafer_cpl(vcpu);
-	f->code = table ? wafer_direct(&vcpu->fault, gpa >> PAGE_SHIFT) : NULL;
-	wafer_direct_end(&vcpu->fault);
+	f->cr0 = w.cr0;
+	f->cr3 = w.cr3;
+	f->cr4 = w.cr4;
+	f->efer = w.efer;
+	f->mode = wafer_code_mode(vcpu);
+	f->key = key;
 }
 
 /* Reads @n bytes at linear @gva, all in one page. */
@@ -85,8 +80,9 @@ static int fetch_bytes(struct wafer_vcpu *vcpu, gva_t gva, u8 *buf, unsigned int
  *
  * 0; 1: an event was queued; -EAGAIN: not to be had in the window; -errno.
  */
-static int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
+static noinline int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
 {
+	u32 key = vcpu->exit.code;
 	enum wafer_code_mode mode;
 	u8 buf[WAFER_INSN_MAX];
 	unsigned int n;
@@ -98,8 +94,11 @@ static int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
 	gva = vcpu->arch.rip;
 	if (mode != WAFER_CODE64)
 		gva = (u32)(gva + wafer_seg(vcpu, WAFER_CS)->base);
-	if (vcpu->loaded && cached(vcpu, gva, insn, mode))
-		return 0;
+	if (!key) {
+		key = mode | (wafer_cpl(vcpu) + 1) << 8;
+		if (vcpu->loaded && cached(vcpu, gva, key, insn))
+			return 0;
+	}
 	n = min_t(unsigned int, WAFER_INSN_MAX, PAGE_SIZE - (gva & ~PAGE_MASK));
 	r = fetch_bytes(vcpu, gva, buf, n);
 	if (r)
@@ -120,7 +119,7 @@ static int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
 		return 1;
 	}
 	if (vcpu->loaded)
-		remember(vcpu, gva);
+		remember(vcpu, gva, key);
 	return 0;
 }
 
@@ -132,9 +131,16 @@ static int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
  */
 int wafer_decode_exit(struct wafer_vcpu *vcpu)
 {
-	int r = fetch_insn(vcpu, &vcpu->emu.insn);
+	struct wafer_insn *insn = &vcpu->emu.insn;
+	u32 key = vcpu->exit.code;
+	int r;
 
-	vcpu->exit.len = r ? 0 : vcpu->emu.insn.len;
+	if (likely(vcpu->loaded && key && cached(vcpu, vcpu->arch.rip, key, insn))) {
+		vcpu->exit.len = insn->len;
+		return WAFER_DECODED;
+	}
+	r = fetch_insn(vcpu, insn);
+	vcpu->exit.len = r ? 0 : insn->len;
 	if (r >= 0)
 		return r ? WAFER_GO_ON : WAFER_DECODED;
 	return r == -EAGAIN && vcpu->loaded ? WAFER_RETRY_SLOW : wafer_emulation_failure(vcpu);

@@ -113,12 +113,18 @@ int wafer_translate_walk(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *
  */
 int wafer_skip(struct wafer_vcpu *vcpu)
 {
-	u64 old = wafer_rip(vcpu), rip = old + vcpu->exit.len;
+	struct wafer_arch *a = &vcpu->arch;
+	u64 rip;
 
-	if (unlikely(((rip ^ old) >> 31) == 3) && wafer_code_mode(vcpu) != WAFER_CODE64)
+	wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_BLOCK);
+	rip = a->rip + vcpu->exit.len;
+	if (unlikely(((rip ^ a->rip) >> 31) == 3) && wafer_code_mode(vcpu) != WAFER_CODE64)
 		rip = (u32)rip;
 	wafer_put_rip(vcpu, rip);
-	wafer_retired(vcpu);
+	/* What wafer_retired() is about is rare, and exits are not. */
+	if (unlikely(a->block & (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS) || a->rflags & (X86_EFLAGS_TF | X86_EFLAGS_RF) ||
+		     vcpu->guest_debug))
+		wafer_retired(vcpu);
 	return WAFER_GO_ON;
 }
 

@@ -110,6 +110,9 @@ extern const struct wafer_insn_form wafer_sse[][4];		/* no prefix, 66, F3, F2 */
 #define WAFER_FLAGS_ARITH	(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF |	\
 				 X86_EFLAGS_SF | X86_EFLAGS_OF)
 
+/* vcpu/emulate.c */
+u64 wafer_effective_address(const struct wafer_emu *emu, unsigned int size);
+
 /* vcpu/alu.c */
 u64 wafer_alu(enum wafer_op op, unsigned int size, u64 dst, u64 src, u64 fill, u64 *rflags);
 bool wafer_muldiv(unsigned int which, unsigned int size, u64 *lo, u64 *hi, u64 src, u64 *rflags);

@@ -53,20 +53,26 @@ static bool is_memory(struct wafer_vcpu *vcpu, gpa_t gpa, bool write)
 	return is;
 }
 
-static int emu_access(struct wafer_emu *emu, gpa_t gpa, void *data, unsigned int len, bool write)
+/* 0; 1: the VMM must do it; -EAGAIN: not in the window. */
+static int device_access(struct wafer_vcpu *vcpu, gpa_t gpa, void *data, unsigned int len, bool write)
 {
-	struct wafer_vcpu *vcpu = emu_vcpu(emu);
-	unsigned int offset = gpa & ~PAGE_MASK;
 	bool window = vcpu->loaded;
 	int r = -EOPNOTSUPP;
 
-	if (is_memory(vcpu, gpa, write))
-		return wafer_copy_guest(vcpu, gpa, data, len, write);
 	if (vcpu->lapic && gpa >> PAGE_SHIFT == APIC_PAGE)
-		r = wafer_lapic_mmio(vcpu, offset, len, data, write, window);
+		r = wafer_lapic_mmio(vcpu, gpa & ~PAGE_MASK, len, data, write, window);
 	if (r == -EOPNOTSUPP)
 		r = wafer_bus(vcpu, WAFER_BUS_MMIO, gpa, len, data, write, window);
 	return r == -EOPNOTSUPP ? 1 : r;
+}
+
+static int emu_access(struct wafer_emu *emu, gpa_t gpa, void *data, unsigned int len, bool write)
+{
+	struct wafer_vcpu *vcpu = emu_vcpu(emu);
+
+	if (is_memory(vcpu, gpa, write))
+		return wafer_copy_guest(vcpu, gpa, data, len, write);
+	return device_access(vcpu, gpa, data, len, write);
 }
 
 static int emu_cmpxchg(struct wafer_emu *emu, gpa_t gpa, void *old, const void *new, unsigned int len)
@@ -124,20 +130,27 @@ static int emu_complete(struct wafer_vcpu *vcpu)
 	return run_emu(vcpu);
 }
 
+static int mmio_to_user(struct wafer_vcpu *vcpu, gpa_t gpa, const void *data, u32 len, bool write,
+			int (*complete)(struct wafer_vcpu *vcpu))
+{
+	struct kvm_run *run = vcpu->run;
+
+	run->mmio.phys_addr = gpa;
+	run->mmio.len = len;
+	run->mmio.is_write = write;
+	if (write)
+		memcpy(run->mmio.data, data, len);
+	vcpu->complete = complete;
+	return wafer_to_user(vcpu, KVM_EXIT_MMIO);
+}
+
 static int emu_to_user(struct wafer_vcpu *vcpu)
 {
 	const struct wafer_emu_access *a = &vcpu->emu.log[vcpu->emu.nr_log - 1];
-	struct kvm_run *run = vcpu->run;
 
 	if (a->port)
 		return wafer_pio_to_user(vcpu, emu_complete);
-	run->mmio.phys_addr = a->gpa;
-	run->mmio.len = a->len;
-	run->mmio.is_write = a->write;
-	if (a->write)
-		memcpy(run->mmio.data, a->data, a->len);
-	vcpu->complete = emu_complete;
-	return wafer_to_user(vcpu, KVM_EXIT_MMIO);
+	return mmio_to_user(vcpu, a->gpa, a->data, a->len, a->write, emu_complete);
 }
 
 /* Memory behind a slot that the VMM does not map: it is told the address (KVM_EXIT_MEMORY_FAULT). */
@@ -202,6 +215,79 @@ int wafer_emu_run(struct wafer_vcpu *vcpu)
 	return run_emu(vcpu);
 }
 
+/* ---- the plain MOV ---- */
+
+/*
+ * Between one general register, or a constant, and one device, in 64-bit code without FS and GS: all checks of the
+ * address have been made by the CPU, which has translated it as well. Everything else is the executor's.
+ */
+static bool is_plain_mov(const struct wafer_insn *insn)
+{
+	const struct wafer_insn_form *f = insn->form;
+	u8 other;
+
+	if (!f || f->op != WAFER_OP_MOV || f->size > 4 || insn->op_size > 8 || insn->mode != WAFER_CODE64 ||
+	    insn->addr_size != 8 || insn->seg >= WAFER_FS || insn->lock || insn->rep)
+		return false;
+	other = f->dst == WAFER_AT_MEM ? f->src : f->dst;
+	return (f->dst == WAFER_AT_MEM || f->src == WAFER_AT_MEM) &&
+	       (other == WAFER_AT_REG || other == WAFER_AT_ACC || other == WAFER_AT_IMM);
+}
+
+static unsigned int mov_register(const struct wafer_insn *insn)
+{
+	const struct wafer_insn_form *f = insn->form;
+
+	return (f->dst == WAFER_AT_MEM ? f->src : f->dst) == WAFER_AT_REG ? insn->reg : WAFER_RAX;
+}
+
+/* @data: what was read; NULL: it was a write. */
+static int mov_done(struct wafer_vcpu *vcpu, const void *data)
+{
+	const struct wafer_insn *insn = &vcpu->emu.insn;
+	u64 val = 0;
+
+	if (data) {
+		memcpy(&val, data, insn->form->size ?: insn->op_size);
+		wafer_put_gpr(&vcpu->emu, mov_register(insn), insn->op_size, val);
+		wafer_touch(vcpu, WAFER_G_RSP);
+	}
+	return wafer_skip(vcpu);
+}
+
+static int complete_mov(struct wafer_vcpu *vcpu)
+{
+	if (wafer_rip(vcpu) != vcpu->emu.rip)	/* as in emu_complete() */
+		return WAFER_GO_ON;
+	return mov_done(vcpu, vcpu->emu.insn.form->dst == WAFER_AT_MEM ? NULL : vcpu->run->mmio.data);
+}
+
+/* -EOPNOTSUPP: not so plain after all. */
+static int plain_mov(struct wafer_vcpu *vcpu, gpa_t gpa)
+{
+	struct wafer_emu *emu = &vcpu->emu;
+	const struct wafer_insn *insn = &emu->insn;
+	bool write = insn->form->dst == WAFER_AT_MEM;
+	unsigned int size = insn->form->size ?: insn->op_size;
+	u64 val = insn->imm;
+	int r;
+
+	wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RSP);
+	emu->gpr = vcpu->arch.gpr;
+	emu->rip = vcpu->arch.rip;
+	/* Not over two pages, nor if the code has been changed since. */
+	if (((wafer_effective_address(emu, size) ^ gpa) & ~PAGE_MASK) || ((gpa ^ (gpa + size - 1)) & PAGE_MASK) ||
+	    write != !!(vcpu->exit.fault.access & WAFER_FAULT_WRITE))
+		return -EOPNOTSUPP;
+	if (write && insn->form->src != WAFER_AT_IMM)
+		val = wafer_get_gpr(emu, mov_register(insn), size);
+	vcpu->exit.len = insn->len;
+	r = device_access(vcpu, gpa, &val, size, write);
+	if (r == 1)
+		return mmio_to_user(vcpu, gpa, &val, size, write, complete_mov);
+	return r ? -EOPNOTSUPP : mov_done(vcpu, write ? NULL : &val);
+}
+
 static int emulate_access(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
 	struct wafer_insn *insn = &vcpu->emu.insn;
@@ -222,6 +308,11 @@ static int emulate_access(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool
 	/* It was not port I/O that came here: changed under us. The CPU has to look at the permissions. */
 	if (wafer_insn_uses(insn, WAFER_AT_PORT, WAFER_AT_PORT))
 		return WAFER_GO_ON;
+	if (window && is_plain_mov(insn)) {
+		r = plain_mov(vcpu, exit->fault.gpa);
+		if (r != -EOPNOTSUPP)
+			return r;
+	}
 	/* In the window the vector registers are in the CPU, not in the area. */
 	if (window && wafer_insn_uses(insn, WAFER_AT_VEC, WAFER_AT_MMX))
 		return WAFER_RETRY_SLOW;

@@ -178,10 +178,13 @@ static int prepare(struct wafer_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 	int (*complete)(struct wafer_vcpu *vcpu) = vcpu->complete;
-	int r = wafer_sync_regs_in(vcpu);
+	int r;
 
-	if (r)
-		return r;
+	if (unlikely(READ_ONCE(run->kvm_dirty_regs) | READ_ONCE(run->kvm_valid_regs))) {
+		r = wafer_sync_regs_in(vcpu);
+		if (r)
+			return r;
+	}
 	if (!vcpu->lapic && wafer_set_cr8(vcpu, READ_ONCE(run->cr8)))
 		return -EINVAL;
 	if (complete) {

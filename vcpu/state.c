@@ -129,12 +129,9 @@ int wafer_sync_regs_in(struct wafer_vcpu *vcpu)
 {
 	const u64 known = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS;
 	u64 dirty = READ_ONCE(vcpu->run->kvm_dirty_regs), bits = dirty | READ_ONCE(vcpu->run->kvm_valid_regs);
-	struct kvm_sync_regs regs;
+	struct kvm_sync_regs regs = vcpu->run->s.regs;
 	int r;
 
-	if (likely(!bits))
-		return 0;
-	regs = vcpu->run->s.regs;
 	r = wafer_deny(vcpu, bits & ~known, "kvm_valid_regs, kvm_dirty_regs", bits, "have known bits only") ?:
 	    (dirty & KVM_SYNC_X86_REGS ? wafer_set_regs(vcpu, &regs.regs) : 0) ?:
 	    (dirty & KVM_SYNC_X86_SREGS ? wafer_set_sregs(vcpu, &regs.sregs) : 0) ?:

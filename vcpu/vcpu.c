@@ -90,6 +90,7 @@ void wafer_vcpu_free(struct wafer_vcpu *vcpu)
  */
 void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init)
 {
+	struct kvm_cpuid_entry2 leaf1;
 	struct wafer_arch *a = &vcpu->arch;
 	u64 kept_cd_nw = X86_CR0_CD | X86_CR0_NW;
 	int i;
@@ -100,7 +101,7 @@ void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init)
 	/* The MSRs stand at the end. */
 	memset(a, 0, init ? offsetof(struct wafer_arch, sysenter_cs) : sizeof(*a));
 	a->avail = a->dirty = WAFER_G_ALL;	/* at once, or asking for a register brings the old one back */
-	a->gpr[WAFER_RDX] = wafer_cpuid(vcpu, 1, 0).eax ?: 0x600;
+	a->gpr[WAFER_RDX] = wafer_cpuid(vcpu, 1, 0, &leaf1)->eax ?: 0x600;
 	a->rip = 0xfff0;
 	a->rflags = X86_EFLAGS_FIXED;
 	a->cr0 = X86_CR0_ET | kept_cd_nw;

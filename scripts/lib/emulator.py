@@ -78,6 +78,8 @@ class Qemu(Emulator):
             # QEMU 7.2 with one thread per CPU dies now and then of an assertion about its big lock
             self.argv += ["-accel", "tcg,thread=single"]
         self.argv += ["-cpu", cpu]
+        if os.environ.get("WAFER_QEMU_PLUGIN"):         # scripts/trace-exit
+            self.argv += ["-plugin", os.environ["WAFER_QEMU_PLUGIN"]]
         return append
 
     def _nested(self, append):

@@ -100,7 +100,9 @@ def module(kernel, needed=True):
             say(said.replace(f"{path}/", ""))
         if p.returncode:
             raise Failure(f"wafer.ko does not build for the kernel {kernel.release}: see the compiler's messages above")
-        return (path / "wafer.ko").read_bytes()
+        # debug information is nine tenths of it, and a host's memory
+        run(["strip", "--strip-debug", "-o", path / "wafer.stripped.ko", path / "wafer.ko"])
+        return (path / "wafer.stripped.ko").read_bytes()
 
 
 def hwbits(kernel):

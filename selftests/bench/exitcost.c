@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // exitcost: what one trip through a hypervisor costs, in TSC ticks, over the KVM userspace ABI.
 // Inside an emulator that ticks once per instruction the figures are exact instruction counts.
-// usage: exitcost [device]       prints: name <tab> ticks per operation
+// usage: exitcost [device [row]]       prints: name <tab> ticks per operation
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #include <linux/kvm.h>
 #include <x86intrin.h>
 
-static const char *dev = "/dev/kvm";
+static const char *dev = "/dev/kvm", *only;
 static int sys_fd;
 
 struct vm { int vm, vcpu; struct kvm_run *run; size_t run_size; uint8_t *mem; size_t mem_size; uint8_t *big; size_t big_size; };
@@ -28,6 +28,7 @@ struct vm { int vm, vcpu; struct kvm_run *run; size_t run_size; uint8_t *mem; si
 #define BIG_GPA    0x40000000UL  // 1 GiB
 #define MMIO_GPA   0xd0000000UL
 
+static int skip(const char *row) { return only && strcmp(only, row); }
 static void die(const char *what) { fprintf(stderr, "exitcost: %s: %s\n", what, strerror(errno)); exit(1); }
 static uint64_t now(void) { _mm_lfence(); return __rdtsc(); }
 
@@ -103,6 +104,7 @@ static void report(const char *name, double v) { printf("%-22s\t%.0f\n", name, v
 // loop: <op>; dec rbx; jnz; then hlt-less end: out 0x99,al
 static void in_kernel(const char *name, const uint8_t *op, int oplen, int irqchip)
 {
+	if (skip(name)) return;
 	struct vm v; vm_open(&v, irqchip, 0, 0);
 	uint8_t code[64]; int n = 0;
 	memcpy(code, op, oplen); n = oplen;
@@ -119,6 +121,7 @@ static void in_kernel(const char *name, const uint8_t *op, int oplen, int irqchi
 }
 static void to_user(const char *name, const uint8_t *op, int oplen, int reason, int irqchip)
 {
+	if (skip(name)) return;
 	struct vm v; vm_open(&v, irqchip, 0, 0);
 	uint8_t code[64]; memcpy(code, op, oplen); code[oplen] = 0xeb; code[oplen + 1] = (uint8_t)(-(oplen + 2));
 	load(&v, code, oplen + 2, 0, MMIO_GPA);
@@ -128,6 +131,7 @@ static void to_user(const char *name, const uint8_t *op, int oplen, int reason, 
 }
 static void touch(const char *name, size_t step, size_t size, int flags)
 {
+	if (skip(name)) return;
 	struct vm v; vm_open(&v, 0, size, flags);
 	uint8_t code[] = { 0x88, 0x07,                                     // mov [rdi], al
 		0x48, 0x81, 0xc7, step, step >> 8, step >> 16, step >> 24,        // add rdi, step
@@ -139,6 +143,7 @@ static void touch(const char *name, size_t step, size_t size, int flags)
 }
 static void dirty(void)
 {
+	if (skip("dirty_fault_4k")) return;
 	size_t size = 8 << 20, n = size / 4096; struct vm v; vm_open(&v, 0, size, 2 | 4);
 	uint8_t code[] = { 0x88, 0x07, 0x48, 0x81, 0xc7, 0, 0x10, 0, 0, 0x48, 0xff, 0xcb, 0x75, 0xf2, 0xe6, 0x99 };
 	uint64_t *bm = calloc(1, n / 8); struct kvm_dirty_log l = { .slot = 1, .dirty_bitmap = bm };
@@ -153,6 +158,7 @@ static void dirty(void)
 }
 static void ioeventfd(void)
 {
+	if (skip("ioeventfd_mmio")) return;
 	struct vm v; vm_open(&v, 1, 0, 0); int e = eventfd(0, EFD_NONBLOCK);
 	struct kvm_ioeventfd i = { .addr = MMIO_GPA, .len = 4, .fd = e };
 	if (ioctl(v.vm, KVM_IOEVENTFD, &i) < 0) { printf("ioeventfd_mmio\t-\n"); vm_close(&v); return; }
@@ -164,6 +170,7 @@ static long sleeps(void) { struct rusage u; getrusage(RUSAGE_THREAD, &u); return
 // The least of 12 rounds, and how often the thread went to sleep in all of them: waiting is not work.
 static void create(void)
 {
+	if (skip("create_vm")) return;
 	uint64_t least[3] = { -1, -1, -1 }; long slept[3] = { 0 };
 	for (int i = 0; i < 12; i++) {
 		uint64_t t[4]; long s[4]; int vm, vc;
@@ -179,6 +186,7 @@ static void create(void)
 int main(int argc, char **argv)
 {
 	if (argc > 1) dev = argv[1];
+	if (argc > 2) only = argv[2];
 	sys_fd = open(dev, O_RDWR | O_CLOEXEC); if (sys_fd < 0) die(dev);
 	int amd = 0; { unsigned a = 0, b, c, d; __asm__("cpuid" : "+a"(a), "=b"(b), "=c"(c), "=d"(d)); amd = b == 0x68747541; }
 	in_kernel("guest_loop", (uint8_t[]){ 0 }, 0, 0);

@@ -28,7 +28,7 @@ struct vcpu {
 static struct mm_struct host_mm;
 static pthread_mutex_t mmap_lock = PTHREAD_MUTEX_INITIALIZER; /* all of the host's changes */
 static u64 *host_pte[PAGES / 512]; /* kept while a huge leaf is in their place */
-static u8 live[FAKE_PFNS], wprotected[FAKE_PFNS], written[FAKE_PFNS];
+static u8 live[FAKE_PFNS + 16], wprotected[FAKE_PFNS], written[FAKE_PFNS];
 static unsigned int next_pfn, next_huge;
 
 static struct wafer_mmu mmu;

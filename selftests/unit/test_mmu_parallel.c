@@ -6,6 +6,7 @@
  */
 #include <unistd.h>
 
+#include "emulate.h"
 #include "mmu_host.h"
 
 #define G	512
@@ -58,20 +59,22 @@ static bool access_page(struct vcpu *v, u64 gfn, bool write)
 	return true;
 }
 
-/* The instruction fetch looks at the table too, and only the section keeps what it sees alive. */
+/*
+ * The instruction fetch keeps pointers to pages, and what it reads by them must be the guest's still. Frames have no
+ * memory here: in the place of a frame's contents is whether it is live.
+ */
 static void look_directly(struct vcpu *v)
 {
-	unsigned long seq;
+	struct wafer_walk w = { .gpa = (G + vrnd(v) % PAGES) << PAGE_SHIFT };
+	struct wafer_way way;
+	u64 bytes[2];
 	int i;
 
-	if (!wafer_direct_begin(&v->ctx, &seq))
+	if (!wafer_direct_keep(&v->ctx, &w, &way))
 		return;
-	for (i = 0; i < 4; i++) {
-		const void *page = wafer_direct(&v->ctx, G + vrnd(v) % PAGES);
-
-		CHECK(!page || ACCESS(live[__pa(page) >> 12]));
-	}
-	wafer_direct_end(&v->ctx);
+	way.page = &live[__pa(way.page) >> PAGE_SHIFT];
+	for (i = 0; i < 4; i++)
+		CHECK(!wafer_direct_read(&v->ctx, &way, 0, bytes) || (u8)bytes[0] == 1);
 }
 
 static void *run_vcpu(void *arg)
