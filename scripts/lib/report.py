@@ -72,13 +72,16 @@ def about(backend, kernel, module):
 
 
 def host_lines(argv, seconds):
-    """Runs scripts/host; yields its lines, then its exit status."""
+    """Runs scripts/host; yields its lines, then its exit status. Closed early, it ends the host."""
     env = {**os.environ, "WAFER_SELFTESTS": "0"}
     with subprocess.Popen([str(a) for a in [SCRIPTS / "host", "--timeout", seconds, *argv]], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, env=env) as p:
-        for raw in p.stdout:
-            yield raw.decode(errors="replace").rstrip("\r\n")
-        yield p.wait()
+        try:
+            for raw in p.stdout:
+                yield raw.decode(errors="replace").rstrip("\r\n")
+            yield p.wait()
+        finally:
+            p.terminate()
 
 
 def add_options(parser):

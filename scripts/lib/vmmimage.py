@@ -84,7 +84,7 @@ def python():
 def boot():
     """Boot loaders, firmware, and kernels of other kinds."""
     return _packages("boot", "both", lambda: ["grub-pc-bin", "grub-common", "grub-efi-amd64-bin", "isolinux", "ovmf",
-                                              "syslinux-common", "gnumach-image-1.8-486", "memtest86+"])
+                                              "syslinux-common", "memtest86+"])
 
 
 def i386():
@@ -97,16 +97,18 @@ def kernel32(flavour):
 
 
 def initrd():
-    parts = [SCRIPTS / "guest.d" / n for n in ("init", "shell", "dirty.c")]
+    parts = [SCRIPTS / "guest.d" / n for n in ("init", "shell", "dirty.c", "fetch.c")]
 
     def make(path):
         kernel = kernels.get("debian")
-        run(["cc", "-O2", "-static", "-Wall", "-o", path / "dirty", parts[2]])
+        for source in parts[2:]:
+            run(["cc", "-O2", "-static", "-Wall", "-o", path / source.stem, source])
         with open(path / "initrd", "wb") as f:
             a = _base(f, parts)
             guest.busybox(a)
             guest.add_modules(a, kernel, MODULES)
-            a.text("bin/dirty", (path / "dirty").read_bytes(), 0o755)
+            for source in parts[2:]:
+                a.text(f"bin/{source.stem}", (path / source.stem).read_bytes(), 0o755)
             a.end()
     return once(ROOT / "images" / f"vmm-guest-{digest(kernels.get('debian').key, HERE, *parts)}", make) / "initrd"
 
@@ -222,8 +224,10 @@ def ipxe():
 
 
 def gnumach():
-    packed = next((boot() / "boot").glob("gnumach*"))
-    path = once(ROOT / "images" / f"{packed.stem}-unpacked",
+    # the one for i386: QEMU's loader takes no 64-bit multiboot kernel
+    root = _packages("gnumach", "i386", lambda: ["gnumach-image-1.8-486"])
+    packed = next((root / "boot").glob("gnumach*"))
+    path = once(ROOT / "images" / f"{packed.stem}-i386",
                 lambda p: (p / "gnumach").write_bytes(gzip.decompress(packed.read_bytes())))
     return path / "gnumach"
 
