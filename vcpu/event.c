@@ -181,6 +181,10 @@ int wafer_inject_events(struct wafer_vcpu *vcpu)
 {
 	clear_bit(WAFER_H_EVENT, &vcpu->hazards);
 	smp_mb__after_atomic();		/* the bit is down before IRRs are read: what comes later raises it again */
+	/* While one NMI is in service one waits, the others are lost (SDM vol. 3 §6.7.1). */
+	if (unlikely(atomic_read(&vcpu->nmi_pending) > 1) &&
+	    (wafer_block(vcpu) & WAFER_BLOCK_NMI || vcpu->reinject.kind == WAFER_EV_NMI))
+		atomic_set(&vcpu->nmi_pending, 1);
 	if (vcpu->want_irq_window && wafer_ready_for_extint(vcpu)) {
 		vcpu->want_irq_window = false;
 		wafer_hazard_set(vcpu, WAFER_H_EVENT);

@@ -104,7 +104,7 @@ void wafer_vm_raise_wait(struct wafer_vm *vm, enum wafer_hazard hazard)
  * wafer_vcpu_nmi() - an NMI for the guest
  * @vcpu: any vCPU
  *
- * One may be in service and one wait; more are lost, as in the CPU (SDM vol. 3 §6.7.1).
+ * The first of two may be taken at once, so two can wait here; see wafer_inject_events().
  *
  * Context: any.
  */
