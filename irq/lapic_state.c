@@ -113,7 +113,7 @@ static bool transition_allowed(u64 old, u64 new)
 /**
  * wafer_apic_base_set() - write IA32_APIC_BASE
  * @vcpu: vCPU, with or without a local APIC
- * @val: the base address is stored; the APIC stays where it is
+ * @val: mode, boot CPU, and where its page is (vcpu/mmio.c)
  * @host: written by the VMM: any legal mode can follow any
  *
  * Return: 0; 1: #GP or -EINVAL.

@@ -13,8 +13,6 @@
 #include "insn.h"
 #include "kvm_abi.h"
 
-#define APIC_PAGE 0xfee00ull	/* gfn; KVM does not move it either, whatever IA32_APIC_BASE says */
-
 static struct wafer_vcpu *emu_vcpu(struct wafer_emu *emu)
 {
 	return container_of(emu, struct wafer_vcpu, emu);
@@ -59,7 +57,7 @@ static int device_access(struct wafer_vcpu *vcpu, gpa_t gpa, void *data, unsigne
 	bool window = vcpu->loaded;
 	int r = -EOPNOTSUPP;
 
-	if (vcpu->lapic && gpa >> PAGE_SHIFT == APIC_PAGE)
+	if (vcpu->lapic && !((gpa ^ vcpu->apic_base) & PAGE_MASK))
 		r = wafer_lapic_mmio(vcpu, gpa & ~PAGE_MASK, len, data, write, window);
 	if (r == -EOPNOTSUPP)
 		r = wafer_bus(vcpu, WAFER_BUS_MMIO, gpa, len, data, write, window);
