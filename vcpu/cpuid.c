@@ -123,7 +123,7 @@ static const struct kvm_cpuid_entry2 pv_leaves[] = {
 	{ .function = PV_LEAF + 1,
 	  .eax = BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) |
 		 BIT(KVM_FEATURE_CLOCKSOURCE2) | BIT(KVM_FEATURE_STEAL_TIME) |
-		 BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT) },
+		 BIT(KVM_FEATURE_PV_SEND_IPI) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT) },
 };
 
 /* Written once at module load. */

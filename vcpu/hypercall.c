@@ -6,10 +6,32 @@
 #include "core.h"
 
 /*
- * Guests that were told of no such feature still may not be refused what old KVM gave them, unless the VMM says so.
- * The ABI of KVM: number in RAX, first argument in RBX, second in RCX.
+ * One message to many: bit i of the bitmap in RBX and RCX, @half bits each, stands for the APIC id in RDX + i. RSI is as
+ * the lower half of an ICR. How many took it
  */
-static long call(struct wafer_vcpu *vcpu, u64 nr, u32 apic_id)
+static long send_ipis(struct wafer_vcpu *vcpu, unsigned int half)
+{
+	const u64 *gpr = vcpu->arch.gpr;
+	u64 icr = gpr[WAFER_RSI], id = (u32)gpr[WAFER_RDX];
+	struct wafer_irq_msg msg = { .vector = icr, .mode = icr >> 8 & 7, .assert = true, .x2apic_dest = true };
+	unsigned int i;
+	long n = 0;
+
+	if (icr & 0xc0800)	/* shorthand, logical */
+		return -KVM_EINVAL;
+	for (i = 0; i < 2 * half && id < U32_MAX; i++, id++) {
+		msg.dest = id;
+		if (gpr[i < half ? WAFER_RBX : WAFER_RCX] >> i % half & 1)
+			n += max(wafer_deliver(vcpu->vm, NULL, &msg), 0);
+	}
+	return n;
+}
+
+/*
+ * Guests that were told of no such feature still may not be refused what old KVM gave them, unless the VMM says so.
+ * The ABI of KVM: number in RAX, arguments in RBX, RCX, RDX, RSI.
+ */
+static long call(struct wafer_vcpu *vcpu, u64 nr, u32 apic_id, bool wide)
 {
 	u32 features = vcpu->vm->enforce_pv ? vcpu->pv_features : ~0u;
 	struct wafer_vcpu *target;
@@ -18,6 +40,8 @@ static long call(struct wafer_vcpu *vcpu, u64 nr, u32 apic_id)
 		return -KVM_EPERM;
 	if (nr == KVM_HC_VAPIC_POLL_IRQ || (nr == KVM_HC_SCHED_YIELD && features & BIT(KVM_FEATURE_PV_SCHED_YIELD)))
 		return 0;
+	if (nr == KVM_HC_SEND_IPI && features & BIT(KVM_FEATURE_PV_SEND_IPI))
+		return send_ipis(vcpu, wide ? 64 : 32);
 	if (nr != KVM_HC_KICK_CPU || !(features & BIT(KVM_FEATURE_PV_UNHALT)))
 		return -KVM_ENOSYS;
 	/* A CPU that waits in HLT for its lock is to go on. */
@@ -33,7 +57,7 @@ int wafer_exit_hypercall(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool 
 {
 	u64 *gpr = vcpu->arch.gpr;
 	bool wide = wafer_code_mode(vcpu) == WAFER_CODE64;
-	long r = call(vcpu, wide ? gpr[WAFER_RAX] : (u32)gpr[WAFER_RAX], gpr[WAFER_RCX]);
+	long r = call(vcpu, wide ? gpr[WAFER_RAX] : (u32)gpr[WAFER_RAX], gpr[WAFER_RCX], wide);
 
 	gpr[WAFER_RAX] = wide ? r : (u32)r;
 	return wafer_skip(vcpu);
