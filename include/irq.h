@@ -32,6 +32,7 @@ enum wafer_chip_mode { WAFER_CHIP_NONE, WAFER_CHIP_SPLIT, WAFER_CHIP_FULL };
  * @mode: set once under vm->lock, before the first vCPU; read anywhere (release/acquire)
  * @x2apic_32bit_ids: KVM_CAP_X2APIC_API flag 1: MSI addresses and KVM_SET_LAPIC carry 32-bit ids
  * @x2apic_no_broadcast_quirk: flag 2: destination 0xff is an id like any other in x2APIC mode
+ * @ids_written: a guest has written an xAPIC's id: several may answer to one
  * @split_pins: reserved I/O APIC routes of the split chip
  * @chips: [I] PIC, I/O APIC and PIT, once created
  * @routes: RCU; replaced as a whole under @lock
@@ -43,7 +44,7 @@ enum wafer_chip_mode { WAFER_CHIP_NONE, WAFER_CHIP_SPLIT, WAFER_CHIP_FULL };
  */
 struct wafer_irq {
 	enum wafer_chip_mode mode;
-	bool x2apic_32bit_ids, x2apic_no_broadcast_quirk;
+	bool x2apic_32bit_ids, x2apic_no_broadcast_quirk, ids_written;
 	u16 split_pins;
 	struct wafer_chips *chips;
 	struct wafer_routes __rcu *routes;

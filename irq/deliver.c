@@ -37,7 +37,7 @@ static bool match_logical(const struct wafer_lapic *apic, u32 dest, bool x2apic)
 static bool match(struct wafer_vcpu *vcpu, struct wafer_vcpu *src, const struct wafer_irq_msg *msg)
 {
 	u8 mode = READ_ONCE(vcpu->lapic->mode);
-	bool x2apic = mode == WAFER_X2APIC;
+	bool x2apic = mode == WAFER_X2APIC, own = x2apic || !READ_ONCE(vcpu->vm->irq.ids_written);
 
 	if (mode == WAFER_APIC_OFF)
 		return false;
@@ -45,7 +45,9 @@ static bool match(struct wafer_vcpu *vcpu, struct wafer_vcpu *src, const struct 
 		return msg->shorthand == 2 || (vcpu == src) == (msg->shorthand == 1);
 	if (is_broadcast(vcpu->vm, msg, x2apic))
 		return true;
-	return msg->logical ? match_logical(vcpu->lapic, msg->dest, x2apic) : vcpu->id == msg->dest;
+	if (msg->logical)
+		return match_logical(vcpu->lapic, msg->dest, x2apic);
+	return msg->dest == (own ? vcpu->id : wafer_apic_reg(vcpu->lapic, APIC_ID) >> 24);
 }
 
 /* Hands the message to one APIC. 1; 0: coalesced; -1: not taken */
@@ -79,7 +81,8 @@ static int accept(struct wafer_vcpu *vcpu, const struct wafer_irq_msg *msg)
 int wafer_deliver(struct wafer_vm *vm, struct wafer_vcpu *src, const struct wafer_irq_msg *msg)
 {
 	bool lowest = msg->mode == WAFER_DM_LOWEST || (!msg->mode && msg->redir_hint);
-	bool physical = !msg->shorthand && !msg->logical && !is_broadcast(vm, msg, false);
+	bool physical = !msg->shorthand && !msg->logical && !is_broadcast(vm, msg, false) &&
+			!READ_ONCE(vm->irq.ids_written);
 	bool cluster = msg->logical && !msg->shorthand && msg->x2apic_dest && msg->dest != ~0u;
 	bool self = msg->shorthand == 1;
 	/* Pairs with the release that publishes a vCPU. */

@@ -24,7 +24,7 @@ static const struct {
 	u8 access;
 	u32 bits;
 } rules[WAFER_APIC_REGS] = {
-	[REG(APIC_ID)] = { RO }, [REG(APIC_LVR)] = { RO }, [REG(APIC_TASKPRI)] = { RW, 0xff },
+	[REG(APIC_ID)] = { RO | XW, GENMASK(31, 24) }, [REG(APIC_LVR)] = { RO }, [REG(APIC_TASKPRI)] = { RW, 0xff },
 	[REG(APIC_ARBPRI)] = { XR }, [REG(APIC_PROCPRI)] = { RO }, [REG(APIC_EOI)] = { XW | NW },
 	[REG(APIC_RRR)] = { XR }, [REG(APIC_LDR)] = { RO | XW, APIC_LDR_MASK },
 	[REG(APIC_DFR)] = { XR | XW, GENMASK(31, 28) }, [REG(APIC_SPIV)] = { RW, 0x3ff },
@@ -244,6 +244,10 @@ static int write_reg(struct wafer_lapic *apic, u32 offset, u32 val, bool window)
 		break;
 	case APIC_SELF_IPI:
 		send_ipi(apic, val | APIC_DEST_SELF);
+		break;
+	case APIC_ID:		/* lasts until the mode is set */
+		WRITE_ONCE(apic->vcpu->vm->irq.ids_written, true);
+		wafer_apic_set_reg(apic, APIC_ID, val);
 		break;
 	case APIC_DFR:
 		val |= GENMASK(27, 0);

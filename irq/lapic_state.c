@@ -73,7 +73,7 @@ void wafer_lapic_free(struct wafer_vcpu *vcpu)
 /**
  * wafer_lapic_reset() - RESET or INIT (SDM vol. 3 §11.4.7.1, §11.4.7.3)
  * @vcpu: vCPU with a local APIC
- * @init: INIT: APIC_BASE, and with it the mode, stays
+ * @init: INIT: APIC_BASE, and with it the mode, and the id stay
  *
  * The boot CPU's LINT0 takes the PIC's interrupts from the start, so that firmware that knows nothing of APICs
  * gets them; KVM_X86_QUIRK_LINT0_REENABLED off: as on a real CPU.
@@ -81,7 +81,7 @@ void wafer_lapic_free(struct wafer_vcpu *vcpu)
 void wafer_lapic_reset(struct wafer_vcpu *vcpu, bool init)
 {
 	struct wafer_lapic *apic = vcpu->lapic;
-	u32 offset, lvt;
+	u32 offset, lvt, id = wafer_apic_reg(apic, APIC_ID);
 
 	wafer_lapic_timer_stop(apic);
 	for (offset = 0; offset < WAFER_APIC_REGS << 4; offset += 16)
@@ -95,6 +95,8 @@ void wafer_lapic_reset(struct wafer_vcpu *vcpu, bool init)
 		wafer_apic_set_reg(apic, APIC_LVT0, WAFER_DM_EXTINT << 8);
 	WRITE_ONCE(apic->errors, 0);
 	set_mode(vcpu, init ? vcpu->apic_base : reset_base(vcpu));
+	if (init)
+		wafer_apic_set_reg(apic, APIC_ID, id);
 	vcpu->cr8 = 0;
 	vcpu->last_cr8 = 0;
 }

@@ -55,6 +55,31 @@ TEST(physical)
 	free_vm();
 }
 
+/* An xAPIC has the id that the guest gives it, and all of those that have it take the message (KVM from 6.3 on). */
+TEST(written_ids)
+{
+	make_vm(WAFER_CHIP_SPLIT, 3);
+	CHECK_EQ(apic_write(1, APIC_ID, 0x05123456), 0);
+	CHECK_EQ(apic_read(1, APIC_ID), 5 << 24);
+	CHECK_EQ(apic_write(2, APIC_ID, 5 << 24), 0);
+	CHECK_EQ(send(5, false, 0, 0x40), 2);
+	CHECK_EQ(who(0x40), 6);
+	CHECK_EQ(send(1, false, 0, 0x40), -1);
+	CHECK_EQ(send(0, false, 0, 0x40), 1);
+	CHECK_EQ(who(0x40), 1);
+	wafer_lapic_reset(cpu(1), true);	/* keeps it */
+	CHECK_EQ(apic_read(1, APIC_ID), 5 << 24);
+	to_x2apic(1);				/* there the id is its own again */
+	CHECK_EQ(send(1, false, 0, 0x40), 1);
+	CHECK_EQ(send(5, false, 0, 0x40), 1);
+	CHECK_EQ(who(0x40), 6);
+	wafer_apic_base_set(cpu(2), 0xfee00000, true);
+	wafer_apic_base_set(cpu(2), 0xfee00000 | WAFER_APIC_BASE_ENABLE, true);
+	CHECK_EQ(send(2, false, 0, 0x40), 1);
+	CHECK_EQ(who(0x40), 4);
+	free_vm();
+}
+
 TEST(an_id_whose_vcpu_never_came)
 {
 	struct wafer_vcpu v = { .vm = &vm, .id = 9, .extint = -1 };
