@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The local APIC's and the I/O APIC's less common sides, as kvm-unit-tests and old systems use them. */
-#include <pthread.h>
-#include <stdlib.h>
-#include <sys/utsname.h>
 
 #include "kselftest_harness.h"
 #include "vm.h"
