@@ -246,7 +246,8 @@ static int write_reg(struct wafer_lapic *apic, u32 offset, u32 val, bool window)
 		send_ipi(apic, val | APIC_DEST_SELF);
 		break;
 	case APIC_ID:		/* lasts until the mode is set */
-		WRITE_ONCE(apic->vcpu->vm->irq.ids_written, true);
+		if (val >> 24 != (u8)apic->vcpu->id)
+			WRITE_ONCE(apic->vcpu->vm->irq.ids_written, true);
 		wafer_apic_set_reg(apic, APIC_ID, val);
 		break;
 	case APIC_DFR:
