@@ -83,8 +83,8 @@ def python():
 
 def boot():
     """Boot loaders, firmware, and kernels of other kinds."""
-    return _packages("boot", "both", lambda: ["grub-pc-bin", "grub-common", "grub-efi-amd64-bin", "isolinux", "ovmf",
-                                              "syslinux-common", "memtest86+"])
+    return _packages("boot", "both", lambda: ["grub-pc-bin", "grub-common", "isolinux", "ovmf", "syslinux-common",
+                                              "memtest86+"])
 
 
 def i386():
@@ -178,23 +178,6 @@ def _grub(path, root, tree):
          "-boot-load-size", "4", "-boot-info-table", "--grub2-boot-info", "--grub2-mbr", modules / "boot_hybrid.img", tree])
 
 
-def grub_efi():
-    """A directory for a UEFI system partition: GRUB with the kernel inside."""
-    def make(path):
-        root = boot()
-        to = path / "esp/EFI/BOOT"
-        to.mkdir(parents=True)
-        (path / "grub.cfg").write_text(
-            "serial --unit=0 --speed=115200\nterminal_output serial\nset root=hd0,msdos1\nset timeout=0\n"
-            f"search --file --set=root /vmlinuz\nlinux /vmlinuz {APPEND}\ninitrd /initrd\nboot\n")
-        run([root / "usr/bin/grub-mkimage", "-O", "x86_64-efi", "-d", root / "usr/lib/grub/x86_64-efi", "-c", path / "grub.cfg",
-             "-p", "/", "-o", to / "BOOTX64.EFI", "fat", "part_msdos", "normal", "linux", "serial", "terminal", "search",
-             "search_fs_file"])
-        shutil.copy(kernels.get("debian").vmlinuz, path / "esp/vmlinuz")
-        shutil.copy(initrd(), path / "esp/initrd")
-    return once(ROOT / "images" / f"esp-{digest(HERE, initrd())}", make) / "esp"
-
-
 def data():
     """A disk with known contents: 4 MiB, each word its own number."""
     path = once(ROOT / "images" / "vmm-data", lambda p: (p / "disk").write_bytes(
@@ -210,17 +193,6 @@ def qcow2():
     path = once(ROOT / "images" / "vmm-qcow2",
                 lambda p: (p / "disk").write_bytes(b"".join(x.ljust(cluster, b"\0") for x in parts)))
     return path / "disk"
-
-
-def ipxe():
-    """What iPXE fetches: a script, and a kernel."""
-    def make(path):
-        (path / "boot.ipxe").write_text(f"#!ipxe\necho script from the network\nkernel vmlinuz {APPEND} initrd=initrd.gz\n"
-                                        "initrd initrd.gz\nboot\n")
-        shutil.copy(kernels.get("debian").vmlinuz, path / "vmlinuz")
-        shutil.copy(initrd(), path / "initrd")
-        run(["gzip", "-n", path / "initrd"])
-    return once(ROOT / "images" / f"ipxe-{digest(HERE, initrd())}", make)
 
 
 def gnumach():
@@ -244,8 +216,6 @@ FILES = {
     "/vmm/initrd32": initrd32,
     "/vmm/isolinux.iso": lambda: disc("isolinux"),
     "/vmm/grub.iso": lambda: disc("grub"),
-    "/vmm/esp": grub_efi,
-    "/vmm/ipxe": ipxe,
     "/vmm/data": data,
     "/vmm/empty.qcow2": qcow2,
     "/vmm/OVMF_CODE.fd": lambda: boot() / "usr/share/OVMF/OVMF_CODE_4M.fd",
