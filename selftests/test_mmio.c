@@ -160,7 +160,7 @@ enum need { ALWAYS, AVX, MOVBE };
 	X(pop_reg, ALWAYS, 0, ON_STACK "pop %r10") X(pop_rsp, ALWAYS, 0, ON_STACK "pop %rsp")	\
 	X(pop_regw, ALWAYS, 0, ON_STACK "pop %bx")						\
 	X(ret, ALWAYS, 0, ON_STACK "lea 1f(%rip), %rax\n mov %rax, (%rdi)\n ret\n hlt\n 1:")	\
-	X(leave, ALWAYS, 0, "mov %rdi, %rbp\n leave") X(leave_w, ALWAYS, 0, "mov %rdi, %rbp\n data16 leave")	\
+	X(leave, ALWAYS, 0, "mov %rdi, %rbp\n leave")				\
 	X(enter, ALWAYS, 0, ON_STACK "mov %rax, %rbp\n enter $0x38, $0")			\
 	X(jmp_far, ALWAYS, 0, "lea 1f(%rip), %eax\n mov %eax, (%rdi)\n mov %cs, 4(%rdi)\n ljmp *(%rdi)\n hlt\n 1:") \
 	X(jmp_far_null, ALWAYS, 0, "movl $0, 4(%rdi)\n ljmp *(%rdi)")				\
