@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Paravirtual calls, by VMCALL on either vendor's CPU and by VMMCALL likewise. */
+/* Paravirtual calls, by VMCALL on either vendor's CPU and by VMMCALL likewise; and AMD's SYSCALL on Intel's. */
 #include <linux/kvm_para.h>
+#include <asm/processor-flags.h>
 #include <asm/trapnr.h>
 
 #include "core.h"
@@ -63,13 +64,54 @@ int wafer_exit_hypercall(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool 
 	return wafer_skip(vcpu);
 }
 
+/*
+ * Intel's CPUs know SYSCALL in 64-bit code only. A guest that was told it has AMD's gets it in other code too (APM vol. 3,
+ * SYSCALL), if EFER.SCE is set.
+ */
+static bool is_amds_syscall(struct wafer_vcpu *vcpu)
+{
+	struct kvm_cpuid_entry2 buf;
+
+	return vcpu->emu.insn.opcode == 0x105 && wafer_efer(vcpu) & WAFER_EFER_SCE &&
+	       wafer_cr0(vcpu) & X86_CR0_PE && !(wafer_rflags(vcpu) & X86_EFLAGS_VM) &&
+	       wafer_code_mode(vcpu) != WAFER_CODE64 && wafer_cpuid(vcpu, 0, 0, &buf)->ebx == 0x68747541;
+}
+
+static int amds_syscall(struct wafer_vcpu *vcpu)
+{
+	u64 flags = wafer_rflags(vcpu) & ~(u64)X86_EFLAGS_RF, next = (u32)(wafer_rip(vcpu) + vcpu->emu.insn.len);
+	bool wide = wafer_efer(vcpu) & WAFER_EFER_LMA;
+	const u32 segs = WAFER_G_SEG(WAFER_CS) | WAFER_G_SEG(WAFER_SS);
+	struct wafer_arch *a = &vcpu->arch;
+	u16 selector;
+
+	wafer_need(vcpu, WAFER_G_SYSCALL | segs);
+	selector = a->star >> 32 & 0xfffc;
+	a->gpr[WAFER_RCX] = next;
+	if (wide)
+		a->gpr[WAFER_R11] = flags;
+	wafer_put_rip(vcpu, wide ? a->cstar : (u32)a->star);
+	wafer_put_rflags(vcpu, flags & ~(wide ? a->fmask : X86_EFLAGS_IF));
+	a->seg[WAFER_CS] = (struct wafer_segment){
+		.selector = selector, .limit = ~0u,
+		.attr = 0xb | WAFER_SEG_S | WAFER_SEG_P | WAFER_SEG_G | (wide ? WAFER_SEG_L : WAFER_SEG_DB),
+	};
+	a->seg[WAFER_SS] = (struct wafer_segment){
+		.selector = selector + 8, .limit = ~0u,
+		.attr = 3 | WAFER_SEG_S | WAFER_SEG_P | WAFER_SEG_G | WAFER_SEG_DB,
+	};
+	wafer_touch(vcpu, segs);
+	wafer_retired(vcpu);		/* TF counts as it is now */
+	return WAFER_GO_ON;
+}
+
 /**
- * wafer_foreign_hypercall() - the other vendor's hypercall instruction
+ * wafer_foreign_hypercall() - the other vendor's hypercall instruction, or SYSCALL
  * @vcpu: vCPU that got #UD on it
  * @window: in the window
  *
  * With the quirk KVM_X86_QUIRK_FIX_HYPERCALL_INSN (on by default) the instruction is replaced in the guest's memory by
- * this CPU's and run again. Anything else that gave #UD gets it.
+ * this CPU's and run again. SYSCALL is executed here. Anything else that gave #UD gets it.
  */
 int wafer_foreign_hypercall(struct wafer_vcpu *vcpu, bool window)
 {
@@ -82,6 +124,8 @@ int wafer_foreign_hypercall(struct wafer_vcpu *vcpu, bool window)
 
 	if (r != WAFER_DECODED)
 		return r;
+	if (is_amds_syscall(vcpu))
+		return amds_syscall(vcpu);
 	if (insn->opcode != 0x101 || insn->bytes[insn->len - 1] != foreign ||
 	    vcpu->vm->quirks_disabled & KVM_X86_QUIRK_FIX_HYPERCALL_INSN)
 		return wafer_queue_ud(vcpu);
