@@ -8,6 +8,7 @@
 #	make kvm-selftests [BACKEND=svm|vmx]	KVM's own selftests, unmodified
 #	make check			static checks
 #	make install			the module, the tool and its manual page
+#	make deb			Debian packages: the module's source for DKMS, the tools
 
 # The running kernel's headers; where there are none, the newest that are installed.
 KDIR ?= $(firstword $(wildcard /lib/modules/$(shell uname -r)/build) \
@@ -43,6 +44,9 @@ test-vmms:
 kvm-selftests:
 	@env -u MAKEFLAGS -u MFLAGS scripts/kvm-selftests $(if $(BACKEND),--backend $(BACKEND))
 
+deb:
+	@env -u MAKEFLAGS -u MFLAGS scripts/deb
+
 check:
 	@env -u MAKEFLAGS -u MFLAGS scripts/check
 
@@ -51,4 +55,4 @@ clean:
 	$(MAKE) -C tools clean
 	$(MAKE) -C selftests/unit clean
 
-.PHONY: all modules tools install demo test bench test-vmms kvm-selftests check clean
+.PHONY: all modules tools install demo test bench test-vmms kvm-selftests deb check clean

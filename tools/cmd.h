@@ -9,5 +9,8 @@
 int cmd_run(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_info(int argc, char **argv);
+int cmd_alias(int argc, char **argv);
+int cmd_takeover(int argc, char **argv);
+int cmd_giveback(int argc, char **argv);
 
 #endif

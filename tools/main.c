@@ -19,6 +19,9 @@ static const struct {
 	{ "run", cmd_run, "run a Linux kernel in a virtual machine" },
 	{ "check", cmd_check, "say what this host can do and what is missing" },
 	{ "info", cmd_info, "show the loaded module's version, backend and limits" },
+	{ "alias", cmd_alias, "give the device the name /dev/kvm as well, or take it back" },
+	{ "takeover", cmd_takeover, "put Wafer in the place of the in-tree KVM" },
+	{ "giveback", cmd_giveback, "put the in-tree KVM back in its place" },
 };
 
 static void usage(void)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The machine behind the VMMs' sequences: goes through steps, runs the guest, plays its devices. */
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -7,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "vmm.h"
@@ -214,10 +216,17 @@ struct other { struct vmm *m; unsigned int i; };
 
 static void *run_other(void *arg)
 {
+	struct itimerspec often = { { 0, 10000000 }, { 0, 10000000 } };
 	struct other o = *(struct other *)arg;
 	struct kvm_run *run = o.m->cpu[o.i].run;
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1 };
+	timer_t timer;
 
 	free(arg);
+	/* The fuzzer does not stop a vCPU before it asks it something: it lets go of itself now and then. */
+	event._sigev_un._tid = gettid();
+	if (o.m->result && !timer_create(CLOCK_MONOTONIC, &event, &timer))
+		timer_settime(timer, 0, &often, NULL);
 	while (!o.m->stop) {
 		if (!ioctl(o.m->cpu[o.i].fd, KVM_RUN, 0)) {
 			if (!o.m->result)
@@ -227,10 +236,12 @@ static void *run_other(void *arg)
 		if (errno != EINTR && errno != EAGAIN)
 			break;
 	}
+	if (o.m->result)
+		timer_delete(timer);
 	return NULL;
 }
 
-static void start_others(struct vmm *m)
+void vmm_start_others(struct vmm *m)
 {
 	struct sigaction act = { .sa_handler = on_kick };
 	sigset_t alarms;
@@ -267,8 +278,10 @@ bool vmm_quiet(struct vmm *m)
 			continue;
 		m->cpu[i].run->immediate_exit = 1;
 		if (m->cpu[i].threaded) {
-			pthread_kill(m->cpu[i].thread, SIGUSR1);
-			pthread_join(m->cpu[i].thread, NULL);
+			/* again and again: the fuzzer may have left it another kvm_run than this one */
+			do
+				pthread_kill(m->cpu[i].thread, SIGUSR1);
+			while (usleep(500), pthread_tryjoin_np(m->cpu[i].thread, NULL));
 			m->cpu[i].threaded = false;
 		}
 		/* ends the instruction whose exit was handled, and does not enter the guest */
@@ -294,7 +307,7 @@ enum vmm_stop vmm_run(struct vmm *m)
 	struct sigaction act = { .sa_handler = on_alarm };
 	int stop = -1;
 
-	start_others(m);
+	vmm_start_others(m);
 	too_long = false;
 	sigaction(SIGALRM, &act, NULL);
 	alarm(VMM_PATIENCE);

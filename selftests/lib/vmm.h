@@ -144,6 +144,7 @@ long vmm_ioctl(struct vmm *m, int fd, unsigned long nr, void *data, size_t size)
 bool vmm_do(struct vmm *m, const struct vmm_step *steps);
 bool vmm_each(struct vmm *m, const struct vmm_step *steps);	/* for each vCPU */
 enum vmm_stop vmm_run(struct vmm *m);			/* CPU 0; the others run beside it */
+void vmm_start_others(struct vmm *m);
 bool vmm_quiet(struct vmm *m);				/* all vCPUs out of the guest, their instruction ended */
 void vmm_load_guest(struct vmm *m);
 struct vmm_shared *vmm_shared(struct vmm *m);
