@@ -22,7 +22,7 @@
 #include "vmm.h"
 
 #define MAX_RECORDS	512
-#define PATIENCE	30		/* seconds for one run */
+#define PATIENCE	120		/* seconds for one run */
 #define TICK		20000		/* microseconds after which any call is interrupted */
 #define LEAK		(48l << 10)	/* KiB of kernel memory that may come and stay */
 

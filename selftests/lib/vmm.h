@@ -11,7 +11,7 @@
 #include "vm.h"
 
 #define VMM_CPUS	2
-#define VMM_MEMORY	(16ul << 20)
+#define VMM_MEMORY	(4ul << 20)
 #define VMM_MAX_MSRS	512
 #define VMM_MAX_CPUID	256
 #define VMM_XSAVE	16384	/* bytes that are kept of it */

@@ -59,8 +59,8 @@ GUEST(vmm_main, 64,
 	SAY(0x69)
 	WAIT(0x18, 1)
 
-	/* the second CPU */
-	"call start_ap\n 1: pause\n cmpw $1, 0x20(%rbx)\n jb 1b\n"
+	/* the second CPU; with IF set, since Bochs does not end the run of a guest that waits without it */
+	"call start_ap\n sti\n 1: pause\n cmpw $1, 0x20(%rbx)\n jb 1b\n cli\n"
 
 	/* kvmclock, and marks */
 	WRMSR(0x4b564d01, 0, 0x33001)
@@ -96,7 +96,7 @@ GUEST(vmm_main, 64,
 	"mov 8(%rbx), %rsi\n movl $0, 0x50(%rsi)\n mov (%rsi), %eax\n cmp $0x74726976, %eax\n" FAIL_NE(22)
 	SAY(0x69)
 	WAIT(0x18, 2)
-	"call start_ap\n 1: pause\n cmpw $2, 0x20(%rbx)\n jb 1b\n"
+	"call start_ap\n sti\n 1: pause\n cmpw $2, 0x20(%rbx)\n jb 1b\n cli\n"
 	"cmpq $1, 0x10(%rbx)\n" FAIL_NE(23)
 	DONE "hlt\n"
 
