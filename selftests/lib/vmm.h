@@ -95,6 +95,7 @@ extern const unsigned int vmm_nr_kinds;
 #define GUEST_IOAPIC	2
 #define GUEST_SPEAKER	4	/* port 0x61 is in the kernel */
 #define GUEST_SPIN	8	/* instead of HLT */
+#define GUEST_NO_CR8	16	/* leaves it alone */
 #define GUEST_IRQ	5	/* the device's GSI, and its pin */
 
 /* The first page that the guest and the VMM share, at VMM_SHARED: what is to be done and what was seen. */

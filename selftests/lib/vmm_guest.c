@@ -67,7 +67,7 @@ GUEST(vmm_main, 64,
 	"call clock\n mov %rax, 0x40(%rbx)\n"
 	WRMSR(0xc0000082, 0xffffffff, 0x81000000) WRMSR(0xc0000102, 0xffff8880, 0x12345000)
 	WRMSR(0x277, 0x00070106, 0x00070106) WRMSR(0x176, 0, 0x5678)
-	"mov $0x123000, %eax\n mov %rax, %dr0\n mov $2, %eax\n mov %rax, %cr8\n"
+	"mov $0x123000, %eax\n mov %rax, %dr0\n testb $16, (%rbx)\n jnz 1f\n mov $2, %eax\n mov %rax, %cr8\n 1:\n"
 	"mov %cr4, %rax\n or $0x600, %eax\n mov %rax, %cr4\n mov %cr0, %rax\n and $~0xc, %eax\n or $2, %eax\n mov %rax, %cr0\n"
 	"movabs $0x1122334455667788, %rax\n movq %rax, %xmm7\n fninit\n fldpi\n"
 	"mov %rax, %r8\n mov $0x200000, %edi\n mov $8192, %ecx\n"
@@ -84,7 +84,7 @@ GUEST(vmm_main, 64,
 	"movq %xmm7, %rax\n movabs $0x1122334455667788, %rcx\n cmp %rax, %rcx\n" FAIL_NE(11)
 	"sub $16, %rsp\n fstpt (%rsp)\n movabs $0xc90fdaa22168c235, %rax\n cmp %rax, (%rsp)\n" FAIL_NE(12)
 	"add $16, %rsp\n mov %dr0, %rax\n cmp $0x123000, %rax\n" FAIL_NE(13)
-	"mov %cr8, %rax\n cmp $2, %rax\n" FAIL_NE(14)
+	"testb $16, (%rbx)\n jnz 99f\n mov %cr8, %rax\n cmp $2, %rax\n" FAIL_NE(14)
 	"mov $0xc0000082, %ecx\n rdmsr\n cmp $0x81000000, %eax\n" FAIL_NE(15)
 	"mov $0xc0000102, %ecx\n rdmsr\n cmp $0xffff8880, %edx\n" FAIL_NE(16)
 	"mov $0x277, %ecx\n rdmsr\n cmp $0x00070106, %eax\n" FAIL_NE(17)
