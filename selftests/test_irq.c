@@ -119,6 +119,27 @@ TEST_F(irq, cr8_holds_back_and_lets_go)
 }
 
 /* One-shot and periodic: HLT waits for the timer. */
+/* The same while an interrupt waits for IF, for which the CPU watches. */
+GUEST(by_cr8_waiting, 64, APIC_ON "movl $0x40051, 0x300(%rdi)\n mov $100, %ecx\n 1: mov $6, %eax\n mov %rax, %cr8\n"
+			  "xor %eax, %eax\n mov %rax, %cr8\n dec %ecx\n jnz 1b\n mov 0x100288, %r8\n"
+			  "mov $6, %eax\n mov %rax, %cr8\n sti\n nop\n nop\n cli\n mov 0x100288, %r9\n"
+			  "xor %eax, %eax\n mov %rax, %cr8\n sti\n nop\n nop\n cli\n mov 0x100288, %r10\n" DONE);
+
+TEST_F(irq, cr8_is_written_while_an_interrupt_waits)
+{
+	struct kvm_regs r;
+
+	if (!strcmp(vm_device(), "/dev/kvm") && vm_host_is_tcg())
+		SKIP(return, "the emulator dies of it (Documentation/emulator-bugs.md)");
+	handle_all(self->v);
+	vm_load(self->vm, by_cr8_waiting);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	r = vcpu_regs(self->v);
+	EXPECT_EQ(r.r8, 0);
+	EXPECT_EQ(r.r9, 0);
+	EXPECT_EQ(r.r10, 1);
+}
+
 GUEST(timer, 64, APIC_ON "movl $0xb, 0x3e0(%rdi)\n"		/* divide by 1 */
 		 "movl $0x33, 0x320(%rdi)\n movl $1000000, 0x380(%rdi)\n sti\n hlt\n cli\n"
 		 "mov 0x390(%rdi), %r8d\n"

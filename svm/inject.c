@@ -103,7 +103,8 @@ void svm_inject(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 
 /*
  * An interrupt window is a virtual interrupt that would be taken if its taking did not exit (§15.21.4). The threshold of
- * CR8 is watched by having its writes exit.
+ * CR8 is watched by having its writes exit; and beside a virtual interrupt that waits they are not left to the CPU, since
+ * QEMU's TCG dies of them (Documentation/emulator-bugs.md).
  */
 void svm_windows(struct wafer_vcpu *vcpu, u32 which, u8 tpr)
 {
@@ -118,7 +119,7 @@ void svm_windows(struct wafer_vcpu *vcpu, u32 which, u8 tpr)
 	svm_icpt(hw, SVM_VINTR, irq);
 	svm_watch(hw, SVM_WATCH_NMI, which & WAFER_WINDOW_NMI);
 	update_iret_icpt(vcpu);
-	svm_icpt(hw, SVM_CR_WRITE + 8, tpr || vcpu->intercepts & WAFER_ICPT_CR8);
+	svm_icpt(hw, SVM_CR_WRITE + 8, irq || tpr || vcpu->intercepts & WAFER_ICPT_CR8);
 }
 
 /*

@@ -149,7 +149,8 @@ void svm_intercept(struct wafer_vcpu *vcpu, u32 bits)
 		svm_icpt(hw, i, bits & WAFER_ICPT_MWAIT);
 	/* Without the filter every PAUSE would exit. */
 	svm_icpt(hw, SVM_PAUSE, bits & WAFER_ICPT_PAUSE && svm_has(PAUSE));
-	svm_icpt(hw, SVM_CR_WRITE + 8, bits & WAFER_ICPT_CR8 || vcpu->tpr_threshold);
+	svm_icpt(hw, SVM_CR_WRITE + 8,
+		 bits & WAFER_ICPT_CR8 || vcpu->tpr_threshold || hw->vmcb->int_ctl & SVM_V_IRQ);
 	svm_watch(hw, SVM_WATCH_STEP, bits & WAFER_ICPT_STEP);
 }
 
