@@ -172,4 +172,11 @@ VMM_CALLS(DECLARE)
 #define CALL(f, a)	{ vmm_##f, (uint64_t)(a), #f }
 #define END_OF_STEPS	{ NULL, 0, NULL }
 
+/* For the files that define steps. */
+#define STEP(name) bool vmm_##name(struct vmm *m, uint64_t arg)
+#define SYS(nr, data, size) vmm_ioctl(m, m->sys, nr, data, size)
+#define VM(nr, data, size) vmm_ioctl(m, m->vm, nr, data, size)
+#define CPU(nr, data, size) vmm_ioctl(m, m->cpu[m->cur].fd, nr, data, size)
+bool vmm_put_msrs(struct vmm *m, struct vmm_msrs *msrs);	/* vmm_state.c */
+
 #endif
