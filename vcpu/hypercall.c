@@ -57,8 +57,12 @@ static long call(struct wafer_vcpu *vcpu, u64 nr, u32 apic_id, bool wide)
 int wafer_exit_hypercall(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
 	u64 *gpr = vcpu->arch.gpr;
-	bool wide = wafer_code_mode(vcpu) == WAFER_CODE64;
-	long r = call(vcpu, wide ? gpr[WAFER_RAX] : (u32)gpr[WAFER_RAX], gpr[WAFER_RCX], wide);
+	bool wide;
+	long r;
+
+	wafer_need(vcpu, WAFER_G_SEG(WAFER_CS) | WAFER_G_SEG(WAFER_SS));	/* both at once */
+	wide = wafer_code_mode(vcpu) == WAFER_CODE64;
+	r = call(vcpu, wide ? gpr[WAFER_RAX] : (u32)gpr[WAFER_RAX], gpr[WAFER_RCX], wide);
 
 	gpr[WAFER_RAX] = wide ? r : (u32)r;
 	return wafer_skip(vcpu);
