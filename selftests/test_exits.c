@@ -321,6 +321,16 @@ TEST_F(long64, hypercalls_of_both_vendors)
 	EXPECT_EQ(vcpu_regs(self->v).rax, -1000ull);
 }
 
+/* An IPI to CPU 0 (number 10) where no local APIC is in the kernel, which a guest may ask for all the same. */
+GUEST(send_ipi, 64, "mov $10, %eax\n mov $1, %ebx\n xor %ecx, %ecx\n xor %edx, %edx\n mov $0x40, %esi\n vmcall\n" DONE);
+
+TEST_F(long64, an_ipi_by_hypercall_without_apics)
+{
+	vm_load(self->vm, send_ipi);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ(vcpu_regs(self->v).rax, -95ull);
+}
+
 /* ---- skipping an instruction is executing it: prefixes, single step, shadows ---- */
 
 GUEST(prefixed, 64, ".byte 0x66, 0x48, 0x0f, 0xa2\n mov $0x10, %ecx\n .byte 0xf3, 0x0f, 0x32\n mov $3, %ebx\n" DONE);

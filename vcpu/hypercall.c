@@ -18,6 +18,8 @@ static long send_ipis(struct wafer_vcpu *vcpu, unsigned int half)
 	unsigned int i;
 	long n = 0;
 
+	if (!vcpu->lapic)	/* then no vCPU has one in the kernel */
+		return -KVM_EOPNOTSUPP;
 	if (icr & 0xc0800)	/* shorthand, logical */
 		return -KVM_EINVAL;
 	for (i = 0; i < 2 * half && id < U32_MAX; i++, id++) {
