@@ -6,7 +6,6 @@
 #define WAFER_BACKEND_H
 
 #include "exit.h"
-#include "types.h"
 
 struct wafer_vcpu;
 struct wafer_pt_format;

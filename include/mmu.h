@@ -21,7 +21,6 @@
 
 #include "exit.h"
 #include "refuse.h"
-#include "types.h"
 
 struct wafer_walk;
 
@@ -276,27 +275,6 @@ int wafer_ring_reset(struct wafer_mmu *mmu); /* KVM_RESET_DIRTY_RINGS: entries r
  */
 int wafer_guest_copy(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_t gpa, void *data,
 		     unsigned int len, bool write);
-
-static inline int wafer_guest_read(struct wafer_mmu *mmu, gpa_t gpa, void *data, unsigned int len)
-{
-	return wafer_guest_copy(mmu, NULL, gpa, data, len, false);
-}
-
-static inline int wafer_guest_write(struct wafer_mmu *mmu, gpa_t gpa, const void *data, u32 len)
-{
-	return wafer_guest_copy(mmu, NULL, gpa, (void *)data, len, true);
-}
-
-static inline int wafer_guest_read_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, void *data, u32 len)
-{
-	return wafer_guest_copy(ctx->mmu, ctx, gpa, data, len, false);
-}
-
-static inline int wafer_guest_write_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, const void *data,
-					 u32 len)
-{
-	return wafer_guest_copy(ctx->mmu, ctx, gpa, (void *)data, len, true);
-}
 
 /**
  * wafer_guest_cmpxchg() - exchange @len (1, 2, 4, 8, 16) naturally aligned bytes; @mmu, @ctx and

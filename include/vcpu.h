@@ -8,18 +8,13 @@
 #ifndef WAFER_VCPU_H
 #define WAFER_VCPU_H
 
-#include <linux/kvm.h>
-#include <linux/mutex.h>
 #include <linux/rcuwait.h>
 #include <linux/signal_types.h>
 
 #include "backend.h"
 #include "emulate.h"
-#include "exit.h"
 #include "irq.h"
 #include "mmu.h"
-#include "refuse.h"
-#include "types.h"
 
 struct wafer_vm;
 struct wafer_hw;		/* the backend's own part */

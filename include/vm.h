@@ -3,14 +3,10 @@
 #ifndef WAFER_VM_H
 #define WAFER_VM_H
 
-#include <linux/kvm.h>
-#include <linux/mutex.h>
 #include <linux/refcount.h>
 
 #include "irq.h"
 #include "mmu.h"
-#include "refuse.h"
-#include "types.h"
 
 #define WAFER_MAX_VCPUS		288
 #define WAFER_MAX_VCPU_ID	4096	/* ids are APIC ids and may be sparse */
@@ -82,10 +78,10 @@ struct wafer_vm *wafer_vm_create(void);
 static inline void wafer_vm_get(struct wafer_vm *vm) { refcount_inc(&vm->users); }
 void wafer_vm_put(struct wafer_vm *vm);
 
-#define wafer_for_each_vcpu(i, vcpu, vm)					\
+#define wafer_for_each_vcpu(vcpu, vm)						\
 	/* pairs with the release in ioctl/vcpu.c: who is counted is complete */	\
-	for ((i) = 0; (i) < smp_load_acquire(&(vm)->nr_vcpus) &&		\
-		     ((vcpu) = (vm)->vcpus[i], true); (i)++)
+	for (u32 i_ = 0; i_ < smp_load_acquire(&(vm)->nr_vcpus) &&		\
+			 ((vcpu) = (vm)->vcpus[i_], true); i_++)
 
 struct wafer_vcpu *wafer_vcpu_by_id(struct wafer_vm *vm, u32 id);
 

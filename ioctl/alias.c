@@ -6,12 +6,6 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include <linux/miscdevice.h>
-#include <linux/moduleparam.h>
-#include <linux/mutex.h>
-#include <linux/notifier.h>
-
-#include "backend.h"
 #include "door.h"
 
 /* What is wanted is known before the module has started, and may be asked for until its parameters are gone. */

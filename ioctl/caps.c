@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What KVM_CHECK_EXTENSION says, and what KVM_ENABLE_CAP switches on. */
-#include <linux/cpumask.h>
-
 #include "door.h"
 
 #define VALID_QUIRKS	0x7f		/* KVM_X86_QUIRK_LINT0_REENABLED to _MWAIT_NEVER_UD_FAULTS */
@@ -56,12 +54,11 @@ long wafer_check_extension(struct wafer_vm *vm, long cap)
 		{ KVM_CAP_TSC_CONTROL, wafer_caps.has_tsc_scaling },
 		{ KVM_CAP_VM_TSC_CONTROL, wafer_caps.has_tsc_scaling },
 	};
-	int i;
 
-	for (i = 0; i < ARRAY_SIZE(present); i++)
+	for (int i = 0; i < ARRAY_SIZE(present); i++)
 		if (present[i] == cap)
 			return 1;
-	for (i = 0; i < ARRAY_SIZE(valued); i++)
+	for (int i = 0; i < ARRAY_SIZE(valued); i++)
 		if (valued[i].cap == cap)
 			return valued[i].value;
 	return 0;

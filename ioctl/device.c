@@ -2,10 +2,7 @@
 /* The module and its device: /dev/wafer, the descriptor from which VMs are made. */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include <linux/miscdevice.h>
-
 #include "door.h"
-#include "uapi/wafer.h"
 
 #define WAFER_VERSION "0.1"
 

@@ -5,10 +5,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include <linux/anon_inodes.h>
-
 #include "door.h"
-#include "uapi/wafer.h"
 
 #define DOOR_BUFFER 416		/* struct kvm_fpu; what is larger is allocated */
 

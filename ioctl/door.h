@@ -3,15 +3,17 @@
 #ifndef WAFER_DOOR_H
 #define WAFER_DOOR_H
 
+#include <linux/anon_inodes.h>
 #include <linux/compat.h>
 #include <linux/file.h>
-#include <linux/fs.h>
+#include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
 #include "kvm_abi.h"
+#include "uapi/wafer.h"
 #include "vcpu.h"
 #include "vm.h"
 

@@ -44,7 +44,6 @@ static ssize_t read_stats(const char *id, const struct counter *stats, unsigned 
 	struct kvm_stats_header *h;
 	struct kvm_stats_desc *d;
 	size_t total = sizeof(*h) + NAME_SIZE + nr * (DESC_SIZE + sizeof(u64));
-	unsigned int i;
 	ssize_t r;
 	u64 *data;
 
@@ -58,7 +57,7 @@ static ssize_t read_stats(const char *id, const struct counter *stats, unsigned 
 	h->data_offset = h->desc_offset + nr * DESC_SIZE;
 	strscpy((char *)(h + 1), id, NAME_SIZE);
 	data = (void *)h + h->data_offset;
-	for (i = 0; i < nr; i++) {
+	for (unsigned int i = 0; i < nr; i++) {
 		d = (void *)h + h->desc_offset + i * DESC_SIZE;
 		d->flags = stats[i].flags;
 		d->size = 1;

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The ioctls of a VM's descriptor. */
-#include <linux/anon_inodes.h>
-
 #include "door.h"
 
 /* A 32-bit program leaves the upper half of the pointer undefined. */
@@ -41,9 +39,8 @@ struct compat_msr_filter {
 static long set_compat_msr_filter(struct wafer_vm *vm, const struct compat_msr_filter *in)
 {
 	struct kvm_msr_filter filter = { .flags = in->flags };
-	int i;
 
-	for (i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++)
+	for (int i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++)
 		filter.ranges[i] = (struct kvm_msr_filter_range){
 			in->ranges[i].flags, in->ranges[i].nmsrs, in->ranges[i].base,
 			(__force __u8 *)compat_ptr(in->ranges[i].bitmap),

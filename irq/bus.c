@@ -119,9 +119,8 @@ int wafer_bus_add(struct wafer_vm *vm, struct wafer_bus_dev *dev)
 void wafer_bus_del(struct wafer_vm *vm, struct wafer_bus_dev *dev)
 {
 	struct wafer_bus_table *t = table(vm, dev->kind);
-	unsigned int i;
 
-	for (i = 0; t && i < t->nr; i++)
+	for (unsigned int i = 0; t && i < t->nr; i++)
 		if (t->slot[i].dev == dev)
 			WRITE_ONCE(t->slot[i].dev, &nobody);
 	/* Whoever is inside the device's function leaves it within a grace period. */

@@ -35,7 +35,7 @@ static int chip_access(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t
 	u64 reg = 0;
 
 	/* An EOI may signal a resamplefd. */
-	if (window && write && wafer_has_resamplers(vcpu->vm))
+	if (window && write && READ_ONCE(vcpu->vm->irq.nr_resamplers))
 		return -EAGAIN;
 	if (write)
 		memcpy(&reg, val, min(len, 4u));
@@ -96,7 +96,6 @@ void wafer_irq_quiesce(struct wafer_vm *vm)
 {
 	struct wafer_chips *c = vm->irq.chips;
 	struct wafer_vcpu *vcpu;
-	unsigned int i;
 
 	wafer_irqfd_quiesce(vm);
 	if (c) {
@@ -104,7 +103,7 @@ void wafer_irq_quiesce(struct wafer_vm *vm)
 		irq_work_sync(&c->next);
 		hrtimer_cancel(&c->storm);
 	}
-	wafer_for_each_vcpu(i, vcpu, vm)
+	wafer_for_each_vcpu(vcpu, vm)
 		if (vcpu->lapic)
 			hrtimer_cancel(&vcpu->lapic->timer.hrtimer);
 }

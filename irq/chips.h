@@ -180,11 +180,6 @@ static inline struct wafer_irq_msg wafer_message(u32 dest, u32 bits)
 }
 
 /* ---- irq/irqfd.c ---- */
-static inline bool wafer_has_resamplers(struct wafer_vm *vm)
-{
-	return READ_ONCE(vm->irq.nr_resamplers);
-}
-
 void wafer_resample(struct wafer_vm *vm, u32 gsi);
 void wafer_irqfd_quiesce(struct wafer_vm *vm);
 

@@ -120,7 +120,7 @@ int wafer_eoi_broadcast(struct wafer_vcpu *vcpu, u8 vector, bool level, bool win
 	struct wafer_chips *c = vcpu->vm->irq.chips;
 
 	/* Edge pins have no EOI broadcast: it is the PIT that wants to know, and irqfds that resample. */
-	if (c && (level || wafer_has_resamplers(vcpu->vm) ||
+	if (c && (level || READ_ONCE(vcpu->vm->irq.nr_resamplers) ||
 		  vector == (u8)READ_ONCE(c->ioapic.redirtbl[READ_ONCE(c->pit_pin)].bits)))
 		return wafer_ioapic_eoi(c, vector, level, window);
 	if (level && !c && wafer_routes_level_vector(vcpu->vm, vector)) {

@@ -67,10 +67,9 @@ static enum hrtimer_restart storm_over(struct hrtimer *timer)
 {
 	struct wafer_chips *c = container_of(timer, struct wafer_chips, storm);
 	unsigned long flags;
-	unsigned int pin;
 
 	wafer_lock(&c->lock, &flags, false);
-	for (pin = 0; pin < PINS; pin++)
+	for (unsigned int pin = 0; pin < PINS; pin++)
 		if (c->ioapic.irr & BIT(pin) && c->ioapic.redirtbl[pin].bits & RT_LEVEL)
 			service(c, pin);
 	wafer_chips_unlock(c, flags);
@@ -108,7 +107,7 @@ int wafer_ioapic_eoi(struct wafer_chips *c, u8 vector, bool level, bool window)
 	unsigned long flags, pins = 0;
 	unsigned int pin;
 
-	if (window && wafer_has_resamplers(c->vm))
+	if (window && READ_ONCE(c->vm->irq.nr_resamplers))
 		return -EAGAIN;
 	/* Entries are read without the lock: who changes one in flight has to expect both. */
 	for (pin = 0; pin < PINS; pin++)
@@ -179,10 +178,8 @@ void wafer_ioapic_write(struct wafer_chips *c, u32 addr, u32 val)
 
 void wafer_ioapic_init(struct wafer_chips *c)
 {
-	unsigned int pin;
-
 	c->ioapic.base_address = WAFER_IOAPIC_BASE;
-	for (pin = 0; pin < PINS; pin++)
+	for (unsigned int pin = 0; pin < PINS; pin++)
 		c->ioapic.redirtbl[pin].bits = RT_MASKED;
 	wafer_hrtimer_setup(&c->storm, storm_over, CLOCK_MONOTONIC, HRTIMER_MODE_REL_HARD);
 }

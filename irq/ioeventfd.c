@@ -63,9 +63,8 @@ static bool matches(const struct wafer_ioeventfd *a, const struct wafer_ioeventf
 static struct wafer_bus_dev *find(struct wafer_vm *vm, const struct wafer_ioeventfd *io, bool same)
 {
 	struct wafer_bus_dev *dev;
-	unsigned int i;
 
-	for (i = 0; (dev = wafer_bus_at(vm, io->dev.kind, i)); i++)
+	for (unsigned int i = 0; (dev = wafer_bus_at(vm, io->dev.kind, i)); i++)
 		if (dev->ops == &ioeventfd_ops && dev->addr == io->dev.addr &&
 		    matches(io, container_of(dev, struct wafer_ioeventfd, dev), same))
 			break;

@@ -76,10 +76,9 @@ static inline unsigned long *wafer_apic_bits(struct wafer_lapic *apic, u32 offse
 
 static inline int wafer_highest_vector(const struct wafer_lapic *apic, u32 offset)
 {
-	int i;
 	u32 word;
 
-	for (i = 7; i >= 0; i--) {
+	for (int i = 7; i >= 0; i--) {
 		word = wafer_apic_reg(apic, offset + i * 16);
 		if (word)
 			return i * 32 + __fls(word);

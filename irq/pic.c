@@ -40,7 +40,6 @@ static void update(struct wafer_chips *c)
 {
 	bool was = c->intr;
 	struct wafer_vcpu *vcpu;
-	unsigned int i;
 
 	c->pic[MASTER].irr &= ~BIT(CASCADE);
 	if (requesting(c, SLAVE) >= 0)
@@ -48,7 +47,7 @@ static void update(struct wafer_chips *c)
 	WRITE_ONCE(c->intr, requesting(c, MASTER) >= 0);
 	if (was || !c->intr)
 		return;
-	wafer_for_each_vcpu(i, vcpu, c->vm)
+	wafer_for_each_vcpu(vcpu, c->vm)
 		if (wafer_irq_accepts_extint(vcpu))
 			wafer_vcpu_raise(vcpu, WAFER_H_EVENT);
 }

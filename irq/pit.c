@@ -105,14 +105,13 @@ void wafer_pit_unblock(struct wafer_chips *c)
 static void pulse(struct wafer_chips *c)
 {
 	struct wafer_vcpu *vcpu;
-	unsigned int i;
 
 	if (atomic_read(&c->reinject) && atomic_xchg(&c->waiting, 1))
 		return;
 	if (wafer_set_gsi(c->vm, WAFER_SRC_PIT, WAFER_PIT_GSI, 1) < 0)
 		wafer_pit_unblock(c);	/* masked everywhere: no acknowledgment will come */
 	wafer_set_gsi(c->vm, WAFER_SRC_PIT, WAFER_PIT_GSI, 0);
-	wafer_for_each_vcpu(i, vcpu, c->vm)
+	wafer_for_each_vcpu(vcpu, c->vm)
 		if (GET_APIC_DELIVERY_MODE(wafer_apic_reg(vcpu->lapic, APIC_LVT0)) == WAFER_DM_NMI)
 			wafer_lapic_local(vcpu->lapic, APIC_LVT0);
 }
@@ -255,11 +254,9 @@ u32 wafer_pit_read(struct wafer_chips *c, u32 port)
 
 void wafer_pit_init(struct wafer_chips *c)
 {
-	unsigned int i;
-
 	c->next = IRQ_WORK_INIT_HARD(next_fn);
 	wafer_hrtimer_setup(&c->tick, timer_fn, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_HARD);
-	for (i = 0; i < ARRAY_SIZE(c->pit.channels); i++) {
+	for (unsigned int i = 0; i < ARRAY_SIZE(c->pit.channels); i++) {
 		c->pit.channels[i].mode = WAFER_PIT_UNSET;
 		c->pit.channels[i].gate = i != 2;
 		load(c, i, 0);
@@ -268,9 +265,7 @@ void wafer_pit_init(struct wafer_chips *c)
 
 void wafer_pit_restored(struct wafer_chips *c)
 {
-	unsigned int i;
-
 	memset(c->pit.reserved, 0, sizeof(c->pit.reserved));
-	for (i = 0; i < ARRAY_SIZE(c->pit.channels); i++)
+	for (unsigned int i = 0; i < ARRAY_SIZE(c->pit.channels); i++)
 		load(c, i, c->pit.channels[i].count);
 }

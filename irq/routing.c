@@ -87,7 +87,7 @@ void wafer_pin_acked(struct wafer_vm *vm, unsigned int chip, unsigned int pin)
 
 	if (gsi == WAFER_PIT_GSI)
 		wafer_pit_acked(vm->irq.chips);
-	if (gsi >= 0 && wafer_has_resamplers(vm))
+	if (gsi >= 0 && READ_ONCE(vm->irq.nr_resamplers))
 		wafer_resample(vm, gsi);
 }
 
@@ -196,13 +196,12 @@ static int by_gsi(const void *a, const void *b)
 static int index_routes(struct wafer_routes *routes, struct wafer_refusal *why)
 {
 	struct wafer_route *route = routes->route;
-	unsigned int i;
 	bool clash;
 	int r = 0;
 
 	sort(route, routes->nr, sizeof(*route), by_gsi, NULL);
 	memset(routes->pin_gsi, -1, sizeof(routes->pin_gsi));
-	for (i = routes->nr; i-- && !r;) {
+	for (unsigned int i = routes->nr; i-- && !r;) {
 		routes->first[route[i].gsi] = i;
 		if (route[i].chip != IS_MSI)
 			routes->pin_gsi[route[i].chip][route[i].pin] = route[i].gsi;
@@ -226,14 +225,13 @@ int wafer_replace_routes(struct wafer_vm *vm, const struct kvm_irq_routing_entry
 			 unsigned int nr, struct wafer_refusal *why)
 {
 	struct wafer_routes *routes;
-	unsigned int i;
 	int r;
 
 	routes = kvzalloc(struct_size(routes, route, nr), GFP_KERNEL_ACCOUNT);
 	if (!routes)
 		return -ENOMEM;
 	routes->nr = nr;
-	for (i = 0; i < nr; i++)
+	for (unsigned int i = 0; i < nr; i++)
 		routes->route[i] = e ? make_route(vm, &e[i]) : default_route(i);
 	r = index_routes(routes, why);
 	if (r) {
@@ -241,7 +239,7 @@ int wafer_replace_routes(struct wafer_vm *vm, const struct kvm_irq_routing_entry
 		return r;
 	}
 	mutex_lock(&vm->irq.lock);
-	for (i = 0; vm->irq.chips && i < KVM_IOAPIC_NUM_PINS; i++)
+	for (unsigned int i = 0; vm->irq.chips && i < KVM_IOAPIC_NUM_PINS; i++)
 		if (routes->pin_gsi[IOAPIC][i] == WAFER_PIT_GSI)
 			WRITE_ONCE(vm->irq.chips->pit_pin, i);
 	routes = rcu_replace_pointer(vm->irq.routes, routes, lockdep_is_held(&vm->irq.lock));
@@ -262,11 +260,10 @@ int wafer_replace_routes(struct wafer_vm *vm, const struct kvm_irq_routing_entry
 int wafer_set_routing(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, unsigned int nr,
 		      struct wafer_refusal *why)
 {
-	unsigned int i;
 	int r = needs_apics(vm, why) ?:
 		RULE(nr > WAFER_MAX_GSI, why, "nr", nr, "is at most 4096");
 
-	for (i = 0; i < nr && !r; i++)
+	for (unsigned int i = 0; i < nr && !r; i++)
 		r = check_entry(vm, &e[i], why);
 	return r ?: wafer_replace_routes(vm, e, nr, why);
 }

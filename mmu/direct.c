@@ -51,14 +51,13 @@ static const void *direct(struct wafer_fault_ctx *ctx, gfn_t gfn)
 bool wafer_direct_keep(struct wafer_fault_ctx *ctx, const struct wafer_walk *w, struct wafer_way *way)
 {
 	const void *table = ctx;
-	unsigned int i;
 
 	wafer_section_enter(ctx);
 	if (READ_ONCE(ctx->mmu->nr_invalid))
 		table = NULL;
 	way->seq = READ_ONCE(ctx->mmu->section_seq);
 	way->nr = w->nr_entries;
-	for (i = 0; i < way->nr && table; i++) {
+	for (unsigned int i = 0; i < way->nr && table; i++) {
 		table = direct(ctx, w->entries[i].gpa >> PAGE_SHIFT);
 		way->entry[i].at = table + (w->entries[i].gpa & ~PAGE_MASK);
 		way->entry[i].val = w->entries[i].val;

@@ -152,11 +152,10 @@ int wafer_mmu_fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access)
 {
 	struct wafer_mmu *mmu = ctx->mmu;
 	bool write = access & WAFER_FAULT_WRITE;
-	unsigned int tries;
 	hva_t hva;
 	int r;
 
-	for (tries = 0; tries < SLOW_TRIES; tries++) {
+	for (unsigned int tries = 0; tries < SLOW_TRIES; tries++) {
 		if (wafer_gfn_hva(mmu, gpa >> PAGE_SHIFT, write, &hva))
 			return WAFER_FAULT_MMIO;
 		r = wafer_host_fault_in(mmu->mm, hva, write) ?:

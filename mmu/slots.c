@@ -145,9 +145,8 @@ static struct wafer_slots *rebuild(const struct wafer_slots *slots, const struct
 				   struct wafer_slot *new)
 {
 	struct wafer_slots *next = alloc_slots(slots->nr + 1);
-	u32 i;
 
-	for (i = 0; next && i < slots->nr; i++) {
+	for (u32 i = 0; next && i < slots->nr; i++) {
 		if (new && new->gfn < slots->slot[i]->gfn) {
 			next->slot[next->nr++] = new;
 			new = NULL;

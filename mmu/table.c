@@ -75,11 +75,10 @@ static bool grow(const struct wafer_pt *pt, u64 *ep, u64 e, unsigned int level,
 {
 	u64 *page = pages->nr ? pages->page[--pages->nr] : wafer_pt_alloc(false);
 	u64 small = level == 2 ? (e & ~pt->f->leaf) | pt->f->exec : e;
-	unsigned int i;
 
 	if (!page)
 		return false;
-	for (i = 0; e && i < WAFER_PT_ENTRIES; i++)
+	for (unsigned int i = 0; e && i < WAFER_PT_ENTRIES; i++)
 		page[i] = small + i * (wafer_pt_span(level - 1) << PAGE_SHIFT);
 	/* Account first: once it is linked it can be taken out and freed. */
 	wafer_pt_account(pt, page, 1);

@@ -150,11 +150,10 @@ static int check_rights(struct wafer_walk *w, const struct walk *s, u32 access)
  */
 static int set_accessed_dirty(struct wafer_walk *w, const struct walk *s)
 {
-	unsigned int i;
 	u64 old, new;
 	int ret;
 
-	for (i = s->first_ad; i < w->nr_entries; i++) {
+	for (unsigned int i = s->first_ad; i < w->nr_entries; i++) {
 		old = w->entries[i].val;
 		new = old | _PAGE_ACCESSED;
 		if (s->write && i == w->nr_entries - 1)
@@ -201,7 +200,6 @@ static int walk_once(struct wafer_walk *w, gva_t gva, u32 access, bool set_ad)
 
 int wafer_walk(struct wafer_walk *w, gva_t gva, u32 access)
 {
-	unsigned int tries;
 	int ret = RESTART;
 
 	w->error_code = 0;
@@ -213,7 +211,7 @@ int wafer_walk(struct wafer_walk *w, gva_t gva, u32 access)
 		w->user = true;
 		return 0;
 	}
-	for (tries = 0; tries <= MAX_RESTARTS && ret == RESTART; tries++)
+	for (unsigned int tries = 0; tries <= MAX_RESTARTS && ret == RESTART; tries++)
 		ret = walk_once(w, gva, access, tries < MAX_RESTARTS &&
 				!(access & WAFER_WALK_NO_AD));
 	return ret;

@@ -59,12 +59,11 @@ bool wafer_hva_op(struct wafer_mmu *mmu, hva_t start, hva_t end, struct wafer_pt
 	const struct wafer_slot *slot;
 	bool used = false;
 	u64 generation;
-	u32 i;
 
 again:
 	slots = wafer_slots_held(mmu);
 	generation = slots->generation;
-	for (i = 0; i <= slots->nr; i++) {
+	for (u32 i = 0; i <= slots->nr; i++) {
 		slot = i < slots->nr ? slots->slot[i] : mmu->retiring;
 		if (!slot || slot->hva >= end || wafer_slot_hva_end(slot) <= start)
 			continue;

@@ -74,14 +74,12 @@ void svm_read_state(struct wafer_vcpu *vcpu, u32 mask)
 {
 	struct wafer_arch *a = &vcpu->arch;
 	struct svm_vmcb *v = vcpu->hw->vmcb;
-	const struct row *r;
-	u32 segs;
 
-	for (segs = mask & WAFER_G_SEGS; segs; segs &= segs - 1)
+	for (u32 segs = mask & WAFER_G_SEGS; segs; segs &= segs - 1)
 		read_seg(v, __ffs(segs), &a->seg[__ffs(segs)]);
 	if (!(mask & ~WAFER_G_SEGS))
 		return;
-	for (r = rows; r < rows + ARRAY_SIZE(rows); r++)
+	for (const struct row *r = rows; r < rows + ARRAY_SIZE(rows); r++)
 		if (mask & r->group)
 			*(u64 *)((void *)a + r->arch) = *(u64 *)((void *)v + r->vmcb);
 	if (mask & WAFER_G_DT) {
@@ -115,16 +113,14 @@ void svm_write_state(struct wafer_vcpu *vcpu, u32 mask)
 	struct wafer_arch *a = &vcpu->arch;
 	struct wafer_hw *hw = vcpu->hw;
 	struct svm_vmcb *v = hw->vmcb;
-	const struct row *r;
 	u64 *to, val;
-	u32 segs;
 
-	for (segs = mask & WAFER_G_SEGS; segs; segs &= segs - 1)
+	for (u32 segs = mask & WAFER_G_SEGS; segs; segs &= segs - 1)
 		write_seg(v, __ffs(segs), &a->seg[__ffs(segs)]);
 	/* FS, GS, LDTR and TR are loaded by VMLOAD, which caches nothing. */
 	if (mask & (WAFER_G_SEG(WAFER_ES) | WAFER_G_SEG(WAFER_CS) | WAFER_G_SEG(WAFER_SS) | WAFER_G_SEG(WAFER_DS)))
 		hw->dirty |= SVM_DIRTY_SEG;
-	for (r = rows; r < rows + ARRAY_SIZE(rows); r++) {
+	for (const struct row *r = rows; r < rows + ARRAY_SIZE(rows); r++) {
 		if (!(mask & r->group))
 			continue;
 		to = (void *)v + r->vmcb;

@@ -4,7 +4,7 @@
 #define WAFER_SVM_H
 
 #include <linux/mm.h>
-#include <linux/percpu.h>
+#include <linux/slab.h>
 #include <linux/smp.h>
 #include <asm/cpufeature.h>
 #include <asm/processor-flags.h>
@@ -13,6 +13,7 @@
 #include "compat.h"
 #include "offsets.h"
 #include "vcpu.h"
+#include "vm.h"
 #include "vmcb.h"
 
 /* CPUID Fn8000_000A EDX (APM vol. 3 §E.4.9) as the kernel keeps it; the kernel may hide what does not work. */

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The control area of a vCPU's VMCB: what exits, where the nested table is, time. */
-#include <linux/slab.h>
-
 #include "svm.h"
-#include "vm.h"
 
 /* PAUSE exits after so many that follow each other within so many cycles (§15.14.4). */
 #define PAUSE_COUNT	3000
@@ -37,7 +34,6 @@ static void init_vmcb(struct wafer_vcpu *vcpu)
 {
 	struct wafer_hw *hw = vcpu->hw;
 	struct svm_vmcb *v = hw->vmcb;
-	int i;
 
 	memcpy(v->icpt, svm_first_icpt, sizeof(v->icpt));
 	v->iopm = __pa(svm_iopm);
@@ -49,7 +45,7 @@ static void init_vmcb(struct wafer_vcpu *vcpu)
 	v->pause_threshold = svm_has(PAUSE_THRESHOLD) ? PAUSE_THRESHOLD : 0;
 	v->dr6 = SVM_DR6_NONE;
 	memset(hw->msrpm, 0xff, PAGE_SIZE << MSRPM_ORDER);
-	for (i = 0; i < ARRAY_SIZE(direct); i++)
+	for (int i = 0; i < ARRAY_SIZE(direct); i++)
 		set_msrpm(hw, direct[i], false, direct[i] == MSR_IA32_PRED_CMD);
 }
 
@@ -125,14 +121,12 @@ void svm_open_spec_ctrl(struct wafer_vcpu *vcpu)
 
 void svm_intercept_msr(struct wafer_vcpu *vcpu, u32 msr, bool read, bool write)
 {
-	int i;
-
 	if (msr == MSR_IA32_SPEC_CTRL) {
 		wafer_need(vcpu, WAFER_G_SPEC);
 		vcpu->hw->spec_open = !read && !write && boot_cpu_has(X86_FEATURE_MSR_SPEC_CTRL);
 		svm_open_spec_ctrl(vcpu);
 	}
-	for (i = 0; i < ARRAY_SIZE(direct); i++)
+	for (int i = 0; i < ARRAY_SIZE(direct); i++)
 		if (direct[i] == msr)
 			set_msrpm(vcpu->hw, msr, read, write);
 }
@@ -141,11 +135,10 @@ void svm_intercept_msr(struct wafer_vcpu *vcpu, u32 msr, bool read, bool write)
 void svm_intercept(struct wafer_vcpu *vcpu, u32 bits)
 {
 	struct wafer_hw *hw = vcpu->hw;
-	int i;
 
 	svm_icpt(hw, SVM_EXCEPTION + X86_TRAP_BP, bits & WAFER_ICPT_BP);
 	svm_icpt(hw, SVM_HLT, bits & WAFER_ICPT_HLT);
-	for (i = SVM_MONITOR; i <= SVM_MWAIT_ARMED; i++)
+	for (int i = SVM_MONITOR; i <= SVM_MWAIT_ARMED; i++)
 		svm_icpt(hw, i, bits & WAFER_ICPT_MWAIT);
 	/* Without the filter every PAUSE would exit. */
 	svm_icpt(hw, SVM_PAUSE, bits & WAFER_ICPT_PAUSE && svm_has(PAUSE));

@@ -7,8 +7,6 @@
  * CPU. SAHF and LAHF know five of them; OF is made by an addition that overflows, and read by SETO.
  * POPF would touch IF.
  */
-#include <linux/types.h>
-
 #include "insn.h"
 
 #define NATIVE(insn)									\

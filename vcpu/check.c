@@ -7,9 +7,6 @@
  * Run after user space has set state, when registers, segments and events, which may come in any
  * order, are all there.
  */
-#include <asm/processor-flags.h>
-#include <asm/trapnr.h>
-
 #include "msr.h"
 
 #define CANONICAL(addr) wafer_is_canonical(vcpu, addr)
@@ -142,9 +139,8 @@ static const char *first_bad(struct wafer_vcpu *vcpu, const struct wafer_arch *a
 		{ bad_error_code(&vcpu->reinject, a) || bad_error_code(&vcpu->pending, a),
 		  "exception.has_error_code" },
 	};
-	int i;
 
-	for (i = 0; i < ARRAY_SIZE(rules); i++)
+	for (int i = 0; i < ARRAY_SIZE(rules); i++)
 		if (rules[i].bad)
 			return rules[i].name;
 	return NULL;

@@ -3,6 +3,24 @@
 #ifndef WAFER_CORE_H
 #define WAFER_CORE_H
 
+/* What most files of the room need, so that they need not say so. */
+#include <linux/kvm_para.h>
+#include <linux/mm.h>
+#include <linux/nospec.h>
+#include <linux/percpu.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/smp.h>
+#include <linux/string.h>
+#include <asm/cpufeature.h>
+#include <asm/debugreg.h>
+#include <asm/fpu/types.h>
+#include <asm/mce.h>
+#include <asm/msr.h>
+#include <asm/processor-flags.h>
+#include <asm/trapnr.h>
+#include <asm/tsc.h>
+
 #include "vcpu.h"
 #include "vm.h"
 

@@ -6,15 +6,6 @@
  * A bit or register that no table below names is 0 for the guest: what a new CPU brings stays
  * hidden until somebody has looked at it. No nesting, no SMM, no performance counters.
  */
-#include <linux/kvm_para.h>
-#include <linux/mm.h>
-#include <linux/slab.h>
-#include <linux/string.h>
-#include <asm/cpufeature.h>
-#include <asm/fpu/types.h>
-#include <asm/processor-flags.h>
-#include <asm/processor.h>
-
 #include "compat.h"
 #include "core.h"
 
@@ -204,7 +195,6 @@ static void __init add_leaf(u32 leaf, u32 max)
 	const u32 indexed = BIT(4) | BIT(7) | BIT(0xb) | BIT(0xd) | BIT(0x1f);
 	struct kvm_cpuid_entry2 host = {}, *e;
 	const struct feature_word *w;
-	const struct passed *p;
 	u32 index, i;
 
 	for (index = 0; index < 64; index++) {
@@ -217,7 +207,7 @@ static void __init add_leaf(u32 leaf, u32 max)
 		e->index = index;
 		if (leaf < 32 ? indexed >> leaf & 1 : leaf == 0x8000001d)
 			e->flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
-		for (p = passed; p < passed + ARRAY_SIZE(passed); p++)
+		for (const struct passed *p = passed; p < passed + ARRAY_SIZE(passed); p++)
 			for (i = 0; i < 4 && leaf >= p->first && leaf <= p->last; i++)
 				*reg_of(e, i) = *reg_of(&host, i) & p->mask[i];
 		for (w = feature_words; w < feature_words + ARRAY_SIZE(feature_words); w++)
@@ -299,9 +289,8 @@ static struct wafer_cpuid_slot *lookup(struct wafer_cpuid *c, u32 leaf, u32 inde
 {
 	struct wafer_cpuid_slot *s;
 	bool indexed;
-	u32 i;
 
-	for (i = *bucket(c, leaf); i; i = s->next) {
+	for (u32 i = *bucket(c, leaf); i; i = s->next) {
 		s = &c->slot[i - 1];
 		indexed = s->entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
 		if (s->entry.function == leaf && (s->entry.index == index || !indexed))
@@ -376,9 +365,8 @@ const struct kvm_cpuid_entry2 *wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u3
 static u32 find_pv_features(struct wafer_cpuid *c)
 {
 	struct wafer_cpuid_slot *s;
-	u32 base;
 
-	for (base = PV_LEAF; base < PV_LEAF + 0x10000; base += 0x100) {
+	for (u32 base = PV_LEAF; base < PV_LEAF + 0x10000; base += 0x100) {
 		s = lookup(c, base, 0);
 		if (!s || memcmp(&s->entry.ebx, &pv_leaves[0].ebx, 12))
 			continue;
@@ -476,9 +464,8 @@ int wafer_set_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, u
 int wafer_get_cpuid(struct wafer_vcpu *vcpu, struct kvm_cpuid_entry2 *e, unsigned int max)
 {
 	struct wafer_cpuid *c = vcpu->cpuid;
-	unsigned int i;
 
-	for (i = 0; i < min(c->nr, max); i++) {
+	for (unsigned int i = 0; i < min(c->nr, max); i++) {
 		e[i] = c->slot[i].entry;
 		follow_state(&e[i], vcpu);
 	}

@@ -6,9 +6,6 @@
  * The backends drop the guest's translations when they write what those depend on: only a CR3 that
  * may be the same as before has to ask for it.
  */
-#include <asm/cpufeatures.h>
-#include <asm/processor-flags.h>
-
 #include "core.h"
 
 #define CR0_BITS (X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | \
@@ -36,9 +33,8 @@ static const struct {
 u64 wafer_cr4_allowed(void)
 {
 	u64 allowed = 0;
-	int i;
 
-	for (i = 0; i < ARRAY_SIZE(cr4_bits); i++)
+	for (int i = 0; i < ARRAY_SIZE(cr4_bits); i++)
 		if (wafer_offered(cr4_bits[i].feature))
 			allowed |= cr4_bits[i].bits;
 	return allowed & wafer_caps.cr4_fixed1;
@@ -47,9 +43,8 @@ u64 wafer_cr4_allowed(void)
 bool wafer_cr4_valid(struct wafer_vcpu *vcpu, u64 cr4)
 {
 	u64 allowed = wafer_cr4_allowed();
-	int i;
 
-	for (i = 0; i < ARRAY_SIZE(cr4_bits) && vcpu->has_cpuid; i++)
+	for (int i = 0; i < ARRAY_SIZE(cr4_bits) && vcpu->has_cpuid; i++)
 		if (cr4_bits[i].gated && !wafer_guest_has(vcpu, cr4_bits[i].feature))
 			allowed &= ~(u64)cr4_bits[i].bits;
 	return !(cr4 & ~allowed);
@@ -59,9 +54,8 @@ bool wafer_cr4_valid(struct wafer_vcpu *vcpu, u64 cr4)
 u64 wafer_guest_cr4(struct wafer_vcpu *vcpu)
 {
 	u64 bits = 0;
-	int i;
 
-	for (i = 0; i < ARRAY_SIZE(cr4_bits); i++)
+	for (int i = 0; i < ARRAY_SIZE(cr4_bits); i++)
 		if (wafer_guest_has(vcpu, cr4_bits[i].feature))
 			bits |= cr4_bits[i].bits;
 	return bits & wafer_cr4_allowed();
@@ -89,9 +83,8 @@ bool wafer_pae_paging(u64 cr0, u64 cr4, u64 efer)
 bool wafer_pdptrs_valid(struct wafer_vcpu *vcpu, const u64 *pdptr)
 {
 	u64 reserved = ~(BIT_ULL(wafer_guest_phys_bits(vcpu)) - 1) | 0x1e6;
-	int i;
 
-	for (i = 0; i < 4; i++)
+	for (int i = 0; i < 4; i++)
 		if (pdptr[i] & 1 && pdptr[i] & reserved)
 			return false;
 	return true;
@@ -103,12 +96,9 @@ bool wafer_pdptrs_valid(struct wafer_vcpu *vcpu, const u64 *pdptr)
  */
 static int load_pdptrs(struct wafer_vcpu *vcpu, u64 cr3)
 {
-	gpa_t gpa = cr3 & 0xffffffe0;
 	u64 pdptr[4];
-	int r;
+	int r = wafer_copy_guest(vcpu, cr3 & 0xffffffe0, pdptr, sizeof(pdptr), false);
 
-	r = vcpu->loaded ? wafer_guest_read_fast(&vcpu->fault, gpa, pdptr, sizeof(pdptr)) :
-			   wafer_guest_read(&vcpu->vm->mmu, gpa, pdptr, sizeof(pdptr));
 	if (r)
 		return r == -EAGAIN ? -EAGAIN : 1;
 	if (!wafer_pdptrs_valid(vcpu, pdptr))

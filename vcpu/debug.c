@@ -5,13 +5,6 @@
  * The guest's MOV DR always exits, so arch.dr, dr6 and dr7 are the whole truth; the CPU's registers are loaded only while
  * a breakpoint is armed. arch.hw_dr7 is what the CPU has in DR7 while the guest runs: the guest's, or the debugger's.
  */
-#include <linux/percpu.h>
-#include <linux/sched.h>
-#include <asm/debugreg.h>
-#include <asm/mce.h>
-#include <asm/processor-flags.h>
-#include <asm/trapnr.h>
-
 #include "core.h"
 
 /* Any of L0-L3, G0-G3 (SDM vol. 3 §17.2.4). */
@@ -74,13 +67,12 @@ void wafer_debug_load(struct wafer_vcpu *vcpu)
 {
 	const u64 *dr = vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP ? vcpu->guest_debug_dr : vcpu->arch.dr;
 	bool save = this_cpu_read(cpu_dr7);
-	int i;
 
 	if (likely(!(vcpu->arch.hw_dr7 & DR7_ARMED)))
 		return;
 	if (save)
 		native_set_debugreg(7, DR7_OFF);
-	for (i = 0; i < 4; i++) {
+	for (int i = 0; i < 4; i++) {
 		if (save)
 			this_cpu_write(host_dr[i], native_get_debugreg(i));
 		native_set_debugreg(i, dr[i]);
@@ -92,10 +84,9 @@ void wafer_debug_load(struct wafer_vcpu *vcpu)
 void wafer_debug_put(struct wafer_vcpu *vcpu)
 {
 	unsigned long host_dr7 = this_cpu_read(cpu_dr7);
-	int i;
 
 	if (unlikely(host_dr7)) {
-		for (i = 0; vcpu->dr_loaded && i < 4; i++)
+		for (int i = 0; vcpu->dr_loaded && i < 4; i++)
 			native_set_debugreg(i, this_cpu_read(host_dr[i]));
 		native_set_debugreg(7, host_dr7);
 	}

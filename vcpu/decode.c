@@ -4,9 +4,6 @@
  *
  * Everything that differs between opcodes is in the tables of vcpu/opcodes.c.
  */
-#include <linux/errno.h>
-#include <linux/string.h>
-
 #include "insn.h"
 
 #define NO_SEG		0xff
@@ -24,13 +21,12 @@ struct cursor {
 static s64 take(struct cursor *c, unsigned int n)
 {
 	u64 val = 0;
-	unsigned int i;
 
 	if (c->end - c->p < n) {
 		c->over = true;
 		return 0;
 	}
-	for (i = n; i--;)
+	for (unsigned int i = n; i--;)
 		val = val << 8 | c->p[i];
 	c->p += n;
 	return n ? wafer_sign_extend(val, n) : 0;

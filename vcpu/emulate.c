@@ -6,9 +6,6 @@
  * flags and RIP change when nothing can fail any more. So it can be left at any access and begun
  * again: what was done is in emu->log.
  */
-#include <linux/errno.h>
-#include <linux/string.h>
-
 #include "insn.h"
 
 /*
@@ -407,13 +404,12 @@ static int string(struct wafer_emu *emu, u64 *rflags)
 int wafer_emulate(struct wafer_emu *emu)
 {
 	u64 rflags = emu->rflags;
-	unsigned int i;
 	int ret;
 
 	if (!emu->insn.form)
 		return WAFER_EMU_UNKNOWN;
 	emu->next = 0;
-	for (i = 0; i < ARRAY_SIZE(emu->page) && !emu->nr_log; i++)
+	for (unsigned int i = 0; i < ARRAY_SIZE(emu->page) && !emu->nr_log; i++)
 		emu->page[i].access = 0;
 	ret = wafer_insn_uses(&emu->insn, WAFER_AT_SI, WAFER_AT_DI) ? string(emu, &rflags) :
 								      step(emu, &rflags);

@@ -5,10 +5,6 @@
  * vcpu->reinject is what the next entry delivers: chosen here, or found in delivery by the last exit. The backend
  * programs it before each entry until an exit says that it was taken. vcpu->pending is an exception that waits behind it.
  */
-#include <linux/smp.h>
-#include <asm/processor-flags.h>
-#include <asm/trapnr.h>
-
 #include "compat.h"
 #include "core.h"
 

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Events and debug registers: KVM_GET_VCPU_EVENTS, KVM_GET_DEBUGREGS and the way back. */
-#include <linux/string.h>
-#include <asm/trapnr.h>
-
 #include "core.h"
 
 static void put_exception(struct kvm_vcpu_events *e, const struct wafer_event *ev)

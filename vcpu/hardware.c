@@ -7,18 +7,13 @@
  * a thread on each. Lock order: cpus_read_lock -> hardware_lock.
  */
 #include <linux/cpu.h>
-#include <linux/cpuhotplug.h>
 #include <linux/module.h>
-#include <linux/mutex.h>
 #include <linux/reboot.h>
 #include <linux/workqueue.h>
-#include <asm/msr.h>
 #include <asm/reboot.h>
 
-#include "backend.h"
 #include "compat.h"
-#include "vcpu.h"
-#include "vm.h"
+#include "core.h"
 
 const struct wafer_backend *wafer_backend;
 struct wafer_caps wafer_caps;

@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Paravirtual calls, by VMCALL on either vendor's CPU and by VMMCALL likewise; and AMD's SYSCALL on Intel's. */
-#include <linux/kvm_para.h>
-#include <asm/processor-flags.h>
-#include <asm/trapnr.h>
-
 #include "core.h"
 
 /*
@@ -15,14 +11,13 @@ static long send_ipis(struct wafer_vcpu *vcpu, unsigned int half)
 	const u64 *gpr = vcpu->arch.gpr;
 	u64 icr = gpr[WAFER_RSI], id = (u32)gpr[WAFER_RDX];
 	struct wafer_irq_msg msg = { .vector = icr, .mode = icr >> 8 & 7, .assert = true, .x2apic_dest = true };
-	unsigned int i;
 	long n = 0;
 
 	if (!vcpu->lapic)	/* then no vCPU has one in the kernel */
 		return -KVM_EOPNOTSUPP;
 	if (icr & 0xc0800)	/* shorthand, logical */
 		return -KVM_EINVAL;
-	for (i = 0; i < 2 * half && id < U32_MAX; i++, id++) {
+	for (unsigned int i = 0; i < 2 * half && id < U32_MAX; i++, id++) {
 		msg.dest = id;
 		if (gpr[i < half ? WAFER_RBX : WAFER_RCX] >> i % half & 1)
 			n += max(wafer_deliver(vcpu->vm, NULL, &msg), 0);
@@ -142,7 +137,7 @@ int wafer_foreign_hypercall(struct wafer_vcpu *vcpu, bool window)
 		gva = (u32)(gva + wafer_seg(vcpu, WAFER_CS)->base);
 	/* The one byte in which the two differ, written as the CPU would write it: the guest may fault. */
 	r = wafer_translate(vcpu, gva, WAFER_FAULT_WRITE, &gpa, NULL);
-	if (r < 0 || (!r && wafer_guest_write(&vcpu->vm->mmu, gpa, &native, 1)))
+	if (r < 0 || (!r && wafer_copy_guest(vcpu, gpa, &native, 1, true)))
 		wafer_queue_ud(vcpu);
 	return WAFER_GO_ON;
 }

@@ -1,10 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The guest's instruction: its memory, translating its addresses, and going past it. */
-#include <linux/string.h>
-#include <uapi/asm/debugreg.h>
-#include <asm/processor-flags.h>
-#include <asm/trapnr.h>
-
 #include "core.h"
 
 /**

@@ -6,9 +6,10 @@
 #ifndef WAFER_INSN_H
 #define WAFER_INSN_H
 
+#include <linux/errno.h>
 #include <linux/kernel.h>
 #include <linux/minmax.h>
-#include <linux/compiler.h>
+#include <linux/string.h>
 #include <asm/processor-flags.h>
 
 #include "emulate.h"

@@ -8,13 +8,8 @@
  * while the loop has interrupts off and so makes the guest exit as soon as it is entered. A sleeping vCPU is
  * woken through vcpu->wait, whose own protocol has the same form.
  */
-#include <linux/cpumask.h>
-#include <linux/percpu.h>
-#include <linux/smp.h>
-
 #include "compat.h"
-#include "vcpu.h"
-#include "vm.h"
+#include "core.h"
 
 static struct cpumask __percpu *kick_masks;
 
@@ -64,9 +59,8 @@ void wafer_vcpu_raise(struct wafer_vcpu *vcpu, enum wafer_hazard hazard)
 void wafer_vm_raise(struct wafer_vm *vm, enum wafer_hazard hazard)
 {
 	struct wafer_vcpu *vcpu;
-	unsigned int i;
 
-	wafer_for_each_vcpu(i, vcpu, vm)
+	wafer_for_each_vcpu(vcpu, vm)
 		wafer_vcpu_raise(vcpu, hazard);
 }
 
@@ -88,12 +82,11 @@ void wafer_vm_raise_wait(struct wafer_vm *vm, enum wafer_hazard hazard)
 {
 	struct wafer_vcpu *vcpu;
 	struct cpumask *mask;
-	unsigned int i;
 
 	preempt_disable();
 	mask = this_cpu_ptr(kick_masks);
 	cpumask_clear(mask);
-	wafer_for_each_vcpu(i, vcpu, vm)
+	wafer_for_each_vcpu(vcpu, vm)
 		if (raise_sees_guest(vcpu, hazard))
 			cpumask_set_cpu(READ_ONCE(vcpu->guest_cpu), mask);
 	smp_call_function_many(mask, ack, NULL, true);	/* but for this CPU, which is here and in no guest */

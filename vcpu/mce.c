@@ -1,11 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Machine-check banks (SDM vol. 3 §16.3.2), and errors that the VMM wants the guest to see. */
-#include <linux/nospec.h>
-#include <linux/string.h>
-#include <asm/mce.h>
-#include <asm/processor-flags.h>
-#include <asm/trapnr.h>
-
 #include "msr.h"
 
 enum { MCE_CTL, MCE_STATUS, MCE_ADDR, MCE_MISC };

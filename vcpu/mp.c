@@ -1,10 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Starting, halting and waking: INIT, SIPI, HLT. */
-#include <linux/rcuwait.h>
-#include <linux/sched/signal.h>
-#include <asm/processor-flags.h>
-#include <asm/tsc.h>
-
 #include "compat.h"
 #include "core.h"
 

@@ -4,15 +4,6 @@
  * KVM_GET_MSRS and KVM_SET_MSRS by the VMM go the same way through it; what KVM lists, how a vCPU
  * is reset, what the guest reaches without an exit and what a snapshot holds follow from it.
  */
-#include <linux/kvm_para.h>
-#include <linux/nospec.h>
-#include <linux/sched.h>
-#include <linux/stddef.h>
-#include <asm/cpufeature.h>
-#include <asm/mce.h>
-#include <asm/msr.h>
-#include <asm/processor-flags.h>
-
 #include "msr.h"
 
 /* struct wafer_msr.flags */
@@ -93,14 +84,13 @@ MSR_SET(tsc_adjust)
 
 MSR_GET(tsc_deadline)
 {
-	*val = vcpu->lapic ? wafer_tsc_deadline_get(vcpu) : 0;
+	*val = wafer_tsc_deadline_get(vcpu);
 	return WAFER_MSR_OK;
 }
 
 MSR_SET(tsc_deadline)
 {
-	if (vcpu->lapic)
-		wafer_tsc_deadline_set(vcpu, *val);
+	wafer_tsc_deadline_set(vcpu, *val);
 	return WAFER_MSR_OK;
 }
 
@@ -351,9 +341,8 @@ static u32 hash_of(u32 index)
 static const struct wafer_msr *find(u32 index)
 {
 	const struct wafer_msr *m;
-	u32 h;
 
-	for (h = hash_of(index); hashed[h]; h = (h + 1) % ARRAY_SIZE(hashed)) {
+	for (u32 h = hash_of(index); hashed[h]; h = (h + 1) % ARRAY_SIZE(hashed)) {
 		m = &msrs[hashed[h] - 1];
 		if (index - m->index <= m->more)
 			return m;
@@ -379,10 +368,9 @@ void __init wafer_msr_setup(void)
 			       BIT_ULL(17) | GENMASK_ULL(20, 19) | BIT_ULL(24) |
 			       GENMASK_ULL(28, 26) | BIT_ULL(62);
 	struct wafer_msr_state *s = &wafer_msr_initial;
-	const struct wafer_msr *m;
 	u32 i, h, low, high;
 
-	for (m = msrs; m < msrs + ARRAY_SIZE(msrs); m++) {
+	for (const struct wafer_msr *m = msrs; m < msrs + ARRAY_SIZE(msrs); m++) {
 		if (m->offset && m->value)
 			*initial(m) = m->value;
 		for (i = 0; i <= m->more && (!m->host || boot_cpu_has(m->host)); i++) {
@@ -419,9 +407,8 @@ void __init wafer_msr_setup(void)
 static bool guest_sees(struct wafer_vcpu *vcpu, const struct wafer_msr *m)
 {
 	bool sees = !m->guest[0];
-	int i;
 
-	for (i = 0; i < ARRAY_SIZE(m->guest) && m->guest[i]; i++)
+	for (int i = 0; i < ARRAY_SIZE(m->guest) && m->guest[i]; i++)
 		sees |= wafer_guest_has(vcpu, m->guest[i]);
 	return sees && (!m->pv || !vcpu->vm->enforce_pv || vcpu->pv_features & m->pv);
 }
@@ -486,10 +473,9 @@ int wafer_msr_access(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how)
 /* KVM_GET_MSR_INDEX_LIST, KVM_GET_MSR_FEATURE_INDEX_LIST. How many there are, at most @max */
 int wafer_msr_list(u32 *index, unsigned int max, bool feature)
 {
-	const struct wafer_msr *m;
 	unsigned int n = 0;
 
-	for (m = msrs; m < msrs + ARRAY_SIZE(msrs) && n < max; m++)
+	for (const struct wafer_msr *m = msrs; m < msrs + ARRAY_SIZE(msrs) && n < max; m++)
 		if (m->flags & (feature ? M_FEATURE : M_SAVED) && find(m->index))
 			index[n++] = m->index;
 	return n;
@@ -535,10 +521,9 @@ void wafer_msr_reset(struct wafer_vcpu *vcpu, bool init)
  */
 void wafer_msr_intercepts(struct wafer_vcpu *vcpu)
 {
-	const struct wafer_msr *m;
 	bool read, write;
 
-	for (m = msrs; m < msrs + ARRAY_SIZE(msrs); m++) {
+	for (const struct wafer_msr *m = msrs; m < msrs + ARRAY_SIZE(msrs); m++) {
 		if (!(m->flags & M_DIRECT))
 			continue;
 		read = write = find(m->index) && guest_sees(vcpu, m);

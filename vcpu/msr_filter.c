@@ -1,11 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* KVM_X86_SET_MSR_FILTER. */
-#include <linux/mm.h>
-#include <linux/nospec.h>
-#include <linux/rcupdate.h>
-#include <linux/slab.h>
-#include <linux/uaccess.h>
-
 #include "msr.h"
 
 /*

@@ -2,9 +2,6 @@
 /*
  * Operands of the executor: registers, segmentation, and memory in pieces that a device can take.
  */
-#include <linux/errno.h>
-#include <linux/string.h>
-
 #include "insn.h"
 
 #define GUEST_PAGE	4096u

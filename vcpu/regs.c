@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Registers are read from the VMCS or VMCB when somebody asks, and never twice for one exit. */
-#include <linux/kernel.h>
-
-#include "vcpu.h"
+#include "core.h"
 
 /**
  * wafer_fetch_state() - make register groups available in vcpu->arch

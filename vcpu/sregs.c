@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Segments, tables, control registers: KVM_GET_SREGS, KVM_SET_SREGS and their successors. */
-#include <linux/bitmap.h>
-#include <linux/string.h>
-#include <asm/processor-flags.h>
-
 #include "core.h"
 
 /* struct kvm_sregs begins with the segments in this order; the first part of struct kvm_sregs2 is the same. */
@@ -24,10 +20,8 @@ static_assert(offsetof(struct kvm_segment, unusable) == TYPE_BYTE + ARRAY_SIZE(a
 
 static void get_segment(const struct wafer_segment *seg, struct kvm_segment *k)
 {
-	int i;
-
 	*k = (struct kvm_segment){ .base = seg->base, .limit = seg->limit, .selector = seg->selector };
-	for (i = 0; i < ARRAY_SIZE(attr_byte); i++)
+	for (int i = 0; i < ARRAY_SIZE(attr_byte); i++)
 		((u8 *)k + TYPE_BYTE)[i] = seg->attr >> attr_byte[i].shift & attr_byte[i].mask;
 	k->present &= !k->unusable;
 }
@@ -47,12 +41,10 @@ static const struct {
 
 static void set_segment(struct wafer_segment *seg, const struct kvm_segment *k, u8 which, bool long_mode)
 {
-	int i;
-
 	*seg = (struct wafer_segment){ .base = k->base, .limit = k->limit, .selector = k->selector };
-	for (i = 0; i < ARRAY_SIZE(attr_byte); i++)
+	for (int i = 0; i < ARRAY_SIZE(attr_byte); i++)
 		seg->attr |= (((const u8 *)k + TYPE_BYTE)[i] & attr_byte[i].mask) << attr_byte[i].shift;
-	for (i = 0; i < ARRAY_SIZE(repairs); i++)
+	for (int i = 0; i < ARRAY_SIZE(repairs); i++)
 		if (repairs[i].segs & which && repairs[i].long_mode <= long_mode && !(seg->attr & repairs[i].if_clear))
 			seg->attr |= repairs[i].set;
 }
@@ -60,10 +52,9 @@ static void set_segment(struct wafer_segment *seg, const struct kvm_segment *k, 
 static void get_common(struct wafer_vcpu *vcpu, struct kvm_sregs *s)
 {
 	const struct wafer_arch *a = &vcpu->arch;
-	int i;
 
 	wafer_need(vcpu, SREGS_GROUPS);
-	for (i = 0; i < WAFER_NR_SEGS; i++)
+	for (int i = 0; i < WAFER_NR_SEGS; i++)
 		get_segment(&a->seg[seg_order[i]], &s->cs + i);
 	s->gdt = (struct kvm_dtable){ .base = a->gdt.base, .limit = a->gdt.limit };
 	s->idt = (struct kvm_dtable){ .base = a->idt.base, .limit = a->idt.limit };
@@ -148,7 +139,7 @@ static int set_common(struct wafer_vcpu *vcpu, const struct kvm_sregs *s, const 
 	a->efer = s->efer;
 	wafer_touch(vcpu, SREGS_GROUPS);
 	if (wafer_pae_paging(s->cr0, s->cr4, s->efer)) {
-		if (!pdptrs && wafer_guest_read(&vcpu->vm->mmu, a->cr3 & 0xffffffe0, pdpte, sizeof(pdpte)))
+		if (!pdptrs && wafer_copy_guest(vcpu, a->cr3 & 0xffffffe0, pdpte, sizeof(pdpte), false))
 			memset(pdpte, 0, sizeof(pdpte));
 		memcpy(a->pdptr, pdptrs ?: pdpte, sizeof(a->pdptr));
 		wafer_touch(vcpu, WAFER_G_PDPTR);

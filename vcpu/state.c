@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* State ioctls: general registers, run state, interrupts from the VMM, translation, sync regs. */
-#include <linux/string.h>
-#include <asm/processor-flags.h>
-
 #include "core.h"
 
 /* struct kvm_regs is RAX, RBX, RCX, RDX, RSI, RDI, RSP, RBP, R8-R15, RIP, RFLAGS. */
@@ -14,10 +11,8 @@ static_assert(offsetof(struct kvm_regs, rax) == 0 && offsetof(struct kvm_regs, r
 
 int wafer_get_regs(struct wafer_vcpu *vcpu, struct kvm_regs *r)
 {
-	int i;
-
 	wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RSP | WAFER_G_RFLAGS);
-	for (i = 0; i < ARRAY_SIZE(gpr_order); i++)
+	for (int i = 0; i < ARRAY_SIZE(gpr_order); i++)
 		((u64 *)r)[i] = vcpu->arch.gpr[gpr_order[i]];
 	r->rip = vcpu->arch.rip;
 	r->rflags = vcpu->arch.rflags;
@@ -27,9 +22,7 @@ int wafer_get_regs(struct wafer_vcpu *vcpu, struct kvm_regs *r)
 /* An exception that was waiting belonged to the old registers; one that is being delivered stays (as in KVM). */
 int wafer_set_regs(struct wafer_vcpu *vcpu, const struct kvm_regs *r)
 {
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(gpr_order); i++)
+	for (int i = 0; i < ARRAY_SIZE(gpr_order); i++)
 		vcpu->arch.gpr[gpr_order[i]] = ((const u64 *)r)[i];
 	vcpu->arch.rip = r->rip;
 	vcpu->arch.rflags = r->rflags | X86_EFLAGS_FIXED;

@@ -1,11 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Hardware task switches, and loading a segment register. See include/task.h. */
-#include <linux/errno.h>
-#include <linux/minmax.h>
-#include <linux/string.h>
-#include <asm/processor-flags.h>
-
-#include "emulate.h"
 #include "insn.h"
 #include "task.h"
 
@@ -148,14 +142,13 @@ static int find_tss(struct wafer_task *t, struct descriptor *d)
 static int read_tss(struct wafer_task *t, const struct wafer_segment *tss, u32 *word)
 {
 	u16 half[TSS16_HALVES] = { 0 };
-	unsigned int i;
 	int ret;
 
 	if (tss->attr & TYPE_32BIT)
 		return get(t, tss->base, word, 4 * TSS_WORDS);
 	ret = get(t, tss->base, half, sizeof(half));
 	memset(word, 0, 4 * TSS_WORDS);
-	for (i = TSS16_IP; i < TSS16_LDT; i++)
+	for (unsigned int i = TSS16_IP; i < TSS16_LDT; i++)
 		word[i + 1] = half[i];
 	word[TSS_LDT] = half[TSS16_LDT];
 	return ret;
@@ -172,16 +165,15 @@ static int leave_task(struct wafer_task *t, const struct wafer_segment *tss,
 	u32 word[TSS_LDT - TSS_EIP] = { t->arch->rip + t->len, t->arch->rflags };
 	bool wide = tss->attr & TYPE_32BIT;
 	u16 half[ARRAY_SIZE(word)], link = tss->selector;
-	unsigned int i;
 	int ret;
 
 	if (t->cause == WAFER_TASK_IRET)
 		word[1] &= ~(u32)X86_EFLAGS_NT;
-	for (i = 0; i < 8; i++)
+	for (unsigned int i = 0; i < 8; i++)
 		word[TSS_GPR - TSS_EIP + i] = t->arch->gpr[i];
-	for (i = 0; i < 6; i++)
+	for (unsigned int i = 0; i < 6; i++)
 		word[TSS_SEG - TSS_EIP + i] = t->arch->seg[i].selector;
-	for (i = 0; i < ARRAY_SIZE(half); i++)
+	for (unsigned int i = 0; i < ARRAY_SIZE(half); i++)
 		half[i] = word[i];
 	ret = put(t, tss->base + (wide ? 4 * TSS_EIP : 2 * TSS16_IP),
 		  probe ? NULL : wide ? (void *)word : half,

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Hardware task switches, which the CPU leaves to the hypervisor, and segments: between the exit and vcpu/task.c. */
-#include <uapi/asm/debugreg.h>
-#include <asm/trapnr.h>
-
 #include "core.h"
 #include "insn.h"
 #include "task.h"

@@ -7,15 +7,8 @@
  * to be trusted (it stops in deep sleep states), the pair is taken anew after each sleep and the
  * guest is not told that it is stable.
  */
-#include <linux/ktime.h>
-#include <linux/math64.h>
-#include <linux/sched.h>
-#include <linux/timekeeping.h>
-#include <asm/kvm_para.h>
-#include <asm/pvclock-abi.h>
-#include <asm/tsc.h>
-
 #include "core.h"
+#include <asm/pvclock-abi.h>
 
 static u64 default_ratio(void)
 {
@@ -167,17 +160,16 @@ static u64 clock_now(struct wafer_vm *vm, u64 *tsc)
  */
 static int publish(struct wafer_vcpu *vcpu, gpa_t gpa, void *record, size_t size, u32 *version)
 {
-	struct wafer_mmu *mmu = &vcpu->vm->mmu;
 	gpa_t at = gpa + ((void *)version - record);
 
 	*version = (*version + 1) | 1;
-	if (wafer_guest_write(mmu, at, version, sizeof(*version)))
+	if (wafer_copy_guest(vcpu, at, version, sizeof(*version), true))
 		return 1;
 	smp_wmb();	/* the odd version before the rest; pairs with the guest's read barriers */
-	wafer_guest_write(mmu, gpa, record, size);
+	wafer_copy_guest(vcpu, gpa, record, size, true);
 	smp_wmb();	/* the rest before the even version */
 	++*version;
-	wafer_guest_write(mmu, at, version, sizeof(*version));
+	wafer_copy_guest(vcpu, at, version, sizeof(*version), true);
 	return 0;
 }
 
@@ -216,7 +208,7 @@ void wafer_write_wall_clock(struct wafer_vcpu *vcpu, gpa_t gpa)
 	struct pvclock_wall_clock w;
 	u64 tsc;
 
-	if (!gpa || wafer_guest_read(&vcpu->vm->mmu, gpa, &w, sizeof(w)))
+	if (!gpa || wafer_copy_guest(vcpu, gpa, &w, sizeof(w), false))
 		return;
 	w.sec = div_u64_rem(ktime_get_real_ns() - clock_now(vcpu->vm, &tsc), NSEC_PER_SEC, &w.nsec);
 	publish(vcpu, gpa, &w, sizeof(w), &w.version);
@@ -271,7 +263,7 @@ void wafer_update_steal(struct wafer_vcpu *vcpu)
 	u64 delay = current->sched_info.run_delay;
 	struct kvm_steal_time st;
 
-	if (!(vcpu->steal_gpa & 1) || wafer_guest_read(&vcpu->vm->mmu, gpa, &st, size))
+	if (!(vcpu->steal_gpa & 1) || wafer_copy_guest(vcpu, gpa, &st, size, false))
 		return;
 	st.flags = st.preempted = 0;
 	st.steal += delay - vcpu->steal_last;
@@ -301,10 +293,9 @@ void wafer_vcpu_time_init(struct wafer_vcpu *vcpu)
 void wafer_vm_tsc_went_back(struct wafer_vm *vm, u64 cycles)
 {
 	struct wafer_vcpu *vcpu;
-	unsigned int i;
 
 	vm->clock_tsc -= cycles;
-	wafer_for_each_vcpu(i, vcpu, vm) {
+	wafer_for_each_vcpu(vcpu, vm) {
 		vcpu->tsc_offset += scale(vcpu, cycles);
 		wafer_hazards_set(vcpu, BIT(WAFER_H_TSC) | BIT(WAFER_H_CLOCK));
 	}

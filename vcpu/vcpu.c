@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Life of a vCPU, and its architectural reset. */
-#include <linux/mm.h>
-#include <linux/slab.h>
-#include <asm/processor-flags.h>
-
-#include "vcpu.h"
-#include "vm.h"
+#include "core.h"
 
 static struct kmem_cache *vcpu_cache;
 
@@ -93,7 +88,6 @@ void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init)
 	struct kvm_cpuid_entry2 leaf1;
 	struct wafer_arch *a = &vcpu->arch;
 	u64 kept_cd_nw = X86_CR0_CD | X86_CR0_NW;
-	int i;
 
 	if (init)
 		kept_cd_nw &= wafer_cr0(vcpu);
@@ -106,7 +100,7 @@ void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init)
 	a->rflags = X86_EFLAGS_FIXED;
 	a->cr0 = X86_CR0_ET | kept_cd_nw;
 	/* Accessed data and code segments, LDT, busy 32-bit TSS. */
-	for (i = 0; i < WAFER_NR_SEGS; i++)
+	for (int i = 0; i < WAFER_NR_SEGS; i++)
 		a->seg[i] = (struct wafer_segment){
 			.limit = 0xffff, .attr = i == WAFER_TR ? 0x8b : i == WAFER_LDTR ? 0x82 : 0x93,
 		};

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Life of a VM. */
-#include <linux/nospec.h>
 #include <linux/sched/mm.h>
-#include <linux/slab.h>
 
-#include "vcpu.h"
-#include "vm.h"
+#include "core.h"
 
 static void flush_all(struct wafer_mmu *mmu)
 {
@@ -76,7 +73,6 @@ void wafer_vm_put(struct wafer_vm *vm)
 struct wafer_vcpu *wafer_vcpu_by_id(struct wafer_vm *vm, u32 id)
 {
 	struct wafer_vcpu *vcpu;
-	unsigned int i;
 
 	/* The common case: ids count from 0. */
 	if (id < smp_load_acquire(&vm->nr_vcpus)) {
@@ -84,7 +80,7 @@ struct wafer_vcpu *wafer_vcpu_by_id(struct wafer_vm *vm, u32 id)
 		if (vcpu->id == id)
 			return vcpu;
 	}
-	wafer_for_each_vcpu(i, vcpu, vm)
+	wafer_for_each_vcpu(vcpu, vm)
 		if (vcpu->id == id)
 			return vcpu;
 	return NULL;

@@ -3,10 +3,7 @@
  * The window: the stretch with interrupts off in which a vCPU's hardware state is accessible on this CPU.
  * Nothing inside sleeps, spins for another CPU or touches user memory.
  */
-#include <linux/preempt.h>
-#include <linux/smp.h>
-
-#include "vcpu.h"
+#include "core.h"
 
 static void detach_here(void *data)
 {

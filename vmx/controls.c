@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Making a vCPU's VMCS, and the controls and the MSR bitmap that change at run time. */
-#include <linux/gfp.h>
 #include <linux/idr.h>
 
 #include "vmx.h"
@@ -70,14 +69,13 @@ void vmx_open_spec_ctrl(struct wafer_vcpu *vcpu)
 void vmx_intercept_msr(struct wafer_vcpu *vcpu, u32 msr, bool read, bool write)
 {
 	u8 open = (read ? 0 : MSR_R) | (write ? 0 : MSR_W);
-	int i;
 
 	if (msr == MSR_IA32_SPEC_CTRL) {
 		vcpu->hw->spec_open = open == MSR_RW && boot_cpu_has(X86_FEATURE_MSR_SPEC_CTRL);
 		vmx_open_spec_ctrl(vcpu);
 		return;
 	}
-	for (i = 0; i < ARRAY_SIZE(direct); i++)
+	for (int i = 0; i < ARRAY_SIZE(direct); i++)
 		if (direct[i].msr == msr)
 			set_bitmap(vcpu->hw, msr, direct[i].may & open);
 }
@@ -140,9 +138,7 @@ static const struct {
  */
 void vmx_init_vmcs(struct wafer_hw *hw)
 {
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(constants); i++)
+	for (int i = 0; i < ARRAY_SIZE(constants); i++)
 		if (!constants[i].with || vmx_conf.secondary_can & constants[i].with)
 			vmwrite(constants[i].field, constants[i].val);
 	vmwrite(PIN_BASED_VM_EXEC_CONTROL, vmx_conf.pin);
@@ -183,9 +179,8 @@ static u32 secondary_for(struct wafer_vcpu *vcpu, u32 bits)
 {
 	u32 val = vmx_conf.secondary | (vcpu->hw->vpid ? SECONDARY_EXEC_ENABLE_VPID : 0) |
 		  (bits & WAFER_ICPT_PAUSE ? PLE : 0);
-	int i;
 
-	for (i = 0; i < ARRAY_SIZE(by_cpuid); i++)
+	for (int i = 0; i < ARRAY_SIZE(by_cpuid); i++)
 		if (wafer_guest_has(vcpu, by_cpuid[i].feature))
 			val = (val | by_cpuid[i].on) & ~by_cpuid[i].off;
 	return val & vmx_conf.secondary_can;
@@ -205,9 +200,8 @@ static u32 primary_for(struct wafer_vcpu *vcpu, u32 bits)
 {
 	const u32 cr8 = CPU_BASED_CR8_LOAD_EXITING | CPU_BASED_CR8_STORE_EXITING;
 	u32 val = vmx_conf.primary | (vcpu->hw->primary & WINDOWS);
-	int i;
 
-	for (i = 0; i < ARRAY_SIZE(by_intercept); i++)
+	for (int i = 0; i < ARRAY_SIZE(by_intercept); i++)
 		if (bits & by_intercept[i].bit)
 			val |= by_intercept[i].control;
 		else

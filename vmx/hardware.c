@@ -75,9 +75,7 @@ static const struct {
 /* On this CPU. NULL: nothing. */
 static const char *find_lack(void)
 {
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(needs); i++)
+	for (int i = 0; i < ARRAY_SIZE(needs); i++)
 		if (needs[i].need & ~vmx_rdmsr(needs[i].msr))
 			return needs[i].lack;
 	return NULL;
@@ -85,9 +83,7 @@ static const char *find_lack(void)
 
 static void find_controls(void)
 {
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(needs); i++) {
+	for (int i = 0; i < ARRAY_SIZE(needs); i++) {
 		u64 cap = vmx_rdmsr(needs[i].msr), use = needs[i].need >> 32 | cap;
 
 		if (needs[i].result)

@@ -5,7 +5,6 @@
  * what a guest must not find in the caches.
  */
 #include <linux/cpu.h>
-#include <linux/gfp.h>
 #include <asm/fsgsbase.h>
 #include <asm/hardirq.h>
 #include <asm/nospec-branch.h>
@@ -77,12 +76,11 @@ void vmx_restore_user_return(struct user_return_notifier *unused)
 {
 	struct vmx_cpu *c = this_cpu_ptr(&vmx_cpu);
 	unsigned long flags;
-	int i;
 
 	local_irq_save(flags);
 	if (c->last_ur) {
 		user_return_notifier_unregister(&c->notifier);
-		for (i = 0; i < VMX_NR_UR; i++)
+		for (int i = 0; i < VMX_NR_UR; i++)
 			load_msr(c, i, c->host_ur[i]);
 		c->last_ur = 0;
 		c->user_ran = true;
@@ -98,11 +96,10 @@ void vmx_load_user_return(struct wafer_vcpu *vcpu)
 {
 	const struct wafer_arch *a = &vcpu->arch;
 	struct vmx_cpu *c = this_cpu_ptr(&vmx_cpu);
-	int i;
 
 	if (unlikely(!c->notifier.on_user_return)) {
 		c->notifier.on_user_return = vmx_restore_user_return;
-		for (i = 0; i < VMX_NR_UR; i++) {
+		for (int i = 0; i < VMX_NR_UR; i++) {
 			c->host_ur[i] = vmx_rdmsr(ur_msr[i]);
 			c->now_ur[i] = c->host_ur[i];
 		}
@@ -132,14 +129,13 @@ void vmx_host_constants(void)
 		{ HOST_IA32_SYSENTER_EIP, MSR_IA32_SYSENTER_EIP },
 	};
 	struct desc_ptr idt;
-	int i;
 
 	store_idt(&idt);
 	vmwrite(HOST_GDTR_BASE, (unsigned long)get_cpu_gdt_ro(smp_processor_id()));
 	vmwrite(HOST_IDTR_BASE, idt.address);
 	vmwrite(HOST_TR_BASE, (unsigned long)&get_cpu_entry_area(smp_processor_id())->tss.x86_tss);
 	vmwrite(HOST_CR0, native_read_cr0() & ~X86_CR0_TS);
-	for (i = 0; i < ARRAY_SIZE(from_msr); i++)
+	for (int i = 0; i < ARRAY_SIZE(from_msr); i++)
 		vmwrite(from_msr[i].field, vmx_rdmsr(from_msr[i].msr));
 }
 

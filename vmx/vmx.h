@@ -6,12 +6,9 @@
 #ifndef WAFER_VMX_H
 #define WAFER_VMX_H
 
-#include <linux/list.h>
-#include <linux/percpu.h>
 #include <linux/user-return-notifier.h>
 #include <asm/msr.h>
 #include <asm/desc.h>
-#include <asm/processor.h>
 #include <asm/trapnr.h>
 #include <uapi/asm/debugreg.h>
 
