@@ -3,7 +3,7 @@
 #	make [KDIR=...] [W=1] [C=1]	the module, for the running kernel or the one of KDIR, and the tools
 #	make demo [HOST=svm|vmx]	boots Debian's kernel in a VM; in an emulated host if need be
 #	make test [BACKEND=svm|vmx]	all tests, on both backends
-#	make bench [BACKEND=svm|vmx]	what an exit costs, beside the in-tree KVM
+#	make bench [BACKEND=svm|vmx] [HOST=...] [KERNEL=6.1|6.12|7.2]	what an exit costs, beside the in-tree KVM
 #	make test-vmms [BACKEND=svm|vmx]	QEMU of Debian, unmodified, in many combinations
 #	make kvm-selftests [BACKEND=svm|vmx]	KVM's own selftests, unmodified
 #	make check			static checks
@@ -36,7 +36,8 @@ test:
 	@env -u MAKEFLAGS -u MFLAGS scripts/test $(if $(BACKEND),--backend $(BACKEND))
 
 bench:
-	@env -u MAKEFLAGS -u MFLAGS scripts/bench $(if $(BACKEND),--backend $(BACKEND))
+	@env -u MAKEFLAGS -u MFLAGS scripts/bench $(if $(BACKEND),--backend $(BACKEND)) \
+		$(addprefix --host ,$(HOST)) $(addprefix --kernel ,$(KERNEL))
 
 test-vmms:
 	@env -u MAKEFLAGS -u MFLAGS scripts/test-vmms $(if $(BACKEND),--backend $(BACKEND))

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -27,6 +29,7 @@ struct vm { int vm, vcpu; struct kvm_run *run; size_t run_size; uint8_t *mem; si
 #define CODE_BASE  0x8000UL
 #define BIG_GPA    0x40000000UL  // 1 GiB
 #define MMIO_GPA   0xd0000000UL
+#define RING       4096          // entries of a dirty ring
 
 static int skip(const char *row) { return only && strcmp(only, row); }
 static void die(const char *what) { fprintf(stderr, "exitcost: %s: %s\n", what, strerror(errno)); exit(1); }
@@ -54,6 +57,10 @@ static void vm_open(struct vm *v, int irqchip, size_t big, int flags)
 		struct kvm_userspace_memory_region b = { .slot = 1, .guest_phys_addr = BIG_GPA, .memory_size = big, .userspace_addr = (uintptr_t)v->big,
 			.flags = flags & 4 ? KVM_MEM_LOG_DIRTY_PAGES : 0 };
 		if (ioctl(v->vm, KVM_SET_USER_MEMORY_REGION, &b) < 0) die("KVM_SET_USER_MEMORY_REGION big");
+	}
+	if (flags & 8) {
+		struct kvm_enable_cap c = { .cap = KVM_CAP_DIRTY_LOG_RING, .args[0] = RING * sizeof(struct kvm_dirty_gfn) };
+		if (ioctl(v->vm, KVM_ENABLE_CAP, &c) < 0) die("KVM_CAP_DIRTY_LOG_RING");
 	}
 	v->vcpu = ioctl(v->vm, KVM_CREATE_VCPU, 0);
 	if (v->vcpu < 0) die("KVM_CREATE_VCPU");
@@ -183,6 +190,320 @@ static void create(void)
 	const char *n[3] = { "create_vm", "create_vcpu", "destroy_vm" };
 	for (int k = 0; k < 3; k++) { char b[40]; report(n[k], least[k]); snprintf(b, sizeof b, "%s_sleeps", n[k]); report(b, slept[k] / 12.0); }
 }
+// ---- the rows below are this project's own ----
+
+#define GDT_BASE   0x1000UL
+#define IDT_BASE   0x2000UL
+#define HANDLER    0x3000UL      // of every interrupt: counts, ends it at the local APIC, returns
+#define TAKEN      0x4000UL      // how many were taken
+#define DATA_BASE  0x100000UL
+#define X2APIC(reg) (0x800 + (reg) / 16)
+#define APIC_SVR   0xf0
+#define APIC_LVTT  0x320
+#define APIC_TDCR  0x3e0
+#define TIMER_NS   100000u       // the bus clock of KVM's local APIC is 1 GHz
+
+static int skip_both(const char *a, const char *b) { return skip(a) && skip(b); }
+static void must(const char *name, int good, const char *what)
+{
+	if (!good) { fprintf(stderr, "exitcost: %s: %s\n", name, what); exit(1); }
+}
+static void call(int fd, unsigned long nr, void *arg, const char *what) { if (ioctl(fd, nr, arg) < 0) die(what); }
+static uint64_t *taken(struct vm *v) { return (uint64_t *)(v->mem + TAKEN); }
+static void sleep_row(const char *name, double slept)
+{
+	char b[40];
+	snprintf(b, sizeof b, "%s_sleeps", name);
+	report(b, slept);
+}
+
+// A VM whose guest can take interrupts, with its local APIC on, as an xAPIC or an x2APIC.
+static void irq_open(struct vm *v, int x2apic)
+{
+	static const uint8_t in_xapic[] = { 0x57, 0x50, 0x48, 0xff, 0x04, 0x25, 0, 0x40, 0, 0,                // push rdi, rax; inc [TAKEN]
+		0xbf, 0xb0, 0, 0xe0, 0xfe, 0x31, 0xc0, 0x89, 0x07, 0x58, 0x5f, 0x48, 0xcf };                  // EOI <- 0; pop; iretq
+	static const uint8_t in_x2apic[] = { 0x50, 0x51, 0x52, 0x48, 0xff, 0x04, 0x25, 0, 0x40, 0, 0,         // push rax, rcx, rdx; inc [TAKEN]
+		0xb9, 0x0b, 0x08, 0, 0, 0x31, 0xc0, 0x31, 0xd2, 0x0f, 0x30, 0x5a, 0x59, 0x58, 0x48, 0xcf };   // WRMSR EOI; pop; iretq
+	vm_open(v, 1, 0, 0);
+	uint64_t *gdt = (void *)(v->mem + GDT_BASE);
+	gdt[1] = 0x00af9b000000ffff; gdt[2] = 0x00cf93000000ffff;
+	struct { uint16_t low, selector, kind, middle; uint32_t high, zero; } *idt = (void *)(v->mem + IDT_BASE);
+	for (int i = 32; i < 256; i++) { idt[i].low = HANDLER; idt[i].selector = 8; idt[i].kind = 0x8e00; }
+	if (x2apic) memcpy(v->mem + HANDLER, in_x2apic, sizeof in_x2apic);
+	else memcpy(v->mem + HANDLER, in_xapic, sizeof in_xapic);
+	struct kvm_sregs s;
+	call(v->vcpu, KVM_GET_SREGS, &s, "KVM_GET_SREGS");
+	s.gdt.base = GDT_BASE; s.gdt.limit = 23; s.idt.base = IDT_BASE; s.idt.limit = 4095;
+	s.apic_base |= x2apic ? 0xc00 : 0x800;
+	call(v->vcpu, KVM_SET_SREGS, &s, "KVM_SET_SREGS");
+	struct kvm_lapic_state l;
+	call(v->vcpu, KVM_GET_LAPIC, &l, "KVM_GET_LAPIC");
+	*(uint32_t *)(l.regs + APIC_SVR) = 0x1ff;
+	*(uint32_t *)(l.regs + APIC_LVTT) = 0x50;        // one shot, vector 0x50
+	*(uint32_t *)(l.regs + APIC_TDCR) = 0xb;         // not divided
+	call(v->vcpu, KVM_SET_LAPIC, &l, "KVM_SET_LAPIC");
+}
+
+// What one <op> in the guest takes: as in_kernel(), in a VM that is there.
+static double loop(struct vm *v, const char *name, const uint8_t *op, int oplen, int times, uint64_t rdi)
+{
+	uint8_t code[128]; int n = oplen;
+	memcpy(code, op, oplen);
+	memcpy(code + n, (uint8_t[]){ 0x48, 0xff, 0xcb }, 3); n += 3;           // dec rbx
+	code[n++] = 0x75; code[n] = (uint8_t)(-(n + 1)); n++;                   // jnz 0
+	memcpy(code + n, (uint8_t[]){ 0xe6, 0x99 }, 2); n += 2;                 // out 0x99, al
+	uint64_t t[2];
+	for (int pass = 0; pass < 3; pass++) for (int k = 0; k < 2; k++) {
+		*taken(v) = 0;
+		load(v, code, n, k ? times + 1 : 1, rdi);
+		uint64_t a = now(); expect(v, KVM_EXIT_IO, name); t[k] = now() - a;
+	}
+	return (double)(t[1] - t[0]) / times;
+}
+static void apic_rows(void)
+{
+	static const struct { const char *name; int x2apic, taken, len; uint8_t op[24]; } row[] = {
+		{ "eoi_write", 0, 0, 9, { 0xbf, 0xb0, 0, 0xe0, 0xfe, 0x31, 0xc0, 0x89, 0x07 } },
+		{ "eoi_write_x2apic", 1, 0, 11, { 0xb9, 0x0b, 0x08, 0, 0, 0x31, 0xc0, 0x31, 0xd2, 0x0f, 0x30 } },
+		// x2APIC: vector 0x40 to an id that nobody has; to itself, taken and ended
+		{ "icr_write", 1, 0, 17, { 0xb9, 0x30, 0x08, 0, 0, 0xb8, 0x40, 0, 0, 0, 0xba, 0x7f, 0, 0, 0, 0x0f, 0x30 } },
+		{ "self_ipi_taken", 1, 1, 16, { 0xfb, 0xb9, 0x30, 0x08, 0, 0, 0xb8, 0x40, 0, 4, 0, 0x31, 0xd2, 0x0f, 0x30, 0x90 } },
+	};
+	for (unsigned i = 0; i < sizeof row / sizeof *row; i++) {
+		if (skip(row[i].name)) continue;
+		struct vm v; irq_open(&v, row[i].x2apic);
+		report(row[i].name, loop(&v, row[i].name, row[i].op, row[i].len, N, 0));
+		must(row[i].name, *taken(&v) == (row[i].taken ? N + 1 : 0), "interrupts lost, or too many");
+		vm_close(&v);
+	}
+}
+// The guest arms its timer and spins till it has been interrupted. What the spinning takes is idle time, and told apart.
+static void timer(void)
+{
+	if (skip("timer_irq")) return;
+	uint8_t op[] = { 0xfb, 0xb9, 0x38, 0x08, 0, 0, 0xb8, TIMER_NS & 0xff, TIMER_NS >> 8 & 0xff, TIMER_NS >> 16, 0, 0x31, 0xd2,
+		0x48, 0x8b, 0x34, 0x25, 0, 0x40, 0, 0, 0x0f, 0x30,                         // mov rsi, [TAKEN]; wrmsr
+		0x49, 0xff, 0xc0, 0x48, 0x3b, 0x34, 0x25, 0, 0x40, 0, 0, 0x74, 0xf3 };     // 1: inc r8; cmp rsi, [TAKEN]; je 1b
+	int times = 500; struct vm v; irq_open(&v, 1);
+	long s = sleeps(); double all = loop(&v, "timer_irq", op, sizeof op, times, 0); s = sleeps() - s;
+	must("timer_irq", *taken(&v) == (uint64_t)times + 1, "interrupts lost, or too many");
+	struct kvm_regs g; call(v.vcpu, KVM_GET_REGS, &g, "KVM_GET_REGS");
+	double idle = 3.0 * g.r8 / (times + 1);
+	report("timer_irq", all - idle); report("timer_irq_idle", idle); sleep_row("timer_irq", s / 3.0 / times);
+	vm_close(&v);
+}
+static int msi_fd(struct vm *v)
+{
+	struct { struct kvm_irq_routing r; struct kvm_irq_routing_entry e; } t = { .r.nr = 1,
+		.e = { .gsi = 24, .type = KVM_IRQ_ROUTING_MSI, .u.msi = { .address_lo = 0xfee00000, .data = 0x60 } } };
+	call(v->vm, KVM_SET_GSI_ROUTING, &t, "KVM_SET_GSI_ROUTING");
+	struct kvm_irqfd i = { .fd = eventfd(0, EFD_NONBLOCK), .gsi = 24 };
+	call(v->vm, KVM_IRQFD, &i, "KVM_IRQFD");
+	return i.fd;
+}
+static void signal_fd(int fd) { if (eventfd_write(fd, 1)) die("write to an eventfd"); }
+// The VMM's write alone, with the vCPU not running; then write, run, interrupt, EOI, and out again.
+static void irqfd(void)
+{
+	if (skip_both("irqfd_msi", "irqfd_msi_taken")) return;
+	struct vm v; irq_open(&v, 1); int fd = msi_fd(&v);
+	uint8_t code[] = { 0xfb, 0xe6, 0x10, 0xeb, 0xfb };                         // 1: sti; out 0x10, al; jmp 1b
+	load(&v, code, sizeof code, 0, 0);
+	for (int i = 0; i < 64; i++) { signal_fd(fd); expect(&v, KVM_EXIT_IO, "irqfd_msi"); }
+	uint64_t a = now(); for (int i = 0; i < N; i++) signal_fd(fd);
+	report("irqfd_msi", (double)(now() - a) / N);
+	expect(&v, KVM_EXIT_IO, "irqfd_msi"); *taken(&v) = 0;
+	a = now(); for (int i = 0; i < N; i++) { signal_fd(fd); run(&v); }
+	report("irqfd_msi_taken", (double)(now() - a) / N);
+	must("irqfd_msi_taken", *taken(&v) == N, "interrupts lost, or too many");
+	close(fd); vm_close(&v);
+}
+static void nothing(int sig) { (void)sig; }
+static void *vcpu_thread(void *arg)
+{
+	struct vm *v = arg;
+	while (ioctl(v->vcpu, KVM_RUN, 0) == 0) ;
+	return NULL;
+}
+// The guest halts; a second thread wakes it by MSI, and is told by ioeventfd. With one CPU somebody always runs: no idle time.
+static void halt(void)
+{
+	if (skip("hlt_wake")) return;
+	struct vm v; irq_open(&v, 1); int fd = msi_fd(&v), told = eventfd(0, 0);
+	struct kvm_ioeventfd i = { .addr = MMIO_GPA, .len = 4, .fd = told };
+	call(v.vm, KVM_IOEVENTFD, &i, "KVM_IOEVENTFD");
+	uint8_t code[] = { 0x89, 0x07, 0xfb, 0xf4, 0xfa, 0xeb, 0xf9 };             // 1: mov [rdi], eax; sti; hlt; cli; jmp 1b
+	load(&v, code, sizeof code, 0, MMIO_GPA);
+	struct sigaction sa = { .sa_handler = nothing }; sigaction(SIGUSR1, &sa, NULL);
+	pthread_t t; eventfd_t x; struct rusage u[2]; uint64_t a = 0;
+	if (pthread_create(&t, NULL, vcpu_thread, &v)) die("pthread_create");
+	eventfd_read(told, &x);
+	for (int k = -64; k < N; k++) {
+		if (!k) { getrusage(RUSAGE_SELF, &u[0]); a = now(); }
+		signal_fd(fd); eventfd_read(told, &x);
+	}
+	report("hlt_wake", (double)(now() - a) / N); getrusage(RUSAGE_SELF, &u[1]);
+	sleep_row("hlt_wake", (double)(u[1].ru_nvcsw - u[0].ru_nvcsw) / N);
+	must("hlt_wake", *taken(&v) == N + 64, "interrupts lost, or too many");
+	v.run->immediate_exit = 1; pthread_kill(t, SIGUSR1); pthread_join(t, NULL);
+	close(fd); close(told); vm_close(&v);
+}
+// REP OUTSB and REP INSB of a page, per byte; what arrives is looked at outside the time that counts.
+static void strings(void)
+{
+	for (int in = 0; in < 2; in++) {
+		const char *name = in ? "pio_ins_byte" : "pio_outs_byte";
+		if (skip(name)) continue;
+		struct vm v; vm_open(&v, 0, 0, 0); uint8_t *data = v.mem + DATA_BASE, *got = calloc(1, 4096); uint64_t t = 0; size_t at = 0;
+		uint8_t code[] = { 0xba, 0x10, 0, 0, 0, 0xb9, 0, 0x10, 0, 0, 0xf3, in ? 0x6c : 0x6e, 0xe6, 0x99 };
+		for (int i = 0; i < 4096; i++) data[i] = in ? 0 : i * 7;
+		load(&v, code, sizeof code, 0, DATA_BASE);
+		struct kvm_regs g; call(v.vcpu, KVM_GET_REGS, &g, "KVM_GET_REGS");
+		g.rsi = DATA_BASE; call(v.vcpu, KVM_SET_REGS, &g, "KVM_SET_REGS");
+		for (;;) {
+			uint64_t a = now(); expect(&v, KVM_EXIT_IO, name); t += now() - a;
+			if (v.run->io.port == 0x99) break;
+			uint8_t *p = (uint8_t *)v.run + v.run->io.data_offset; size_t n = v.run->io.count * v.run->io.size;
+			must(name, at + n <= 4096, "too many bytes");
+			for (size_t i = 0; i < n; i++, at++) { if (in) p[i] = at * 7; else got[at] = p[i]; }
+		}
+		if (in) memcpy(got, data, 4096);
+		for (int i = 0; i < 4096; i++) must(name, got[i] == (uint8_t)(i * 7), "another byte came");
+		must(name, at == 4096, "bytes are missing");
+		report(name, t / 4096.0); free(got); vm_close(&v);
+	}
+}
+static void coalesced(void)
+{
+	if (skip("coalesced_write")) return;
+	struct vm v; vm_open(&v, 1, 0, 0); int page = ioctl(sys_fd, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO), n = 64; // KVM has room for 85 from 0 on
+	must("coalesced_write", page > 0, "no KVM_CAP_COALESCED_MMIO");
+	struct kvm_coalesced_mmio_zone z = { .addr = MMIO_GPA, .size = 4096 };
+	call(v.vm, KVM_REGISTER_COALESCED_MMIO, &z, "KVM_REGISTER_COALESCED_MMIO");
+	struct kvm_coalesced_mmio_ring *r = (void *)((uint8_t *)v.run + page * 4096);
+	uint8_t code[] = { 0x89, 0x1f, 0x48, 0xff, 0xcb, 0x75, 0xf9, 0xe6, 0x99 }; // mov [rdi], ebx; dec rbx; jnz; out
+	uint64_t t[2];
+	for (int pass = 0; pass < 3; pass++) for (int k = 0; k < 2; k++) {
+		r->first = r->last = 0;
+		load(&v, code, sizeof code, k ? n + 1 : 1, MMIO_GPA);
+		uint64_t a = now(); expect(&v, KVM_EXIT_IO, "coalesced_write"); t[k] = now() - a;
+	}
+	must("coalesced_write", r->last == n + 1u && r->coalesced_mmio[0].data[0] == n + 1 && r->coalesced_mmio[n].data[0] == 1, "wrong ring");
+	report("coalesced_write", (double)(t[1] - t[0]) / n); vm_close(&v);
+}
+// One thread runs two vCPUs in turn: pio_out_user, and what changing over costs.
+static void two_vcpus(void)
+{
+	if (skip("vcpu_switch")) return;
+	struct vm v; vm_open(&v, 0, 0, 0); struct vm w = v; struct kvm_sregs s; uint8_t code[] = { 0xe6, 0x10, 0xeb, 0xfc };
+	struct { struct kvm_cpuid2 h; struct kvm_cpuid_entry2 e[128]; } c; c.h.nent = 128;
+	w.vcpu = ioctl(v.vm, KVM_CREATE_VCPU, 1); if (w.vcpu < 0) die("KVM_CREATE_VCPU");
+	w.run = mmap(NULL, v.run_size, PROT_READ | PROT_WRITE, MAP_SHARED, w.vcpu, 0); if (w.run == MAP_FAILED) die("mmap kvm_run");
+	call(sys_fd, KVM_GET_SUPPORTED_CPUID, &c, "KVM_GET_SUPPORTED_CPUID"); call(w.vcpu, KVM_SET_CPUID2, &c, "KVM_SET_CPUID2");
+	call(v.vcpu, KVM_GET_SREGS, &s, "KVM_GET_SREGS"); call(w.vcpu, KVM_SET_SREGS, &s, "KVM_SET_SREGS");
+	load(&v, code, sizeof code, 0, 0); load(&w, code, sizeof code, 0, 0);
+	for (int i = 0; i < 64; i++) { expect(&v, KVM_EXIT_IO, "vcpu_switch"); expect(&w, KVM_EXIT_IO, "vcpu_switch"); }
+	uint64_t a = now(); for (int i = 0; i < N / 2; i++) { run(&v); run(&w); } report("vcpu_switch", (double)(now() - a) / N);
+	munmap(w.run, w.run_size); close(w.vcpu); vm_close(&v);
+}
+// A slot of 4 GiB of which nothing is mapped; the least of 12 rounds.
+static void slots(void)
+{
+	if (skip_both("slot_create_4g", "slot_delete_4g")) return;
+	struct vm v; vm_open(&v, 0, 0, 0); size_t size = 4UL << 30; uint64_t least[2] = { -1, -1 }; long slept[2] = { 0 };
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED) die("mmap 4 GiB");
+	struct kvm_userspace_memory_region r = { .slot = 7, .guest_phys_addr = 4UL << 30, .userspace_addr = (uintptr_t)p };
+	for (int i = 0; i < 24; i++) {
+		r.memory_size = i & 1 ? 0 : size;
+		long s = sleeps(); uint64_t a = now(); call(v.vm, KVM_SET_USER_MEMORY_REGION, &r, "KVM_SET_USER_MEMORY_REGION");
+		a = now() - a; slept[i & 1] += sleeps() - s; if (a < least[i & 1]) least[i & 1] = a;
+	}
+	report("slot_create_4g", least[0]); sleep_row("slot_create_4g", slept[0] / 12.0);
+	report("slot_delete_4g", least[1]); sleep_row("slot_delete_4g", slept[1] / 12.0);
+	munmap(p, size); vm_close(&v);
+}
+static uint64_t discard(void *p, size_t n) { uint64_t a = now(); if (madvise(p, n, MADV_DONTNEED)) die("madvise"); return now() - a; }
+// 1 GiB of guest memory given back by madvise: with nothing mapped, and per page with 16 MiB mapped. And what the host takes alone.
+static void invalidate(void)
+{
+	if (skip_both("madvise_1g_empty", "madvise_1g_page")) return;
+	size_t size = 1UL << 30, n = 4096; struct vm v; vm_open(&v, 0, size, 0); uint64_t least[3] = { -1, -1, -1 };
+	uint8_t code[] = { 0x88, 0x07, 0x48, 0x81, 0xc7, 0, 0x10, 0, 0, 0x48, 0xff, 0xcb, 0x75, 0xf2, 0xe6, 0x99 };
+	uint8_t *alone = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (alone == MAP_FAILED) die("mmap 1 GiB");
+	madvise(alone, size, MADV_NOHUGEPAGE);
+	for (int i = 0; i < 4; i++) {
+		for (size_t k = 0; k < n; k++) alone[k * 4096] = 1;
+		load(&v, code, sizeof code, n, BIG_GPA); v.big[0] = 0; expect(&v, KVM_EXIT_IO, "madvise_1g_page");
+		uint64_t t[3] = { discard(v.big, size), discard(v.big, size), discard(alone, size) };
+		for (int k = 0; k < 3; k++) if (t[k] < least[k]) least[k] = t[k];
+		must("madvise_1g_page", v.big[0] == 0, "not given back");
+	}
+	report("madvise_1g_empty", least[1]); report("madvise_1g_page", (double)(least[0] - least[1]) / n);
+	report("host_madvise_1g_page", (double)least[2] / n);
+	munmap(alone, size); vm_close(&v);
+}
+// What a VMM saves of a vCPU, and the same put back: nine calls each.
+static void whole_state(void)
+{
+	if (skip_both("get_state", "set_state")) return;
+	static const uint32_t msr[] = { 0x10, 0x174, 0x175, 0x176, 0x1a0, 0x277, 0x2ff, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084,
+		0xc0000102, 0x4b564d00, 0x4b564d01 };
+	enum { MSRS = sizeof msr / sizeof *msr };
+	static struct { struct kvm_regs g, g2; struct kvm_sregs s, s2; struct kvm_xsave x; struct kvm_xcrs c; struct kvm_debugregs d; struct kvm_vcpu_events e;
+		struct kvm_mp_state m; struct kvm_lapic_state l; struct { struct kvm_msrs h; struct kvm_msr_entry e[MSRS]; } r; } z;
+	struct vm v; irq_open(&v, 0); uint64_t t[2] = { 0 }; int rounds = 64;
+	uint8_t code[] = { 0xe6, 0x10, 0xeb, 0xfc }; load(&v, code, sizeof code, 0x1234, 0x5678); expect(&v, KVM_EXIT_IO, "get_state");
+	z.r.h.nmsrs = MSRS; for (int i = 0; i < MSRS; i++) z.r.e[i].index = msr[i];
+	struct { unsigned long get, set; void *p; const char *name; } c[] = { { KVM_GET_REGS, KVM_SET_REGS, &z.g, "REGS" }, { KVM_GET_SREGS, KVM_SET_SREGS, &z.s, "SREGS" },
+		{ KVM_GET_XCRS, KVM_SET_XCRS, &z.c, "XCRS" }, { KVM_GET_XSAVE, KVM_SET_XSAVE, &z.x, "XSAVE" },
+		{ KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS, &z.d, "DEBUGREGS" }, { KVM_GET_MP_STATE, KVM_SET_MP_STATE, &z.m, "MP_STATE" },
+		{ KVM_GET_LAPIC, KVM_SET_LAPIC, &z.l, "LAPIC" }, { KVM_GET_MSRS, KVM_SET_MSRS, &z.r, "MSRS" },
+		{ KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, &z.e, "VCPU_EVENTS" } };
+	for (int i = -4; i < rounds; i++) for (int set = 0; set < 2; set++) {
+		uint64_t a = now();
+		for (unsigned k = 0; k < sizeof c / sizeof *c; k++) call(v.vcpu, set ? c[k].set : c[k].get, c[k].p, c[k].name);
+		if (i >= 0) t[set] += now() - a;
+	}
+	call(v.vcpu, KVM_GET_REGS, &z.g2, "KVM_GET_REGS"); call(v.vcpu, KVM_GET_SREGS, &z.s2, "KVM_GET_SREGS");
+	must("set_state", !memcmp(&z.g, &z.g2, sizeof z.g) && !memcmp(&z.s, &z.s2, sizeof z.s) && z.g.rcx == 0x1234, "another state came back");
+	report("get_state", (double)t[0] / rounds); report("set_state", (double)t[1] / rounds); vm_close(&v);
+}
+static void dirty_ring(void)
+{
+	if (skip_both("ring_fault_4k", "ring_reset_page")) return;
+	size_t size = 8 << 20, n = size / 4096; struct vm v; vm_open(&v, 0, size, 2 | 4 | 8);
+	uint8_t code[] = { 0x88, 0x07, 0x48, 0x81, 0xc7, 0, 0x10, 0, 0, 0x48, 0xff, 0xcb, 0x75, 0xf2, 0xe6, 0x99 };
+	volatile struct kvm_dirty_gfn *ring = mmap(NULL, RING * sizeof *ring, PROT_READ | PROT_WRITE, MAP_SHARED, v.vcpu, KVM_DIRTY_LOG_PAGE_OFFSET * 4096);
+	if (ring == MAP_FAILED) die("mmap of the dirty ring");
+	uint64_t fault = 0, reset = 0; size_t at = 0;
+	for (int i = 0; i < 2; i++) {
+		load(&v, code, sizeof code, n, BIG_GPA);
+		uint64_t a = now(); expect(&v, KVM_EXIT_IO, "ring_fault_4k"); fault = now() - a;
+		size_t k = 0; uint8_t seen[2048] = { 0 };
+		for (; k < RING && ring[at % RING].flags & KVM_DIRTY_GFN_F_DIRTY; k++, at++) {
+			if ((ring[at % RING].slot & 0xffff) == 1 && ring[at % RING].offset < n) seen[ring[at % RING].offset]++;
+			ring[at % RING].flags = KVM_DIRTY_GFN_F_RESET;
+		}
+		for (size_t p = 0; p < n; p++) must("ring_fault_4k", seen[p] == 1, "a page is not in the ring once");
+		must("ring_fault_4k", k == n, "other pages are in the ring");
+		a = now(); int r = ioctl(v.vm, KVM_RESET_DIRTY_RINGS, 0); reset = now() - a;
+		must("ring_reset_page", r == (int)n, "not all were reset");
+	}
+	report("ring_fault_4k", (double)fault / n); report("ring_reset_page", (double)reset / n);
+	munmap((void *)ring, RING * sizeof *ring); vm_close(&v);
+}
+// The floor of fault_4k_cold: what the host's own page fault takes.
+static void host_fault(void)
+{
+	if (skip("host_fault")) return;
+	size_t size = 16 << 20; uint8_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED) die("mmap");
+	madvise(p, size, MADV_NOHUGEPAGE);
+	uint64_t a = now(); for (size_t i = 0; i < size; i += 4096) ((volatile uint8_t *)p)[i] = 1;
+	report("host_fault", (double)(now() - a) / (size / 4096)); munmap(p, size);
+}
 int main(int argc, char **argv)
 {
 	if (argc > 1) dev = argv[1];
@@ -208,5 +529,7 @@ int main(int argc, char **argv)
 	touch("fault_2m_present", 2 << 20, 64 << 20, 3);
 	touch("warm_4k_of_2m", 4096, 16 << 20, 3);
 	dirty(); ioeventfd(); create();
+	apic_rows(); timer(); irqfd(); halt(); strings(); coalesced(); two_vcpus();
+	slots(); invalidate(); whole_state(); dirty_ring(); host_fault();
 	return 0;
 }
