@@ -83,12 +83,13 @@ def kept_path(host, kernel, compiler):
 
 
 def keep(path, rows, where):
+    """Writes what is asked of later runs: not what the host takes alone, nor how long a guest had to wait."""
     path.parent.mkdir(exist_ok=True)
     with open(path, "w") as f:
         f.write("# SPDX-License-Identifier: GPL-2.0\n# Written by scripts/bench --keep: row, KVM, Wafer; ")
         f.write(f"{where}\n")
         for r in rows.values():
-            if r.kvm is not None and r.wafer is not None:
+            if r.kvm is not None and r.wafer is not None and not re.search("^host_|_idle$", r.name):
                 f.write(f"{r.name}\t{r.kvm:g}\t{r.wafer:g}\n")
 
 
