@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 #	make [KDIR=...] [W=1] [C=1]	the module, for the running kernel or the one of KDIR, and the tools
+#	make COUNT=1			the counting build, see count/count.h
 #	make demo [HOST=svm|vmx]	boots Debian's kernel in a VM; in an emulated host if need be
 #	make test [BACKEND=svm|vmx]	all tests, on both backends
 #	make bench [BACKEND=svm|vmx] [HOST=...] [KERNEL=6.1|6.12|7.2]	what an exit costs, beside the in-tree KVM

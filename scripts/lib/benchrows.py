@@ -39,6 +39,18 @@ def parse(text):
     return rows
 
 
+def counts(text):
+    """What the counting build printed: rows with a number for each kind, and the kinds; rows that tell of sleeping left out."""
+    rows, kinds = {}, []
+    for line in text.splitlines():
+        if m := re.fullmatch(r"# count_(\w+)", line.strip()):
+            kinds.append(m[1])
+        elif kinds and (m := re.fullmatch(r"(\w+)\s*\t(-?[\d.]+)", line.strip())) and not m[1].endswith("_sleeps"):
+            n = float(m[2])     # a timer's interrupt in the loop that is taken away makes a small number negative
+            rows.setdefault(m[1], {})[kinds[-1]] = round(n, 1) if n < 1e12 else 0
+    return rows, kinds
+
+
 def _lines(path):
     for line in path.read_text().splitlines():
         if line.strip() and not line.startswith("#"):

@@ -4,6 +4,7 @@ import os
 import pathlib
 import secrets
 import subprocess
+import time
 
 import guest
 import tree
@@ -23,14 +24,15 @@ def base(kernel):
     files = [PARTS / n for n in ["init", "load", "run-selftests", "go-down", "agent.c"]]
     lib = [SCRIPTS / "lib" / n for n in ["image.py", "guest.py", "cpio.py"]]
     mark = digest(kernel.key, initrd, *files, *lib)
-    return once(ROOT / "images" / f"host-{kernel.key}-{mark}",
-                lambda p: _make_base(p, kernel, vmlinuz, initrd)) / "base.cpio"
+    path = once(ROOT / "images" / f"host-{kernel.key}-{mark}", lambda p: _make_base(p, kernel, vmlinuz, initrd))
+    os.utime(path)
+    return path / "base.cpio"
 
 
 def _make_base(path, kernel, vmlinuz, initrd):
     for old in path.parent.glob(f"host-{kernel.key}-*"):
-        # leave what another run may still read: two of a kernel are kept
-        if old != path and len(list(path.parent.glob(f"host-{kernel.key}-*"))) > 3:
+        # leave what another checkout's run may still read
+        if old != path and old.stat().st_mtime < time.time() - 7200:
             subprocess.run(["rm", "-rf", str(old)])
     _compile(PARTS / "agent.c", path / "agent")
     with open(path / "base.cpio", "wb") as f:
@@ -57,8 +59,8 @@ def per_run(target, kernel, options):
     token = secrets.token_hex(16)
     with open(target, "wb") as f:
         a = Archive(f)
-        tree.add_programs(a)
-        module = tree.module(kernel, needed=options.module == "wafer")
+        tree.add_programs(a, options.count)
+        module = tree.module(kernel, needed=options.module == "wafer", count=options.count)
         if module:
             a.text("wafer/wafer.ko", module)
         hwbits = tree.hwbits(kernel)

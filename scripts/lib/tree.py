@@ -83,15 +83,15 @@ def sparse(kernel):
         yield p.stderr.strip()[-2000:]
 
 
-def module(kernel, needed=True):
-    """wafer.ko for this kernel, as bytes; None when it does not build and is not needed."""
+def module(kernel, needed=True, count=False):
+    """wafer.ko for this kernel, as bytes; None when it does not build and is not needed. count: the counting build."""
     if not (SOURCE / "Kbuild").exists():
         if not needed:
             return None
         raise Failure("there is no Kbuild in this checkout yet, so no wafer.ko: use --module kvm or none")
-    path = _copy_of_tree(kernel.key)
-    with lock(f"tree-{path.parent.name}-{kernel.key}"):
-        p = _kbuild(kernel, path)
+    path = _copy_of_tree(kernel.key + ("-count" if count else ""))
+    with lock(f"tree-{path.parent.name}-{path.name}"):
+        p = _kbuild(kernel, path, *(["COUNT=1"] if count else []))
         said = "\n".join(l for l in p.stderr.splitlines() if not l.startswith("Skipping BTF generation"))
         if p.returncode and not needed:
             say(f"wafer.ko does not build for the kernel {kernel.release}, so it is not in this host")
@@ -116,12 +116,15 @@ def hwbits(kernel):
         return (path / "selftests/hwbits/hwbits.ko").read_bytes()
 
 
-def add_programs(archive):
+def add_programs(archive, count=False):
     """The user-space programs, under /wafer."""
     path = _copy_of_tree("user")
     with lock(f"tree-{path.parent.name}-user"):
         _mirror(path, lambda n: n.split("/")[0] in USER_PARTS)
-        _exitcost(archive, path)
+        _bench(archive, path, "exitcost")
+        _bench(archive, path, "manyvms")
+        if count:
+            _bench(archive, path, "exitcost-count", "-DCOUNTS")
         if (path / "tools/Makefile").exists():
             if _make(path, ["make", "-C", "tools", "STATIC=1"], "tools/"):
                 archive.tree(path / "tools/wafer", "wafer/wafer")
@@ -139,12 +142,12 @@ def _make(path, argv, what):
     return p.returncode == 0
 
 
-def _exitcost(archive, path):
-    source, target = path / "selftests/bench/exitcost.c", path / "exitcost"
+def _bench(archive, path, name, *flags):
+    source, target = path / f"selftests/bench/{name.split('-')[0]}.c", path / name
     if source.exists():
         if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
-            run(["cc", "-O2", "-static", "-o", target, source])
-        archive.tree(target, "wafer/exitcost")
+            run(["cc", "-O2", "-static", *flags, "-o", target, source])
+        archive.tree(target, f"wafer/{name}")
 
 
 def _selftests(archive, path):
