@@ -43,6 +43,21 @@ TEST_F(modes, arithmetic)
 	EXPECT_EQ(vcpu_regs(&self->vm->cpu[0]).rax, 42);
 }
 
+/* The move loads the PDPTEs again, after walks through them. */
+GUEST(pge32, 32, "mov (0x200000), %eax\n mov %cr4, %eax\n or $0x80, %eax\n mov %eax, %cr4\n mov %cr4, %ebx\n" DONE);
+
+TEST(global_pages_in_pae)
+{
+	struct vm *vm = vm_new(4 << 20, 0);
+	struct vcpu *v = vcpu_new(vm, 0);
+
+	vcpu_mode(v, MODE_PAE);
+	vm_load(vm, pge32);
+	ASSERT_TRUE(vcpu_run_done(v));
+	EXPECT_EQ(vcpu_regs(v).rbx, 0x6a0);
+	vm_free(vm);
+}
+
 EACH(cpuid, "mov $0, %eax\n cpuid\n" DONE);
 
 TEST_F(modes, cpuid)

@@ -82,7 +82,8 @@ bool wafer_pae_paging(u64 cr0, u64 cr4, u64 efer)
 
 bool wafer_pdptrs_valid(struct wafer_vcpu *vcpu, const u64 *pdptr)
 {
-	u64 reserved = ~(BIT_ULL(wafer_guest_phys_bits(vcpu)) - 1) | 0x1e6;
+	/* an accessed bit as in mmu/walk.c's reserved_bits() */
+	u64 reserved = ~(BIT_ULL(wafer_guest_phys_bits(vcpu)) - 1) | (wafer_caps.pdptr_from_memory ? 0x1c6 : 0x1e6);
 
 	for (int i = 0; i < 4; i++)
 		if (pdptr[i] & 1 && pdptr[i] & reserved)
