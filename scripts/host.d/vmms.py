@@ -85,7 +85,8 @@ class Vm:
             argv += ["-append", f"{APPEND} {row['append']}"]
         self.out = open(f"{self.place}/out", "wb+")
         # a process of the driver's own group would get the signals that it gets
-        self.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.out, start_new_session=True)
+        self.child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.out, start_new_session=True,
+                                      env={**os.environ, "QEMU_MODULE_DIR": home})
         self.qmp = None
         self.events = []
         Vm.all.append(self)
@@ -95,7 +96,7 @@ class Vm:
 
     def said(self):
         with open(f"{self.place}/out", errors="replace") as f:
-            return " ".join(f.read().split())[:500]
+            return " ".join(f.read().split())[-700:]
 
     def alive(self):
         if self.child.poll() is not None:
@@ -194,6 +195,19 @@ def guest(vm, command, pattern="", seconds=60):
     text = vm.guest(command, seconds)
     if not re.search(pattern, text, re.M):
         raise Bad(f"guest: {command}: no /{pattern}/ in: {text[-400:]}")
+
+
+def type(vm, text, pattern):
+    """Something that is no shell of ours gets a line; what it answers."""
+    vm.serial.send(text + "\r")
+    vm.see(pattern, 30)
+
+
+def host(vm, command, pattern=""):
+    """Runs a command in the host."""
+    p = subprocess.run(command.replace("{run}", RUN), shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if p.returncode or not re.search(pattern, p.stdout, re.M):
+        raise Bad(f"host: {command}: status {p.returncode}, no /{pattern}/ in: {p.stdout[-400:]}")
 
 
 def monitor(vm, command, pattern="", seconds=20):
@@ -499,12 +513,62 @@ def disk(vm, device="vda"):
         raise Bad(f"what was written to /dev/{device} is not in the file")
 
 
-def network(vm, device="eth0"):
-    """A file from the host through the network of QEMU."""
+def _checksum(vm, command):
+    """The guest's command must end with the checksum of the known contents."""
     want = hashlib.md5(open("/vmm/data", "rb").read()).hexdigest()
-    got = vm.guest(f"net {device} 10.0.2.15 10.0.2.2 8000 /data", 60)
+    got = vm.guest(command, 60)
     if got.split()[-1:] != [want]:
-        raise Bad(f"{device}: checksum {got}, not {want}")
+        raise Bad(f"{command}: checksum {got}, not {want}")
+
+
+def network(vm, device="eth0", net="10.0.2"):
+    """A file from the host through the network of QEMU, or through the host's own."""
+    _checksum(vm, f"net {device} {net}.15 {net}.2 8000 /data")
+
+
+def vsock(vm):
+    """A file from the host through a vsock."""
+    door = socket.socket(socket.AF_VSOCK)
+    door.bind((socket.VMADDR_CID_ANY, 8000))
+    door.listen(1)
+    threading.Thread(target=serve, args=(door,), daemon=True).start()
+    _checksum(vm, "fetch host 8000 /data | md5sum | cut -d' ' -f1")
+
+
+def shared(vm):
+    """A directory of the host, through virtiofs: what is there, and what the guest writes."""
+    vm.guest("modprobe virtiofs && mount -t virtiofs shared /mnt")
+    _checksum(vm, "sum /mnt/data")
+    vm.guest("sum /mnt/data > /mnt/new && mv /mnt/new /mnt/sum")
+    want = hashlib.md5(open("/vmm/data", "rb").read()).hexdigest()
+    if open(f"{RUN}/shared/sum").read().strip() != want:
+        raise Bad("virtiofs: what the guest wrote is not there")
+
+
+def agent(vm):
+    """QEMU's guest agent in the guest answers, and runs a program for the host."""
+    vm.guest("modprobe virtio_pci && modprobe virtio_console && sleep 1 && "
+             "(/agent/ld.so --library-path /agent/lib /agent/qemu-ga -p /dev/vport*p1 -t /tmp > /tmp/agent 2>&1 &)")
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(f"{vm.place}/agent")
+    s.settimeout(40 * SLOW)
+    lines = s.makefile("rw")
+
+    def do(command, **arguments):
+        lines.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        lines.flush()
+        answer = json.loads(lines.readline())
+        if "error" in answer:
+            raise Bad(f"agent: {command}: {answer['error']}")
+        return answer["return"]
+    if do("guest-sync", id=4711) != 4711:
+        raise Bad("agent: guest-sync gave another number")
+    release = vm.guest("uname -r")
+    if do("guest-get-osinfo")["kernel-release"] != release:
+        raise Bad("agent: guest-get-osinfo names another kernel")
+    pid = do("guest-exec", path="/bin/sh", arg=["-c", "uname -r > /tmp/by-agent"])["pid"]
+    wait("end of what the agent runs", 20, lambda: do("guest-exec-status", pid=pid)["exited"])
+    guest(vm, "cat /tmp/by-agent", re.escape(release))
 
 
 def irqs(vm, pattern):
@@ -512,9 +576,8 @@ def irqs(vm, pattern):
     guest(vm, "cat /proc/interrupts", pattern)
 
 
-def serve():
+def serve(door):
     """A file server for the guests."""
-    door = socket.create_server(("127.0.0.1", 8000))
     while True:
         peer, _ = door.accept()
         with contextlib.suppress(OSError), peer:
@@ -546,7 +609,7 @@ def run(row):
 
 
 def main():
-    threading.Thread(target=serve, daemon=True).start()
+    threading.Thread(target=serve, args=(socket.create_server(("", 8000)),), daemon=True).start()
     for row in json.load(open("/vmm/rows.json")):
         print(f"@begin {row['name']}", flush=True)
         begin = time.monotonic()

@@ -9,7 +9,7 @@ from cpio import Archive
 
 MODULES = ["virtio_pci", "virtio_blk", "virtio_net", "virtio-rng"]
 # what the host gets on top of the in-tree KVM: needed to test networks, memory pressure, poisoned pages
-HOST_MODULES = ["kvm", "kvm-amd", "kvm-intel", "tun", "bridge", "vhost_net", "loop", "zram",
+HOST_MODULES = ["kvm", "kvm-amd", "kvm-intel", "tun", "bridge", "vhost_net", "vhost_vsock", "loop", "zram",
                 "hwpoison-inject", "msr", "cpuid"]
 BUSYBOX = pathlib.Path("/bin/busybox")
 

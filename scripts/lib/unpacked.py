@@ -27,13 +27,18 @@ def image(vmlinuz):
     return once(path, make) / "bzImage"
 
 
-def _convert(data, work):
+def elf(data):
+    """The ELF file inside a bzImage."""
     if data[0x202:0x206] != b"HdrS":
         raise ValueError("not a bzImage")
     setup = (data[0x1f1] + 1) * 512
     offset, length = struct.unpack_from("<II", data, 0x248)
-    elf = _decompress(data[setup + offset:setup + offset + length])
-    entry, segments = _segments(elf)
+    return _decompress(data[setup + offset:setup + offset + length])
+
+
+def _convert(data, work):
+    entry, segments = _segments(elf(data))
+    setup = (data[0x1f1] + 1) * 512
 
     table, blob, at = b"", b"", DATA
     for destination, content in segments:
@@ -75,14 +80,14 @@ def _decompress(payload):
     raise ValueError("a compression that is not known here")
 
 
-def _segments(elf):
-    if elf[:5] != b"\x7fELF\x02":
+def _segments(kernel):
+    if kernel[:5] != b"\x7fELF\x02":
         raise ValueError("no 64-bit ELF file inside")
-    entry, phoff = struct.unpack_from("<QQ", elf, 24)
-    size, count = struct.unpack_from("<HH", elf, 54)
+    entry, phoff = struct.unpack_from("<QQ", kernel, 24)
+    size, count = struct.unpack_from("<HH", kernel, 54)
     found = []
     for n in range(count):
-        kind, _, offset, _, paddr, filesz = struct.unpack_from("<IIQQQQ", elf, phoff + n * size)
+        kind, _, offset, _, paddr, filesz = struct.unpack_from("<IIQQQQ", kernel, phoff + n * size)
         if kind == 1 and filesz:
-            found.append((paddr, elf[offset:offset + filesz]))
+            found.append((paddr, kernel[offset:offset + filesz]))
     return entry, sorted(found)

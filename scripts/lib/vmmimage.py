@@ -17,6 +17,8 @@ from cpio import Archive
 HERE = pathlib.Path(__file__)
 RELEASES = {"7.2": "bookworm", "10.0": "bookworm-backports"}
 FIRMWARE = ["qemu", "seabios"]
+# parts of QEMU that it loads when a device wants them
+DISPLAYS = ["virtio-gpu", "virtio-gpu-pci", "virtio-vga"]
 # modules of the guest, with what they depend on
 MODULES = [*guest.MODULES, "virtio_mmio", "virtio_scsi", "virtio_balloon", "virtio_console", "ahci", "ata_piix", "sd_mod",
            "sr_mod", "e1000", "e1000e", "bochs", "virtio-gpu", "usbhid", "hid-generic", "uhci-hcd", "xhci-pci", "virtiofs",
@@ -61,6 +63,10 @@ def qemu(version):
                 if f.suffix in (".bin", ".rom", ".aml") and f.stat().st_size < 600000 and "," not in f.name:
                     shutil.copy(f, path / f.name)
         shutil.copytree(root / "usr/share/qemu/keymaps", path / "keymaps")
+        for name in DISPLAYS:
+            shutil.copy(root / f"usr/lib/x86_64-linux-gnu/qemu/hw-display-{name}.so", path)
+        if (root / "usr/lib/qemu/virtiofsd").exists():
+            _program(root, root / "usr/lib/qemu/virtiofsd", path)
     return once(ROOT / "images" / f"qemu-{version}-{digest(HERE)}", make)
 
 
@@ -87,6 +93,12 @@ def boot():
                                               "memtest86+"])
 
 
+def others():
+    """What else boots or runs in a guest."""
+    return _packages("others", "both", lambda: ["xen-hypervisor-4.17-amd64", "ipxe",
+                                                *debian.closure("both", "bookworm", ["qemu-guest-agent"])])
+
+
 def i386():
     return _packages("i386", "i386", lambda: [
         "busybox-static", *(debian.depends("i386", f"linux-image-{k}", "linux-image-.*") for k in ("686", "686-pae"))])
@@ -111,6 +123,18 @@ def initrd():
                 a.text(f"bin/{source.stem}", (path / source.stem).read_bytes(), 0o755)
             a.end()
     return once(ROOT / "images" / f"vmm-guest-{digest(kernels.get('debian').key, HERE, *parts)}", make) / "initrd"
+
+
+def initrd_agent():
+    """The same with QEMU's guest agent behind it."""
+    def make(path):
+        _program(others(), others() / "usr/sbin/qemu-ga", path / "agent")
+        with open(path / "initrd", "wb") as f:
+            f.write(initrd().read_bytes())
+            a = Archive(f)
+            a.tree(path / "agent", "agent", libraries=False)
+            a.end()
+    return once(ROOT / "images" / f"vmm-guest-agent-{digest(HERE, initrd())}", make) / "initrd"
 
 
 def initrd32():
@@ -143,7 +167,7 @@ APPEND = "console=ttyS0 loglevel=4 nokaslr mitigations=off panic=-1 wafer.module
 
 
 def disc(kind):
-    """A CD that boots by isolinux or GRUB, from a BIOS also as a disk; GRUB's from UEFI as a file, too."""
+    """A CD that boots by isolinux or GRUB, from a BIOS also as a disk."""
     def make(path):
         root, tree = boot(), path / "tree"
         (tree / "boot").mkdir(parents=True)
@@ -178,6 +202,42 @@ def _grub(path, root, tree):
          "-boot-load-size", "4", "-boot-info-table", "--grub2-boot-info", "--grub2-mbr", modules / "boot_hybrid.img", tree])
 
 
+def rescue():
+    """A CD whose GRUB finds nothing of its own."""
+    def make(path):
+        modules = boot() / "usr/lib/grub/i386-pc"
+        run([boot() / "usr/bin/grub-mkimage", "-O", "i386-pc", "-d", modules, "-p", "(hd9)/nowhere", "-o", path / "core", "biosdisk"])
+        tree = path / "tree"
+        tree.mkdir()
+        (tree / "eltorito.img").write_bytes((modules / "cdboot.img").read_bytes() + (path / "core").read_bytes())
+        run(["xorriso", "-as", "mkisofs", "-quiet", "-o", path / "iso", "-b", "eltorito.img", "-no-emul-boot",
+             "-boot-load-size", "4", "-boot-info-table", "--grub2-boot-info", tree])
+    return once(ROOT / "images" / f"disc-rescue-{digest(HERE)}", make) / "iso"
+
+
+def ipxe():
+    """What iPXE fetches: a script, and a kernel."""
+    def make(path):
+        (path / "boot.ipxe").write_text(f"#!ipxe\necho script from the network\nkernel vmlinuz {APPEND} initrd=initrd.gz\n"
+                                        "initrd initrd.gz\nboot\n")
+        shutil.copy(kernels.get("debian").vmlinuz, path / "vmlinuz")
+        shutil.copy(initrd(), path / "initrd")
+        run(["gzip", "-n", path / "initrd"])
+    return once(ROOT / "images" / f"ipxe-{digest(HERE, initrd())}", make)
+
+
+def xen():
+    return once(ROOT / "images" / f"xen-{digest(HERE)}", lambda p: (p / "xen").write_bytes(
+        gzip.decompress(next((others() / "boot").glob("xen-*.gz")).read_bytes()))) / "xen"
+
+
+def vmlinux():
+    """The kernel as an ELF file: Xen takes minutes to unpack it."""
+    packed = kernels.get("debian").vmlinuz
+    return once(ROOT / "images" / f"vmlinux-{digest(packed, HERE)}", lambda p: (p / "vmlinux").write_bytes(
+        unpacked.elf(packed.read_bytes()))) / "vmlinux"
+
+
 def data():
     """A disk with known contents: 4 MiB, each word its own number."""
     path = once(ROOT / "images" / "vmm-data", lambda p: (p / "disk").write_bytes(
@@ -209,13 +269,21 @@ FILES = {
     "/vmm/7.2": lambda: qemu("7.2"),
     "/vmm/10.0": lambda: qemu("10.0"),
     "/vmm/vmlinuz": lambda: unpacked.image(kernels.get("debian").vmlinuz),
+    "/vmm/vmlinuz-6.12": lambda: unpacked.image(kernels.get("6.12").vmlinuz),
+    "/vmm/vmlinuz-7.2": lambda: unpacked.image(kernels.get("7.2").vmlinuz),
     "/vmm/packed": lambda: kernels.get("debian").vmlinuz,
+    "/vmm/vmlinux": vmlinux,
     "/vmm/initrd": initrd,
+    "/vmm/initrd-agent": initrd_agent,
     "/vmm/vmlinuz-686": lambda: kernel32("686"),
     "/vmm/vmlinuz-pae": lambda: kernel32("686-pae"),
     "/vmm/initrd32": initrd32,
     "/vmm/isolinux.iso": lambda: disc("isolinux"),
     "/vmm/grub.iso": lambda: disc("grub"),
+    "/vmm/rescue.iso": rescue,
+    "/vmm/ipxe": ipxe,
+    "/vmm/ipxe.lkrn": lambda: others() / "boot/ipxe.lkrn",
+    "/vmm/xen": xen,
     "/vmm/data": data,
     "/vmm/empty.qcow2": qcow2,
     "/vmm/OVMF_CODE.fd": lambda: boot() / "usr/share/OVMF/OVMF_CODE_4M.fd",

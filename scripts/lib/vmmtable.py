@@ -2,7 +2,7 @@
 """The matrix of scripts/test-vmms: a row is a QEMU command line, what it boots, and what must be seen (host.d/vmms.py)."""
 
 MACHINES = ("pc", "q35", "microvm")
-QUICK = {"7.2 pc on 2 CPUs", "7.2 q35 split 1 CPU", "10.0 q35 on 2 CPUs", "7.2 microvm split 2 CPUs", "10.0 microvm off 1 CPU"}
+QUICK = {"7.2 pc on 2 CPUs", "7.2 q35 split 1 CPU", "10.0 q35 on 2 CPUs", "7.2 microvm split 2 CPUs", "7.2 pc off 1 CPU"}
 ROWS = []
 
 
@@ -34,8 +34,11 @@ def plural(cpus):
 for qemu in ("7.2", "10.0"):
     for kind in MACHINES:
         for irqchip, cpus in (("on", 1), ("on", 2), ("on", 4), ("split", 1), ("split", 2), ("off", 1)):
-            if qemu == "7.2" or cpus != 4:
-                linux(f"{kind} {irqchip} {plural(cpus)}", machine(kind, irqchip, cpus), cpus=cpus, qemu=qemu)
+            # since 8.0 QEMU has no local APIC of its own beside KVM: off is a machine without one
+            bare = irqchip == "off" and qemu != "7.2"
+            if not (cpus == 4 and qemu != "7.2" or bare and kind == "microvm"):
+                linux(f"{kind} {irqchip} {plural(cpus)}{', no APIC' if bare else ''}",
+                      machine(kind, irqchip, cpus, "host,-apic" if bare else "host"), cpus=cpus, qemu=qemu)
 
 # -- CPU models
 for cpu in ("max", "qemu64", "host,-x2apic"):
@@ -83,9 +86,29 @@ for qemu, kind, title, modules, devices, name, kinds in (
          "PCI-MSI.*virtio")):
     linux(f"{kind} {title}", [*machine(kind, "split" if "split" in title else "on", 1), *DISK, *NET, *devices],
           [("disk", name), ("network",), ("irqs", kinds)], modules, qemu=qemu, before=COPY)
-linux("microvm virtio-mmio block, net", [*machine("microvm"), *DISK, *NET, "-device", "virtio-blk-device,drive=d",
-                                         "-device", "virtio-net-device,netdev=n"],
-      [("disk",), ("network",)], "virtio_mmio,virtio_blk,virtio_net", before=COPY)
+# with the interrupt controllers in the kernel, QEMU's second I/O APIC hears of no EOI
+for irqchip, options in (("split", ""), ("on", ",ioapic2=off")):
+    linux(f"microvm {irqchip}{options}, virtio-mmio block, net",
+          [*machine("microvm", irqchip, options=options), *DISK, *NET, "-device", "virtio-blk-device,drive=d", "-device",
+           "virtio-net-device,netdev=n"],
+          [("disk",), ("network",)], "virtio_mmio,virtio_blk,virtio_net", before=COPY)
+
+MEMFD = ["-object", "memory-backend-memfd,id=m,size=192M,share=on", "-machine", "memory-backend=m"]
+linux("q35 vhost-net", [*machine("q35", "on", 2), "-netdev", "tap,id=n,ifname=tap0,script=no,downscript=no,vhost=on", "-device",
+                        "virtio-net-pci,netdev=n"],
+      [("host", "ip address add 10.0.3.2/24 dev tap0 && ip link set tap0 up && ps", r"\[vhost-\d+\]"), ("network", "eth0", "10.0.3"),
+       ("irqs", "PCI-MSI.*virtio")], VIRTIO, cpus=2, before=["modprobe tun && modprobe vhost_net"])
+linux("pc vhost-vsock", [*machine("pc", "split"), "-device", "vhost-vsock-pci,guest-cid=3"], [("vsock",)],
+      "virtio_pci,vmw_vsock_virtio_transport", before=["modprobe vhost_vsock"])
+linux("q35 virtiofs", [*machine("q35", "on", 2), *MEMFD, "-chardev", "socket,id=f,path={run}/fs", "-device",
+                       "vhost-user-fs-pci,chardev=f,tag=shared"], [("shared",)], "virtio_pci", cpus=2,
+      before=["mkdir {run}/shared && cp /vmm/data {run}/shared/data",
+              "cd /vmm/7.2 && { ./ld.so --library-path lib ./virtiofsd --socket-path={run}/fs -o source={run}/shared "
+              "-o sandbox=chroot -o cache=none > {run}/virtiofsd 2>&1 & }; "
+              "for i in $(seq 50); do [ -S {run}/fs ] && exit; sleep 0.1; done; cat {run}/virtiofsd; exit 1"])
+row("pc guest agent", [*machine(), "-device", "virtio-serial-pci", "-chardev", "socket,id=a,path={place}/agent,server=on,wait=off",
+                       "-device", "virtserialport,chardev=a,name=org.qemu.guest_agent.0", "-kernel", "/vmm/vmlinuz", "-initrd",
+                       "/vmm/initrd-agent"], [("boot", 1), ("agent",), *OFF], "wafer.modules=")
 
 PICTURE = ["-drive", "if=none,format=raw,readonly=on,file=/vmm/data,id=d", "-device", "virtio-blk-pci,drive=d", "-vnc",
            "unix:{place}/vnc"]
@@ -108,6 +131,14 @@ for title, kind, words, file in (("isolinux from a CD", "pc", CD, "/vmm/isolinux
                                  ("isolinux from a disk", "q35", HD, "/vmm/isolinux.iso"),
                                  ("GRUB from a CD", "q35", CD, "/vmm/grub.iso"), ("GRUB from a disk", "pc", HD, "/vmm/grub.iso")):
     row(f"{kind} SeaBIOS, {title}", [*machine(kind), *image(words, file)], [("boot", 1, 150), *OFF])
+SERIAL = ",graphics=off"        # SeaBIOS then has its console on the serial port
+row("pc GRUB rescue", [*machine(options=SERIAL), *image(CD, "/vmm/rescue.iso")],
+    [("serial", "grub rescue>", 60), ("type", "ls", r"\(hd\d\)|\(cd\d?\)"), ("type", "set", "prefix=.*nowhere")])
+TFTP = ["-netdev", "user,id=n,tftp=/vmm/ipxe,bootfile=boot.ipxe"]
+for title, kind, words in (("iPXE of virtio-net", "pc", ["-device", "virtio-net-pci,netdev=n,bootindex=0"]),
+                           ("iPXE as a kernel, e1000", "q35", ["-device", "e1000,netdev=n,romfile=", "-kernel", "/vmm/ipxe.lkrn"])):
+    row(f"{kind} {title}", [*machine(kind, "on", 1, mem=256, options=SERIAL), *TFTP, *words],
+        [("serial", "script from the network", 90), ("boot", 1, 180), *OFF])
 PFLASH = ["-drive", "if=pflash,format=raw,readonly=on,file=/vmm/OVMF_CODE.fd", "-drive", "if=pflash,format=raw,file={run}/vars"]
 VARS = ["cp /vmm/OVMF_VARS.fd {run}/vars"]
 for qemu in ("7.2", "10.0"):
@@ -118,6 +149,14 @@ for qemu in ("7.2", "10.0"):
 for flavour in ("686", "pae"):
     row(f"pc i386 kernel, {flavour}", [*machine("pc", "on", 2), "-kernel", f"/vmm/vmlinuz-{flavour}", "-initrd", "/vmm/initrd32"],
         [("boot", None, 240), ("guest", "uname -m", "i686"), *OFF], "wafer.modules=")
+for kernel, kind, qemu, seconds, kvm in (("6.12", "q35", "10.0", 240, ""), ("7.2", "pc", "7.2", 60, "a NULL pointer in prepare_creds()")):
+    row(f"{kind} Linux {kernel}", [*machine(kind, "on", 2, mem=256), "-kernel", f"/vmm/vmlinuz-{kernel}", "-initrd", "/vmm/initrd"],
+        [("boot", 2, seconds), ("guest", "uname -r", rf"^{kernel}\b"), *OFF], "wafer.modules=", qemu=qemu, kvm=kvm)
+# in QEMU's TCG SMAP hits Xen where it may read its guest's stack
+row("pc Xen, Linux as its dom0", [*machine("pc", "on", 2, mem=512), "-kernel", "/vmm/xen", "-append",
+                                  "console=com1 com1=115200 dom0_mem=300M smap=0 smep=0", "-initrd",
+                                  "/vmm/vmlinux console=hvc0 loglevel=4 nokaslr wafer.modules= wafer.run=/shell,/vmm/initrd"],
+    [("boot", 2, 300), ("guest", "cat /sys/hypervisor/type", "^xen$"), *OFF])
 row("pc GNU Mach", [*machine("pc", "on", 1, mem=128), "-kernel", "/vmm/gnumach", "-append", "console=com0"],
     [("serial", "GNU Mach 1", 60), ("serial", "[Nn]o bootstrap", 30)])
 row("pc Memtest86+", [*machine("pc", "on", 2, mem=64), "-kernel", "/vmm/memtest", "-append", "console=ttyS0,115200"],
@@ -127,8 +166,7 @@ row("pc Memtest86+", [*machine("pc", "on", 2, mem=64), "-kernel", "/vmm/memtest"
 linux("pc hugetlbfs", [*machine("pc", "on", 1), "-object", "memory-backend-file,id=m,size=192M,mem-path=/huge,share=on",
                        "-machine", "memory-backend=m"],
       before=["echo 100 > /proc/sys/vm/nr_hugepages", "mkdir -p /huge; mountpoint -q /huge || mount -t hugetlbfs none /huge"])
-linux("pc memfd", [*machine("pc", "on", 1), "-object", "memory-backend-memfd,id=m,size=192M,share=on", "-machine",
-                   "memory-backend=m"])
+linux("pc memfd", [*machine("pc", "on", 1), *MEMFD])
 linux("q35 balloon", [*machine("q35"), "-device", "virtio-balloon-pci"],
       [("guest", "modprobe virtio_pci; modprobe virtio_balloon"), ("monitor", "balloon 128"), ("monitor", "info balloon", "actual=128"), ("guest", "free", "Mem"),
        ("monitor", "balloon 192"), ("monitor", "info balloon", "actual=192")])
