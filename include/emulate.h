@@ -34,6 +34,7 @@ struct wafer_insn_form;			/* an entry of the opcode tables, vcpu/decode.c */
  * @has_modrm: @mod, @reg (REX.R applied), @rm (REX.B applied) are valid
  * @is_mem: the r/m operand is in memory: @base, @index (-1: none), @scale (1-8), @disp; @rip_rel
  * @imm: immediate, sign-extended; moffs: the offset (in @disp too, with @is_mem)
+ * @plain: WAFER_PLAIN_*; 64-bit code: moves @size bytes between memory, not by FS or GS, and @reg
  */
 struct wafer_insn {
 	const struct wafer_insn_form *form;
@@ -47,7 +48,10 @@ struct wafer_insn {
 	u8 scale;
 	s64 disp;
 	u64 imm;
+	u8 plain, size;
 };
+
+enum { WAFER_PLAIN_NOT, WAFER_PLAIN_LOAD, WAFER_PLAIN_STORE, WAFER_PLAIN_STORE_IMM };
 
 /**
  * wafer_insn_decode() - decode one instruction

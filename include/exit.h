@@ -68,7 +68,7 @@ enum wafer_exit_kind {
  * struct wafer_exit - one exit in vendor-neutral form
  * @kind: what happened
  * @len: length of the instruction that exited, prefixes included; 0: it, or the operands, must be decoded
- * @code: nonzero: that of another exit is the same only if CS.L, CS.D and the CPL are, and CS's base is 0
+ * @code: (WAFER_G_CODE) WAFER_CODE_*, of the code that was left. That of another exit is the same only if those are
  * @reason: the raw VMX exit reason or SVM exit code, for diagnostics
  * @info: raw qualification (VMX) or EXITINFO1 (SVM), for diagnostics
  * @event: exception
@@ -117,6 +117,12 @@ struct wafer_exit {
 		} bad;
 	};
 };
+
+#define WAFER_CODE_CPL		3u
+#define WAFER_CODE_L		BIT(17)		/* CS.L */
+#define WAFER_CODE_DB		BIT(18)		/* CS.D */
+#define WAFER_CODE_FLAT		BIT(31)		/* CS's base is 0 */
+#define WAFER_CODE_NONE		(~0u)		/* no code's */
 
 #define WAFER_GPR_UNKNOWN 0xff	/* exit.len is 0, so that the core decodes the instruction */
 /* WAFER_CR_DECODE: MOV, LMSW, SMSW or CLTS of CR0, the CPU does not say which. */

@@ -92,11 +92,11 @@ enum wafer_bus_kind { WAFER_BUS_MMIO, WAFER_BUS_PIO, WAFER_NR_BUSES };	/* as the
 struct wafer_bus { struct wafer_bus_table __rcu *table; };
 
 /*
- * @len 1-8 at @addr. 0 done; -EOPNOTSUPP nobody takes it, ask the VMM; -EAGAIN (only with @window): a lock was busy or the
- * device must sleep: try outside the window
+ * @len 1-8 at @addr. 0 done; -EOPNOTSUPP nobody takes it, ask the VMM; -EAGAIN (only in the window): a lock was busy or the
+ * device must sleep: try outside
  */
 int wafer_bus(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len,
-	      void *val, bool write, bool window);
+	      void *val, bool write);
 
 /* ---- the CPU's side: what the run loop asks (irq/deliver.c) ---- */
 /* Window or vCPU thread: is there a maskable interrupt that the guest's TPR and priority let through? */

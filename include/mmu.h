@@ -128,6 +128,7 @@ struct wafer_dirty_ring {
  *	for it (mmu/section.h)
  * @pages: table pages for use in the section; topped up where sleeping is allowed
  * @last_slot: index hint for slot lookups
+ * @mmio_gfn: where a fault has found no slot, with @mmio_generation of the table
  * @ring: dirty ring (mmu/ring.c)
  * @stat_*: counters for statistics, written by the owner only
  */
@@ -136,6 +137,8 @@ struct wafer_fault_ctx {
 	struct wafer_mmu *mmu;
 	unsigned int in_fault;
 	u32 last_slot;
+	gfn_t mmio_gfn;
+	u64 mmio_generation;
 	struct wafer_pt_pages pages;
 	struct wafer_dirty_ring ring;
 	u64 stat_faults, stat_fast, stat_mmio;
@@ -289,18 +292,18 @@ int wafer_guest_cmpxchg(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_
  * struct wafer_way - the way to a guest page in the kernel's direct map (mmu/direct.c)
  * @page: the page
  * @seq: generation of the pointers
- * @entry: the guest's page-table entries that led there, with what they said
- * @nr: number of entries
+ * @entry: the guest's page-table entries that led there, with what they said; those not needed: a constant
  */
 struct wafer_way {
 	const u8 *page;
 	unsigned long seq;
 	struct { const u64 *at; u64 val; } entry[5];
-	unsigned int nr;
 };
 bool wafer_direct_keep(struct wafer_fault_ctx *ctx, const struct wafer_walk *w, struct wafer_way *way);
 bool wafer_direct_read(struct wafer_fault_ctx *ctx, const struct wafer_way *way, unsigned int offset,
 		       u64 bytes[2]);
+bool wafer_direct_same(struct wafer_fault_ctx *ctx, const struct wafer_way *way, unsigned int offset,
+		       u64 bytes, unsigned int shift);
 
 /* Is there a slot at @gpa, and which hva is behind it? Under RCU. NULL: none. */
 const struct wafer_slot *wafer_slot_find(struct wafer_mmu *mmu, gfn_t gfn);

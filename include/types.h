@@ -104,6 +104,7 @@ struct wafer_dtable {
 #define WAFER_G_CR2		BIT(22)	/* cr2 */
 #define WAFER_G_SPEC		BIT(23)	/* spec_ctrl */
 #define WAFER_G_ALL		0x00ffffffu
+#define WAFER_G_CODE		BIT(24)	/* exit.code; to be read alone, not in WAFER_G_ALL */
 
 /**
  * struct wafer_arch - architectural state of a vCPU, vendor-neutral

@@ -55,14 +55,13 @@ enum wafer_vcpu_mode { WAFER_OUTSIDE, WAFER_IN_GUEST };
  * @way: to the page
  * @page: its linear address
  * @cr0, @cr3, @cr4, @efer: what the way was found with
- * @bytes: 16 that were fetched
- * @key: mode and privilege level that it was found with; 0: nothing known
+ * @key: exit.code that it was found with; WAFER_CODE_NONE: nothing known
  * @mode: of the code
  */
 struct wafer_fetch {
 	struct wafer_way way;
 	gva_t page;
-	u64 cr0, cr3, cr4, efer, bytes[2];
+	u64 cr0, cr3, cr4, efer;
 	u32 key;
 	enum wafer_code_mode mode;
 };
@@ -346,6 +345,7 @@ int wafer_set_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, u
 int wafer_get_cpuid(struct wafer_vcpu *vcpu, struct kvm_cpuid_entry2 *e, unsigned int max);
 const struct kvm_cpuid_entry2 *wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index,
 					    struct kvm_cpuid_entry2 *e);	/* the instruction; any */
+const struct kvm_cpuid_entry2 *wafer_cpuid_fixed(struct wafer_vcpu *vcpu, u32 leaf, u32 index);
 int wafer_cpuid_create(struct wafer_vcpu *vcpu);	/* an empty table */
 /* A feature bit of <asm/cpufeatures.h>, word * 32 + bit: can guests have it; has this one got it? */
 bool wafer_offered(unsigned int feature);

@@ -59,21 +59,24 @@ static bool covers(const struct wafer_bus_dev *dev, gpa_t addr, unsigned int len
 }
 
 int wafer_bus(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len,
-	      void *val, bool write, bool window)
+	      void *val, bool write)
 {
 	const struct wafer_bus_table *t;
 	struct wafer_bus_dev *dev;
 	int r = -EOPNOTSUPP;
 	unsigned int i;
 
-	rcu_read_lock();
-	t = rcu_dereference(vcpu->vm->bus[kind].table);
+	/* In the window interrupts are off, and grace periods wait for that. */
+	if (!vcpu->loaded)
+		rcu_read_lock();
+	t = rcu_dereference_check(vcpu->vm->bus[kind].table, rcu_read_lock_sched_held());
 	for (i = t ? upper_bound(t, addr) : 0; i-- && t->slot[i].end > addr && r == -EOPNOTSUPP;) {
 		dev = READ_ONCE(t->slot[i].dev);
 		if (covers(dev, addr, len, write))
-			r = dev->ops->access(vcpu, dev, addr, len, val, write, window);
+			r = dev->ops->access(vcpu, dev, addr, len, val, write);
 	}
-	rcu_read_unlock();
+	if (!vcpu->loaded)
+		rcu_read_unlock();
 	return r;
 }
 

@@ -26,7 +26,7 @@ static const struct model {
 enum { FIRST_PIT = 4, SPEAKER = 5 };
 
 static int chip_access(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr,
-		       unsigned int len, void *val, bool write, bool window)
+		       unsigned int len, void *val, bool write)
 {
 	struct wafer_chips *c = vcpu->vm->irq.chips;
 	const struct model *m = &models[dev - c->devs];
@@ -35,11 +35,11 @@ static int chip_access(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t
 	u64 reg = 0;
 
 	/* An EOI may signal a resamplefd. */
-	if (window && write && READ_ONCE(vcpu->vm->irq.nr_resamplers))
+	if (vcpu->loaded && write && READ_ONCE(vcpu->vm->irq.nr_resamplers))
 		return -EAGAIN;
 	if (write)
 		memcpy(&reg, val, min(len, 4u));
-	if (!wafer_lock(&c->lock, &flags, window))
+	if (!wafer_lock(&c->lock, &flags, vcpu->loaded))
 		return -EAGAIN;
 	if (write && !dropped)
 		m->write(c, addr, reg);

@@ -57,7 +57,7 @@ struct wafer_bus_dev;
  */
 struct wafer_bus_ops {
 	int (*access)(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr,
-		      unsigned int len, void *val, bool write, bool window);
+		      unsigned int len, void *val, bool write);
 	void (*free)(struct rcu_head *rcu);
 };
 

@@ -29,7 +29,7 @@ static int put(struct kvm_coalesced_mmio_ring *ring, gpa_t addr, unsigned int le
 }
 
 static int zone_access(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr,
-		       unsigned int len, void *val, bool write, bool window)
+		       unsigned int len, void *val, bool write)
 {
 	struct wafer_irq *irq = &vcpu->vm->irq;
 	unsigned long flags;
@@ -38,7 +38,7 @@ static int zone_access(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t
 	if (!write || len > sizeof_field(struct kvm_coalesced_mmio, data) ||
 	    addr + len > dev->addr + dev->len)
 		return -EOPNOTSUPP;
-	if (!wafer_lock(&irq->ring_lock, &flags, window))
+	if (!wafer_lock(&irq->ring_lock, &flags, vcpu->loaded))
 		return -EAGAIN;
 	r = put(irq->coalesced_ring, addr, len, val, dev->kind == WAFER_BUS_PIO);
 	wafer_unlock(&irq->ring_lock, flags);

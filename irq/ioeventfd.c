@@ -21,7 +21,7 @@ struct wafer_ioeventfd {
 };
 
 static int ioeventfd_access(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, gpa_t addr,
-			    unsigned int len, void *val, bool write, bool window)
+			    unsigned int len, void *val, bool write)
 {
 	struct wafer_ioeventfd *io = container_of(dev, struct wafer_ioeventfd, dev);
 	u64 value = 0;
@@ -32,7 +32,7 @@ static int ioeventfd_access(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, 
 	if (!io->any && value != io->value)
 		return -EOPNOTSUPP;
 	/* The eventfd's lock is a sleeping one there. */
-	if (IS_ENABLED(CONFIG_PREEMPT_RT) && window)
+	if (IS_ENABLED(CONFIG_PREEMPT_RT) && vcpu->loaded)
 		return -EAGAIN;
 	wafer_eventfd_signal(io->ctx);
 	return 0;

@@ -42,7 +42,7 @@ int wafer_host_fault_in(struct mm_struct *mm, hva_t hva, bool write)
 static unsigned int piece(struct wafer_mmu *mmu, gpa_t gpa, unsigned int len, bool write,
 			  hva_t *hva)
 {
-	if (wafer_gfn_hva(mmu, gpa >> PAGE_SHIFT, write, hva))
+	if (wafer_gfn_hva(mmu, gpa >> PAGE_SHIFT, write, NULL, hva))
 		return 0;
 	*hva += offset_in_page(gpa);
 	return min_t(unsigned int, len, PAGE_SIZE - offset_in_page(gpa));

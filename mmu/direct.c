@@ -50,20 +50,42 @@ static const void *direct(struct wafer_fault_ctx *ctx, gfn_t gfn)
  */
 bool wafer_direct_keep(struct wafer_fault_ctx *ctx, const struct wafer_walk *w, struct wafer_way *way)
 {
+	static const u64 zero;
 	const void *table = ctx;
 
 	wafer_section_enter(ctx);
 	if (READ_ONCE(ctx->mmu->nr_invalid))
 		table = NULL;
 	way->seq = READ_ONCE(ctx->mmu->section_seq);
-	way->nr = w->nr_entries;
-	for (unsigned int i = 0; i < way->nr && table; i++) {
+	for (unsigned int i = 0; i < ARRAY_SIZE(way->entry); i++) {
+		way->entry[i].at = &zero;
+		way->entry[i].val = 0;
+	}
+	for (unsigned int i = 0; i < w->nr_entries && table; i++) {
 		table = direct(ctx, w->entries[i].gpa >> PAGE_SHIFT);
 		way->entry[i].at = table + (w->entries[i].gpa & ~PAGE_MASK);
 		way->entry[i].val = w->entries[i].val;
 	}
 	way->page = table ? direct(ctx, w->gpa >> PAGE_SHIFT) : NULL;
 	wafer_section_leave(ctx);
+	return way->page;
+}
+
+/* In a section: nonzero where the guest has changed an entry on the way. */
+static __always_inline u64 entry_changed(const struct wafer_way *way, unsigned int i)
+{
+	return READ_ONCE(*way->entry[i].at) ^ way->entry[i].val;
+}
+
+/* In a section: the page, nonzero in *@changed if the way no longer leads there; NULL: the pointers are not good any more. */
+static __always_inline const u8 *go(struct wafer_fault_ctx *ctx, const struct wafer_way *way, u64 *changed)
+{
+	if (unlikely(way->seq != READ_ONCE(ctx->mmu->section_seq) || READ_ONCE(ctx->mmu->nr_invalid)))
+		return NULL;
+	/* A loop would take twice as long as these. */
+	static_assert(ARRAY_SIZE(way->entry) == 5);
+	*changed = entry_changed(way, 0) | entry_changed(way, 1) | entry_changed(way, 2) | entry_changed(way, 3) |
+		   entry_changed(way, 4);
 	return way->page;
 }
 
@@ -79,15 +101,35 @@ bool wafer_direct_keep(struct wafer_fault_ctx *ctx, const struct wafer_walk *w, 
 bool wafer_direct_read(struct wafer_fault_ctx *ctx, const struct wafer_way *way, unsigned int offset,
 		       u64 bytes[2])
 {
-	const typeof(way->entry[0]) *e = way->entry, *end = e + way->nr;
-	bool good;
+	const u8 *page;
+	u64 changed = 1;
 
 	wafer_section_enter(ctx);
-	good = way->seq == READ_ONCE(ctx->mmu->section_seq) && !READ_ONCE(ctx->mmu->nr_invalid);
-	for (; good && e < end; e++)
-		good = READ_ONCE(*e->at) == e->val;
-	if (good)
-		memcpy(bytes, way->page + offset, 16);
+	page = go(ctx, way, &changed);
+	if (page)
+		memcpy(bytes, page + offset, 16);
 	wafer_section_leave(ctx);
-	return good;
+	return !changed;
+}
+
+/**
+ * wafer_direct_same() - are the way, and up to 8 bytes of the page, still the same?
+ * @ctx: of the vCPU in whose window this runs
+ * @way: from wafer_direct_keep()
+ * @offset: in the page, with 8 bytes behind it
+ * @bytes: as they were
+ * @shift: bits of @bytes, from the highest one, that do not matter
+ */
+bool wafer_direct_same(struct wafer_fault_ctx *ctx, const struct wafer_way *way, unsigned int offset,
+		       u64 bytes, unsigned int shift)
+{
+	const u8 *page;
+	u64 changed = 1;
+
+	wafer_section_enter(ctx);
+	page = go(ctx, way, &changed);
+	if (likely(page))
+		changed |= (*(const u64 *)(page + offset) ^ bytes) << shift;
+	wafer_section_leave(ctx);
+	return !changed;
 }

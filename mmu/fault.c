@@ -16,6 +16,7 @@ struct fault {
 	hva_t hva;
 	u32 access;
 	unsigned int open;	/* the largest level that may be mapped now */
+	bool cold;		/* the host has just got the page: hardly its neighbours */
 	struct wafer_host_page host;
 };
 
@@ -93,7 +94,7 @@ static int install(struct fault *f)
 	if (written && logged && mmu->ring_size && (mmu->arm & WAFER_PT_WRITE))
 		wafer_ring_push(mmu, f->ctx, f->slot, f->gfn);
 	/* What is around is of the same table of the host's, hence of the same 2 MiB. */
-	if (ep && f->open > 1)
+	if (ep && f->open > 1 && !f->cold)
 		fault_around(f, ep);
 	return WAFER_FAULT_FIXED;
 }
@@ -102,11 +103,18 @@ static int install(struct fault *f)
 static int in_section(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access, bool any_key)
 {
 	struct fault f = {
-		.ctx = ctx, .mmu = ctx->mmu, .gfn = gpa >> PAGE_SHIFT, .access = access,
+		.ctx = ctx, .mmu = ctx->mmu, .gfn = gpa >> PAGE_SHIFT, .access = access, .cold = any_key,
 	};
+	const struct wafer_slots *slots = rcu_dereference_sched(f.mmu->slots);
+	/* Pairs with publish(): who reads the number of a change finds what it has changed. */
+	u64 generation = smp_load_acquire(&slots->generation);
 	bool write = access & WAFER_FAULT_WRITE;
 
-	f.slot = wafer_slots_find(rcu_dereference_sched(f.mmu->slots), f.gfn, &ctx->last_slot);
+	f.slot = wafer_slots_find(slots, f.gfn, &ctx->last_slot);
+	if (!f.slot) {
+		ctx->mmio_gfn = f.gfn;
+		ctx->mmio_generation = generation;
+	}
 	if (!f.slot || (write && (f.slot->flags & KVM_MEM_READONLY)))
 		return WAFER_FAULT_MMIO;
 	f.hva = wafer_slot_hva(f.slot, f.gfn);
@@ -129,9 +137,16 @@ static int fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access, bool any_ke
 
 int wafer_mmu_fault_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access)
 {
-	int r = fault(ctx, gpa, access, false);
+	const struct wafer_slots *slots = rcu_dereference_sched(ctx->mmu->slots);
+	int r;
 
 	ctx->stat_faults++;
+	/* A device, as before: what a section would find is what it found then. */
+	if (ctx->mmio_gfn == gpa >> PAGE_SHIFT && ctx->mmio_generation == READ_ONCE(slots->generation)) {
+		ctx->stat_mmio++;
+		return WAFER_FAULT_MMIO;
+	}
+	r = fault(ctx, gpa, access, false);
 	ctx->stat_fast += r == WAFER_FAULT_FIXED;
 	ctx->stat_mmio += r == WAFER_FAULT_MMIO;
 	return r == FAULT_STALE ? WAFER_FAULT_SLOW : r;
@@ -156,7 +171,7 @@ int wafer_mmu_fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access)
 	int r;
 
 	for (unsigned int tries = 0; tries < SLOW_TRIES; tries++) {
-		if (wafer_gfn_hva(mmu, gpa >> PAGE_SHIFT, write, &hva))
+		if (wafer_gfn_hva(mmu, gpa >> PAGE_SHIFT, write, &ctx->last_slot, &hva))
 			return WAFER_FAULT_MMIO;
 		r = wafer_host_fault_in(mmu->mm, hva, write) ?:
 		    wafer_pt_topup(&ctx->pages, mmu->pt.levels - 1);

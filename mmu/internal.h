@@ -61,7 +61,7 @@ static inline unsigned int wafer_slot_level(const struct wafer_mmu *mmu,
 const struct wafer_slot *wafer_slots_find(const struct wafer_slots *slots, gfn_t gfn, u32 *hint);
 int wafer_slots_create(struct wafer_mmu *mmu);
 void wafer_slots_free(struct wafer_mmu *mmu);
-int wafer_gfn_hva(struct wafer_mmu *mmu, gfn_t gfn, bool write, hva_t *hva);
+int wafer_gfn_hva(struct wafer_mmu *mmu, gfn_t gfn, bool write, u32 *hint, hva_t *hva);
 
 /* The slot table as the holder of zap_lock or slots_lock sees it. */
 static inline struct wafer_slots *wafer_slots_held(struct wafer_mmu *mmu)

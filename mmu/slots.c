@@ -57,13 +57,13 @@ const struct wafer_slot *wafer_slot_find(struct wafer_mmu *mmu, gfn_t gfn)
 }
 
 /* Where sleeping is allowed. 0: *@hva is the address; -EFAULT: not memory, or not writable. */
-int wafer_gfn_hva(struct wafer_mmu *mmu, gfn_t gfn, bool write, hva_t *hva)
+int wafer_gfn_hva(struct wafer_mmu *mmu, gfn_t gfn, bool write, u32 *hint, hva_t *hva)
 {
 	const struct wafer_slot *slot;
 	int err = -EFAULT;
 
 	rcu_read_lock();
-	slot = wafer_slot_find(mmu, gfn);
+	slot = wafer_slots_find(rcu_dereference(mmu->slots), gfn, hint);
 	if (slot && !(write && (slot->flags & KVM_MEM_READONLY))) {
 		*hva = wafer_slot_hva(slot, gfn);
 		err = 0;
@@ -135,7 +135,8 @@ static void publish(struct wafer_mmu *mmu, struct wafer_slot *old, struct wafer_
 		smp_store_release(&slots->slot[at], new);
 		/* Pairs with wafer_slots_find(). */
 		smp_store_release(&slots->nr, max(slots->nr, at + 1));
-		WRITE_ONCE(slots->generation, generation);
+		/* Pairs with in_section(). */
+		smp_store_release(&slots->generation, generation);
 	}
 	wafer_section_wait(mmu);
 }

@@ -357,6 +357,22 @@ TEST_F(long64, prefixes_count)
 	EXPECT_EQ(vcpu_regs(self->v).rbx, 3);
 }
 
+/*
+ * CPUID at one address, twice each: as it is, with a prefix (other bytes), and with two from another page, which the
+ * entry of the page directory at 0x12000 is changed for.
+ */
+GUEST(changing, 64, "mov $0x300000, %edi\n movl $0xc3a20f, (%rdi)\n call 1f\n movl $0xc3a20ff3, (%rdi)\n call 1f\n"
+		    "movl $0xa20f2e2e, 0x100000\n movb $0xc3, 0x100004\n mov 0x12000, %rax\n mov %rax, 0x12008\n"
+		    "invlpg (%rdi)\n call 1f\n" DONE
+		    "1: xor %eax, %eax\n call *%rdi\n inc %r8\n xor %eax, %eax\n call *%rdi\n inc %r8\n ret\n");
+
+TEST_F(long64, code_that_changes_under_its_address)
+{
+	vm_load(self->vm, changing);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ(vcpu_regs(self->v).r8, 6);
+}
+
 GUEST(stepped, 64, "pushf\n orq $0x100, (%rsp)\n popf\n cpuid\n nop\n" DONE);
 
 TEST_F(long64, tf_traps_after_a_skipped_instruction)

@@ -110,6 +110,43 @@ TEST_F(mem, a_moved_slot_leaves_nothing_behind)
 	EXPECT_EQ(self->v->run->mmio.len, 8);
 }
 
+/* Two accesses to BIG_GPA: there is @memory with this value, or (0) a device. */
+static bool finds(struct vcpu *v, uint64_t memory)
+{
+	const uint64_t from_device = 3;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		start(v, BIG_GPA, 8, 1, 0);
+		if (!memory) {
+			if (vcpu_run(v) != KVM_EXIT_MMIO || v->run->mmio.phys_addr != BIG_GPA)
+				return false;
+			memcpy(v->run->mmio.data, &from_device, sizeof(from_device));
+		}
+		if (!vcpu_run_done(v) || vcpu_regs(v).rbx != (memory ?: from_device))
+			return false;
+	}
+	return true;
+}
+
+TEST_F(mem, a_slot_comes_where_a_device_was)
+{
+	uint64_t *m = (void *)map(2 * MIB, 0);
+	int i;
+
+	*m = 5;
+	vm_load(self->vm, reads);
+	/* At the end of the table, then before another slot. */
+	for (i = 0; i < 2; i++) {
+		ASSERT_TRUE(finds(self->v, 0));
+		vm_slot(self->vm, 1, BIG_GPA, MIB, m, 0);
+		ASSERT_TRUE(finds(self->v, 5));
+		vm_slot(self->vm, 1, BIG_GPA, 0, m, 0);
+		ASSERT_TRUE(finds(self->v, 0));
+		vm_slot(self->vm, 2, 2 * BIG_GPA, MIB, (uint8_t *)m + MIB, 0);
+	}
+}
+
 TEST_F(mem, a_read_only_slot_takes_no_writes)
 {
 	uint8_t *m = map(2 * MIB, 0);

@@ -226,9 +226,8 @@ static void decode(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
  * One bit stands for the shadows of STI and of MOV SS. Told apart as they matter to whoever takes the state over: STI's
  * shadow without IF is a state that VMX refuses.
  */
-static void read_block(struct wafer_vcpu *vcpu)
+static __always_inline void read_block(struct wafer_vcpu *vcpu, const struct svm_vmcb *v)
 {
-	const struct svm_vmcb *v = vcpu->hw->vmcb;
 	u32 block = vcpu->arch.block & WAFER_BLOCK_NMI;
 
 	if (svm_has(VNMI))
@@ -279,8 +278,8 @@ void svm_enter(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 		a->rflags = v->rflags;
 		a->cr0 = v->cr0 | hw->cr0_hidden;
 		a->cr3 = v->cr3;
-		read_block(vcpu);
-		exit->code = v->seg[WAFER_CS].base ? 0 : v->seg[WAFER_CS].attr << 8 | v->cpl | BIT(31);
+		read_block(vcpu, v);
+		exit->code = v->seg[WAFER_CS].attr << 8 | v->cpl | (v->seg[WAFER_CS].base ? 0 : WAFER_CODE_FLAT);
 		a->avail &= ~hw->guest_groups;
 		v->tlb_control = SVM_TLB_KEEP;
 		vcpu->cr8 = v->int_ctl & SVM_V_TPR;

@@ -36,7 +36,11 @@
 typedef int wafer_handler(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window);
 wafer_handler wafer_exit_msr, wafer_exit_cr, wafer_exit_dr, wafer_exit_xsetbv, wafer_exit_hypercall, wafer_exit_fault,
 	      wafer_exit_io, wafer_exit_task, wafer_exit_exception, wafer_exit_step;
-int wafer_handle_exit(struct wafer_vcpu *vcpu, bool window);
+/* exit.c, by enum wafer_exit_kind. @needs_len: the instruction's length must be known, by decoding where the CPU tells none */
+extern const struct wafer_exit_row {
+	wafer_handler *handle;
+	bool needs_len;
+} wafer_exits[WAFER_NR_EXITS];
 int wafer_foreign_hypercall(struct wafer_vcpu *vcpu, bool window);
 int wafer_interrupt_in_delivery(struct wafer_vcpu *vcpu);	/* events_state.c */
 

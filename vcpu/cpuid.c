@@ -339,6 +339,14 @@ static struct wafer_cpuid_slot *out_of_range(struct wafer_cpuid *c, u32 leaf, u3
 	return range && leaf <= range->entry.eax ? NULL : lookup(c, basic->entry.eax, index);
 }
 
+/* The CPUID instruction for most entries, which do not follow the vCPU's state; NULL: wafer_cpuid() knows. */
+const struct kvm_cpuid_entry2 *wafer_cpuid_fixed(struct wafer_vcpu *vcpu, u32 leaf, u32 index)
+{
+	struct wafer_cpuid_slot *s = lookup(vcpu->cpuid, leaf, index);
+
+	return likely(s && !s->dynamic) ? &s->entry : NULL;
+}
+
 /* The CPUID instruction. Window or not. Returned is the guest's entry, or @e with what it is now. */
 const struct kvm_cpuid_entry2 *wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index,
 					    struct kvm_cpuid_entry2 *e)

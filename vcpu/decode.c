@@ -238,6 +238,26 @@ static int decode(struct wafer_insn *insn, struct cursor *c)
 	return c->evex || (insn->vex && !(flags & WAFER_F_SSE)) ? 0 : set_form(insn, form, flags);
 }
 
+/* Most accesses to devices. */
+static void find_plain(struct wafer_insn *insn)
+{
+	const struct wafer_insn_form *f = insn->form;
+	enum wafer_at other;
+
+	if (!f || f->op != WAFER_OP_MOV || f->size > 4 || insn->op_size > 8 || insn->mode != WAFER_CODE64 ||
+	    insn->addr_size != 8 || insn->seg >= WAFER_FS || insn->lock || insn->rep ||
+	    (f->dst == WAFER_AT_MEM) == (f->src == WAFER_AT_MEM))
+		return;
+	other = f->dst == WAFER_AT_MEM ? f->src : f->dst;
+	if (other == WAFER_AT_ACC)
+		insn->reg = WAFER_RAX;
+	else if (other != WAFER_AT_REG && other != WAFER_AT_IMM)
+		return;
+	insn->size = f->size ?: insn->op_size;
+	insn->plain = f->src == WAFER_AT_MEM ? WAFER_PLAIN_LOAD :
+		      f->src == WAFER_AT_IMM ? WAFER_PLAIN_STORE_IMM : WAFER_PLAIN_STORE;
+}
+
 int wafer_insn_decode(struct wafer_insn *insn, const u8 *bytes, unsigned int nr,
 		      enum wafer_code_mode mode)
 {
@@ -256,5 +276,6 @@ int wafer_insn_decode(struct wafer_insn *insn, const u8 *bytes, unsigned int nr,
 		    insn->base == WAFER_RBP || insn->base == WAFER_RSP ? WAFER_SS : WAFER_DS;
 	insn->len = c.p - bytes;
 	memcpy(insn->bytes, bytes, insn->len);
+	find_plain(insn);
 	return 0;
 }

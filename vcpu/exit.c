@@ -56,17 +56,30 @@ static int exit_mce(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool windo
 	return WAFER_GO_ON;
 }
 
-static int exit_cpuid(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
+static int put_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e)
 {
 	u64 *gpr = vcpu->arch.gpr;
-	struct kvm_cpuid_entry2 buf;
-	const struct kvm_cpuid_entry2 *e = wafer_cpuid(vcpu, gpr[WAFER_RAX], gpr[WAFER_RCX], &buf);
 
 	gpr[WAFER_RAX] = e->eax;
 	gpr[WAFER_RBX] = e->ebx;
 	gpr[WAFER_RCX] = e->ecx;
 	gpr[WAFER_RDX] = e->edx;
 	return wafer_skip(vcpu);
+}
+
+static noinline int changing_cpuid(struct wafer_vcpu *vcpu)
+{
+	struct kvm_cpuid_entry2 e;
+
+	return put_cpuid(vcpu, wafer_cpuid(vcpu, vcpu->arch.gpr[WAFER_RAX], vcpu->arch.gpr[WAFER_RCX], &e));
+}
+
+static int exit_cpuid(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
+{
+	const struct kvm_cpuid_entry2 *e =
+		wafer_cpuid_fixed(vcpu, vcpu->arch.gpr[WAFER_RAX], vcpu->arch.gpr[WAFER_RCX]);
+
+	return likely(e) ? put_cpuid(vcpu, e) : changing_cpuid(vcpu);
 }
 
 static int exit_hlt(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
@@ -148,14 +161,10 @@ static int exit_simple(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool wi
 	}
 }
 
-/* @needs_len: the instruction's length must be known, by decoding where the CPU tells none */
 #define E(kind, ...) \
 	[WAFER_EXIT_##kind] = { __VA_ARGS__ }
 
-static const struct {
-	wafer_handler *handle;
-	bool needs_len;
-} exits[WAFER_NR_EXITS] = {
+const struct wafer_exit_row wafer_exits[WAFER_NR_EXITS] = {
 	E(EXTINT, exit_simple), E(HOST_DONE, exit_simple), E(MCE, exit_mce), E(EXCEPTION, wafer_exit_exception),
 	E(CPUID, exit_cpuid, true), E(HYPERCALL, wafer_exit_hypercall, true), E(FOREIGN_CALL, exit_simple),
 	E(HLT, exit_hlt, true), E(PAUSE, exit_pause, true), E(MONITOR, exit_mwait, true), E(MWAIT, exit_mwait, true),
@@ -166,23 +175,3 @@ static const struct {
 	E(IRET, exit_simple), E(STEP, wafer_exit_step), E(PML, exit_simple), E(TIMER, exit_simple),
 	E(TRIPLE, exit_triple), E(DENIED, exit_simple), E(BAD_STATE, exit_bad_state), E(UNKNOWN, exit_unknown),
 };
-
-/**
- * wafer_handle_exit() - act on vcpu->exit
- * @vcpu: vCPU
- * @window: in the window
- *
- * Return: WAFER_GO_ON, WAFER_TO_USER, WAFER_RETRY_SLOW (only with @window), WAFER_REOPEN, WAFER_LEAVE or -errno.
- */
-int wafer_handle_exit(struct wafer_vcpu *vcpu, bool window)
-{
-	struct wafer_exit *exit = &vcpu->exit;
-	int r;
-
-	if (unlikely(!exit->len && exits[exit->kind].needs_len)) {
-		r = wafer_decode_exit(vcpu);
-		if (r != WAFER_DECODED)
-			return r;
-	}
-	return exits[exit->kind].handle(vcpu, exit, window);
-}

@@ -13,46 +13,39 @@
 #include "core.h"
 
 /* What the way depends on besides memory. One call where the registers are not read yet. */
-#define FETCH_GROUPS (WAFER_G_RIP | WAFER_G_SEG(WAFER_CS) | WAFER_G_SEG(WAFER_SS) | WAFER_G_CR0 | WAFER_G_CR3 | \
-		      WAFER_G_CR4 | WAFER_G_EFER)
+#define WAY_GROUPS (WAFER_G_RIP | WAFER_G_CODE | WAFER_G_CR0 | WAFER_G_CR3 | WAFER_G_CR4 | WAFER_G_EFER)
 
 /* What wafer_direct_read() reads. */
 #define FETCHED 16
 
-/* Are these @bytes the decoded ones? All but a few instructions have at most 8. */
-static bool is_decoded(const struct wafer_insn *insn, const u64 *bytes)
+/* WAY_GROUPS are there. Does the way lead to @gva, if its entries are still the same? */
+static __always_inline bool on_the_way(const struct wafer_vcpu *vcpu, gva_t gva, u32 key)
 {
-	if (unlikely(!insn->len || insn->len > sizeof(*bytes)))
-		return insn->len && !memcmp(insn->bytes, bytes, insn->len);
-	return !((*(const u64 *)insn->bytes ^ *bytes) << (64 - 8 * insn->len));
+	const struct wafer_fetch *f = &vcpu->fetch;
+	const struct wafer_arch *a = &vcpu->arch;
+
+	return f->key == key && gva - f->page <= PAGE_SIZE - FETCHED && f->cr3 == a->cr3 && f->cr0 == a->cr0 &&
+	       f->cr4 == a->cr4 && f->efer == a->efer;
 }
 
-/*
- * The instruction at @gva by the way that is known. Bytes that were decoded last time for this mode need no decoding
- * again. False: another page, changed entries, the page's end.
- */
-static __always_inline bool cached(struct wafer_vcpu *vcpu, gva_t gva, u32 key, struct wafer_insn *insn)
+/* Bytes that were decoded last time for this mode need no decoding again. All but a few instructions have at most 8. */
+static __always_inline bool as_decoded(struct wafer_vcpu *vcpu, gva_t gva, const struct wafer_insn *insn)
 {
-	const struct wafer_arch *a = &vcpu->arch;
-	struct wafer_fetch *f = &vcpu->fetch;
-	u64 offset = gva - f->page;
+	const struct wafer_fetch *f = &vcpu->fetch;
 
-	if (f->key != key || offset > PAGE_SIZE - FETCHED || f->cr3 != a->cr3 || f->cr0 != a->cr0 ||
-	    f->cr4 != a->cr4 || f->efer != a->efer || !wafer_direct_read(&vcpu->fault, &f->way, offset, f->bytes))
-		return false;
-	return likely(insn->mode == f->mode && is_decoded(insn, f->bytes)) ||
-	       !wafer_insn_decode(insn, (const u8 *)f->bytes, WAFER_INSN_MAX, f->mode);
+	return (u8)(insn->len - 1) < 8 && insn->mode == f->mode &&
+	       wafer_direct_same(&vcpu->fault, &f->way, gva - f->page, *(const u64 *)insn->bytes, 64 - 8 * insn->len);
 }
 
 /* Keeps the way to the code page at @gva, which has just been fetched from. 64-bit paging, or none. */
-static void remember(struct wafer_vcpu *vcpu, gva_t gva, u32 key)
+static void remember(struct wafer_vcpu *vcpu, gva_t gva)
 {
 	struct wafer_fetch *f = &vcpu->fetch;
 	struct wafer_event unused;
 	struct wafer_walk w;
 	gpa_t gpa;
 
-	f->key = 0;
+	f->key = WAFER_CODE_NONE;
 	if (wafer_translate_walk(vcpu, gva & PAGE_MASK, WAFER_FAULT_FETCH, &gpa, &unused, &w) ||
 	    (w.nr_entries && !(w.efer & WAFER_EFER_LMA)) || !wafer_direct_keep(&vcpu->fault, &w, &f->way))
 		return;
@@ -62,7 +55,7 @@ static void remember(struct wafer_vcpu *vcpu, gva_t gva, u32 key)
 	f->cr4 = w.cr4;
 	f->efer = w.efer;
 	f->mode = wafer_code_mode(vcpu);
-	f->key = key;
+	f->key = vcpu->exit.code;
 }
 
 /* Reads @n bytes at linear @gva, all in one page. */
@@ -82,23 +75,26 @@ static int fetch_bytes(struct wafer_vcpu *vcpu, gva_t gva, u8 *buf, unsigned int
  */
 static noinline int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
 {
-	u32 key = vcpu->exit.code;
+	struct wafer_fetch *f = &vcpu->fetch;
 	enum wafer_code_mode mode;
-	u8 buf[WAFER_INSN_MAX];
+	union {
+		u64 q[FETCHED / 8];
+		u8 b[FETCHED];
+	} bytes;
+	u8 *buf = bytes.b;
 	unsigned int n;
 	gva_t gva;
 	int r;
 
-	wafer_need(vcpu, FETCH_GROUPS);
+	wafer_need(vcpu, WAY_GROUPS | WAFER_G_SEG(WAFER_CS) | WAFER_G_SEG(WAFER_SS));
 	mode = wafer_code_mode(vcpu);
 	gva = vcpu->arch.rip;
 	if (mode != WAFER_CODE64)
 		gva = (u32)(gva + wafer_seg(vcpu, WAFER_CS)->base);
-	if (!key) {
-		key = mode | (wafer_cpl(vcpu) + 1) << 8;
-		if (vcpu->loaded && cached(vcpu, gva, key, insn))
-			return 0;
-	}
+	if (vcpu->loaded && on_the_way(vcpu, gva, vcpu->exit.code) &&
+	    (as_decoded(vcpu, gva, insn) || (wafer_direct_read(&vcpu->fault, &f->way, gva - f->page, bytes.q) &&
+					     !wafer_insn_decode(insn, buf, WAFER_INSN_MAX, mode))))
+		return 0;
 	n = min_t(unsigned int, WAFER_INSN_MAX, PAGE_SIZE - (gva & ~PAGE_MASK));
 	r = fetch_bytes(vcpu, gva, buf, n);
 	if (r)
@@ -119,7 +115,7 @@ static noinline int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
 		return 1;
 	}
 	if (vcpu->loaded)
-		remember(vcpu, gva, key);
+		remember(vcpu, gva);
 	return 0;
 }
 
@@ -132,12 +128,15 @@ static noinline int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
 int wafer_decode_exit(struct wafer_vcpu *vcpu)
 {
 	struct wafer_insn *insn = &vcpu->emu.insn;
-	u32 key = vcpu->exit.code;
 	int r;
 
-	if (likely(vcpu->loaded && key && cached(vcpu, vcpu->arch.rip, key, insn))) {
-		vcpu->exit.len = insn->len;
-		return WAFER_DECODED;
+	if (likely(vcpu->loaded)) {
+		wafer_need(vcpu, WAY_GROUPS);
+		if (likely(vcpu->exit.code & WAFER_CODE_FLAT && on_the_way(vcpu, vcpu->arch.rip, vcpu->exit.code) &&
+			   as_decoded(vcpu, vcpu->arch.rip, insn))) {
+			vcpu->exit.len = insn->len;
+			return WAFER_DECODED;
+		}
 	}
 	r = fetch_insn(vcpu, insn);
 	vcpu->exit.len = r ? 0 : insn->len;

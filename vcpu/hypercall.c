@@ -34,7 +34,7 @@ static long call(struct wafer_vcpu *vcpu, u64 nr, u32 apic_id, bool wide)
 	u32 features = vcpu->vm->enforce_pv ? vcpu->pv_features : ~0u;
 	struct wafer_vcpu *target;
 
-	if (wafer_cpl(vcpu))
+	if (vcpu->exit.code & WAFER_CODE_CPL)
 		return -KVM_EPERM;
 	if (nr == KVM_HC_VAPIC_POLL_IRQ || (nr == KVM_HC_SCHED_YIELD && features & BIT(KVM_FEATURE_PV_SCHED_YIELD)))
 		return 0;
@@ -57,8 +57,8 @@ int wafer_exit_hypercall(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool 
 	bool wide;
 	long r;
 
-	wafer_need(vcpu, WAFER_G_SEG(WAFER_CS) | WAFER_G_SEG(WAFER_SS));	/* both at once */
-	wide = wafer_code_mode(vcpu) == WAFER_CODE64;
+	wafer_need(vcpu, WAFER_G_CODE | WAFER_G_EFER);
+	wide = exit->code & WAFER_CODE_L && vcpu->arch.efer & WAFER_EFER_LMA;
 	r = call(vcpu, wide ? gpr[WAFER_RAX] : (u32)gpr[WAFER_RAX], gpr[WAFER_RCX], wide);
 
 	gpr[WAFER_RAX] = wide ? r : (u32)r;

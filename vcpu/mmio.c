@@ -54,13 +54,12 @@ static bool is_memory(struct wafer_vcpu *vcpu, gpa_t gpa, bool write)
 /* 0; 1: the VMM must do it; -EAGAIN: not in the window. */
 static int device_access(struct wafer_vcpu *vcpu, gpa_t gpa, void *data, unsigned int len, bool write)
 {
-	bool window = vcpu->loaded;
 	int r = -EOPNOTSUPP;
 
 	if (vcpu->lapic && !((gpa ^ vcpu->apic_base) & PAGE_MASK))
-		r = wafer_lapic_mmio(vcpu, gpa & ~PAGE_MASK, len, data, write, window);
+		r = wafer_lapic_mmio(vcpu, gpa & ~PAGE_MASK, len, data, write, vcpu->loaded);
 	if (r == -EOPNOTSUPP)
-		r = wafer_bus(vcpu, WAFER_BUS_MMIO, gpa, len, data, write, window);
+		r = wafer_bus(vcpu, WAFER_BUS_MMIO, gpa, len, data, write);
 	return r == -EOPNOTSUPP ? 1 : r;
 }
 
@@ -213,51 +212,29 @@ int wafer_emu_run(struct wafer_vcpu *vcpu)
 	return run_emu(vcpu);
 }
 
-/* ---- the plain MOV ---- */
+/* ---- the plain MOV: all checks of the address have been made by the CPU, which has translated it as well ---- */
 
-/*
- * Between one general register, or a constant, and one device, in 64-bit code without FS and GS: all checks of the
- * address have been made by the CPU, which has translated it as well. Everything else is the executor's.
- */
-static bool is_plain_mov(const struct wafer_insn *insn)
-{
-	const struct wafer_insn_form *f = insn->form;
-	u8 other;
-
-	if (!f || f->op != WAFER_OP_MOV || f->size > 4 || insn->op_size > 8 || insn->mode != WAFER_CODE64 ||
-	    insn->addr_size != 8 || insn->seg >= WAFER_FS || insn->lock || insn->rep)
-		return false;
-	other = f->dst == WAFER_AT_MEM ? f->src : f->dst;
-	return (f->dst == WAFER_AT_MEM || f->src == WAFER_AT_MEM) &&
-	       (other == WAFER_AT_REG || other == WAFER_AT_ACC || other == WAFER_AT_IMM);
-}
-
-static unsigned int mov_register(const struct wafer_insn *insn)
-{
-	const struct wafer_insn_form *f = insn->form;
-
-	return (f->dst == WAFER_AT_MEM ? f->src : f->dst) == WAFER_AT_REG ? insn->reg : WAFER_RAX;
-}
-
-/* @data: what was read; NULL: it was a write. */
-static int mov_done(struct wafer_vcpu *vcpu, const void *data)
+static void mov_loads(struct wafer_vcpu *vcpu, u64 val)
 {
 	const struct wafer_insn *insn = &vcpu->emu.insn;
-	u64 val = 0;
 
-	if (data) {
-		memcpy(&val, data, insn->form->size ?: insn->op_size);
-		wafer_put_gpr(&vcpu->emu, mov_register(insn), insn->op_size, val);
+	wafer_put_gpr(&vcpu->emu, insn->reg, insn->op_size, val);
+	if (insn->reg == WAFER_RSP)
 		wafer_touch(vcpu, WAFER_G_RSP);
-	}
-	return wafer_skip(vcpu);
 }
 
 static int complete_mov(struct wafer_vcpu *vcpu)
 {
+	const struct wafer_insn *insn = &vcpu->emu.insn;
+	u64 val = 0;
+
 	if (wafer_rip(vcpu) != vcpu->emu.rip)	/* as in emu_complete() */
 		return WAFER_GO_ON;
-	return mov_done(vcpu, vcpu->emu.insn.form->dst == WAFER_AT_MEM ? NULL : vcpu->run->mmio.data);
+	if (insn->plain == WAFER_PLAIN_LOAD) {
+		memcpy(&val, vcpu->run->mmio.data, insn->size);
+		mov_loads(vcpu, val);
+	}
+	return wafer_skip(vcpu);
 }
 
 /* -EOPNOTSUPP: not so plain after all. */
@@ -265,25 +242,28 @@ static int plain_mov(struct wafer_vcpu *vcpu, gpa_t gpa)
 {
 	struct wafer_emu *emu = &vcpu->emu;
 	const struct wafer_insn *insn = &emu->insn;
-	bool write = insn->form->dst == WAFER_AT_MEM;
-	unsigned int size = insn->form->size ?: insn->op_size;
-	u64 val = insn->imm;
+	bool write = insn->plain != WAFER_PLAIN_LOAD;
+	u64 val = write ? insn->imm : 0;
 	int r;
 
 	wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RSP);
 	emu->gpr = vcpu->arch.gpr;
 	emu->rip = vcpu->arch.rip;
 	/* Not over two pages, nor if the code has been changed since. */
-	if (((wafer_effective_address(emu, size) ^ gpa) & ~PAGE_MASK) || ((gpa ^ (gpa + size - 1)) & PAGE_MASK) ||
-	    write != !!(vcpu->exit.fault.access & WAFER_FAULT_WRITE))
+	if (((wafer_effective_address(emu, insn->size) ^ gpa) & ~PAGE_MASK) ||
+	    (gpa & ~PAGE_MASK) + insn->size > PAGE_SIZE || write != !!(vcpu->exit.fault.access & WAFER_FAULT_WRITE))
 		return -EOPNOTSUPP;
-	if (write && insn->form->src != WAFER_AT_IMM)
-		val = wafer_get_gpr(emu, mov_register(insn), size);
+	if (insn->plain == WAFER_PLAIN_STORE)
+		val = insn->size > 1 ? emu->gpr[insn->reg] : wafer_get_gpr(emu, insn->reg, 1);
 	vcpu->exit.len = insn->len;
-	r = device_access(vcpu, gpa, &val, size, write);
+	r = device_access(vcpu, gpa, &val, insn->size, write);
 	if (r == 1)
-		return mmio_to_user(vcpu, gpa, &val, size, write, complete_mov);
-	return r ? -EOPNOTSUPP : mov_done(vcpu, write ? NULL : &val);
+		return mmio_to_user(vcpu, gpa, &val, insn->size, write, complete_mov);
+	if (r)
+		return -EOPNOTSUPP;
+	if (!write)
+		mov_loads(vcpu, val);
+	return wafer_skip(vcpu);
 }
 
 static int emulate_access(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
@@ -306,7 +286,7 @@ static int emulate_access(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool
 	/* It was not port I/O that came here: changed under us. The CPU has to look at the permissions. */
 	if (wafer_insn_uses(insn, WAFER_AT_PORT, WAFER_AT_PORT))
 		return WAFER_GO_ON;
-	if (window && is_plain_mov(insn)) {
+	if (window && insn->plain) {
 		r = plain_mov(vcpu, exit->fault.gpa);
 		if (r != -EOPNOTSUPP)
 			return r;

@@ -15,7 +15,7 @@ static int device(struct wafer_vcpu *vcpu, void *data, bool in)
 {
 	const struct wafer_exit *exit = &vcpu->exit;
 
-	return wafer_bus(vcpu, WAFER_BUS_PIO, exit->io.port, exit->io.size, data, !in, vcpu->loaded);
+	return wafer_bus(vcpu, WAFER_BUS_PIO, exit->io.port, exit->io.size, data, !in);
 }
 
 static int to_user(struct wafer_vcpu *vcpu, u32 count, int (*complete)(struct wafer_vcpu *vcpu))

@@ -62,6 +62,21 @@ static void after_exit(struct wafer_vcpu *vcpu)
 	vcpu->after_exit &= ~WAFER_AFTER_EVENT;
 }
 
+/* WAFER_GO_ON, WAFER_TO_USER, WAFER_RETRY_SLOW (only in the window), WAFER_REOPEN, WAFER_LEAVE or -errno. */
+static __always_inline int handle_exit(struct wafer_vcpu *vcpu, bool window)
+{
+	struct wafer_exit *exit = &vcpu->exit;
+	const struct wafer_exit_row *row = &wafer_exits[exit->kind];
+	int r;
+
+	if (unlikely(!exit->len && row->needs_len)) {
+		r = wafer_decode_exit(vcpu);
+		if (r != WAFER_DECODED)
+			return r;
+	}
+	return row->handle(vcpu, exit, window);
+}
+
 /* The guest runs, in one window after the other, until something needs the outer loop or user space. */
 static int run_guest(struct wafer_vcpu *vcpu)
 {
@@ -95,7 +110,7 @@ static int run_guest(struct wafer_vcpu *vcpu)
 				vcpu->last_cr8 = vcpu->cr8;
 				wafer_lapic_set_cr8(vcpu, vcpu->cr8);
 			}
-			r = wafer_handle_exit(vcpu, true);
+			r = handle_exit(vcpu, true);
 		} while (r == WAFER_GO_ON);
 		if (r != WAFER_REOPEN)	/* what everybody outside, or the VMM, asks for: fetched while it is cheap */
 			wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_BLOCK);
@@ -105,7 +120,7 @@ static int run_guest(struct wafer_vcpu *vcpu)
 	current->flags &= ~PF_VCPU;
 	wafer_fpu_put(vcpu);
 	if (r == WAFER_RETRY_SLOW)
-		r = wafer_handle_exit(vcpu, false);
+		r = handle_exit(vcpu, false);
 	return r;
 }
 

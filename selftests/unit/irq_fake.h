@@ -107,6 +107,7 @@ static inline void add_vcpu(u32 id)
 	struct wafer_vcpu *vcpu = calloc(1, sizeof(*vcpu));
 
 	vcpu->vm = &vm;
+	vcpu->loaded = true;
 	vcpu->id = id;
 	vcpu->index = vm.nr_vcpus;
 	vcpu->extint = -1;
@@ -170,29 +171,29 @@ static inline int x2apic_write(struct wafer_vcpu *vcpu, u32 msr, u64 val, bool w
 
 static inline void outb(u16 port, u8 val)
 {
-	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, port, 1, &val, true, true), 0);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, port, 1, &val, true), 0);
 }
 
 static inline u8 inb(u16 port)
 {
 	u8 val = 0;
 
-	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, port, 1, &val, false, true), 0);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, port, 1, &val, false), 0);
 	return val;
 }
 
 static inline void ioapic_reg(u32 reg, u32 val)
 {
-	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00000, 4, &reg, true, true), 0);
-	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00010, 4, &val, true, true), 0);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00000, 4, &reg, true), 0);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00010, 4, &val, true), 0);
 }
 
 static inline u32 ioapic_get(u32 reg)
 {
 	u32 val = 0;
 
-	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00000, 4, &reg, true, true), 0);
-	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00010, 4, &val, false, true), 0);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00000, 4, &reg, true), 0);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00010, 4, &val, false), 0);
 	return val;
 }
 

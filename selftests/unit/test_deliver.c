@@ -394,7 +394,7 @@ TEST(creation_rules)
 
 static int io_write(u64 addr, u32 len, u64 val)
 {
-	return wafer_bus(cpu(0), WAFER_BUS_MMIO, addr, len, &val, true, true);
+	return wafer_bus(cpu(0), WAFER_BUS_MMIO, addr, len, &val, true);
 }
 
 static int io(int fd, u64 addr, u32 len, s64 match, u32 flags)

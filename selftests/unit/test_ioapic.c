@@ -29,11 +29,11 @@ TEST(registers)
 	program(23, 0xffff5fff, 0xff000000);
 	CHECK_EQ(ioapic_get(0x3e) & 0x5000, 0);	/* status and remote IRR are read-only */
 	CHECK_EQ(ioapic_get(0x3f), 0xff000000);
-	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00004, 4, &val, false, true), 0);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00004, 4, &val, false), 0);
 	CHECK_EQ(val >> 32, 0xffffffff);
 	CHECK_EQ((u32)val, 0);
-	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec000fc, 8, &val, false, true), -EOPNOTSUPP);
-	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00100, 4, &val, false, true), -EOPNOTSUPP);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec000fc, 8, &val, false), -EOPNOTSUPP);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_MMIO, 0xfec00100, 4, &val, false), -EOPNOTSUPP);
 	free_vm();
 }
 

@@ -265,14 +265,15 @@ TEST(busy_lock)
 	pulse(0);
 	raw_spin_lock(&vm.irq.chips->lock);
 	CHECK_EQ(wafer_irq_ack(cpu(0)), -EAGAIN);
-	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x20, 1, &val, true, true), -EAGAIN);
-	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x20, 1, &val, false, true), -EAGAIN);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x20, 1, &val, true), -EAGAIN);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x20, 1, &val, false), -EAGAIN);
 	raw_spin_unlock(&vm.irq.chips->lock);
 	CHECK_EQ(take_irq(0), 0x30);
 	vm.irq.nr_resamplers = 1;			/* an EOI may signal: not in the window */
-	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x20, 1, &val, true, true), -EAGAIN);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x20, 1, &val, true), -EAGAIN);
 	val = 0x20;
-	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x20, 1, &val, true, false), 0);
+	cpu(0)->loaded = false;
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x20, 1, &val, true), 0);
 	CHECK_EQ(resampled, 1);
 	free_vm();
 }

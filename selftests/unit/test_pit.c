@@ -54,7 +54,7 @@ TEST(creation)
 	CHECK_EQ(wafer_create_pit(&vm, 2), -EINVAL);
 	CHECK_EQ(wafer_create_pit(&vm, 0), 0);
 	CHECK_EQ(wafer_create_pit(&vm, 0), -EEXIST);
-	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x61, 1, &(u8){ 0 }, false, true), -EOPNOTSUPP);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x61, 1, &(u8){ 0 }, false), -EOPNOTSUPP);
 	free_vm();
 }
 
