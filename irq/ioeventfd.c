@@ -24,12 +24,15 @@ static int ioeventfd_access(struct wafer_vcpu *vcpu, struct wafer_bus_dev *dev, 
 			    unsigned int len, void *val, bool write)
 {
 	struct wafer_ioeventfd *io = container_of(dev, struct wafer_ioeventfd, dev);
-	u64 value = 0;
+	u64 value = io->value;
 
 	if (!write || addr != dev->addr || (io->len && io->len != len))
 		return -EOPNOTSUPP;
-	memcpy(&value, val, min_t(u32, len, sizeof(value)));
-	if (!io->any && value != io->value)
+	if (!io->any) {
+		value = 0;
+		memcpy(&value, val, min_t(u32, len, sizeof(value)));
+	}
+	if (value != io->value)
 		return -EOPNOTSUPP;
 	/* The eventfd's lock is a sleeping one there. */
 	if (IS_ENABLED(CONFIG_PREEMPT_RT) && vcpu->loaded)

@@ -67,6 +67,9 @@ static inline u64 wafer_cr8(struct wafer_vcpu *vcpu)
 	return vcpu->lapic ? wafer_lapic_get_cr8(vcpu) : vcpu->cr8;
 }
 
+/* What finding the last code page again depends on besides memory (fetch.c). One call where the registers are not read yet. */
+#define WAFER_WAY_GROUPS (WAFER_G_RIP | WAFER_G_CODE | WAFER_G_CR0 | WAFER_G_CR3 | WAFER_G_CR4 | WAFER_G_EFER)
+
 /* Decodes the instruction at RIP into vcpu->emu.insn: WAFER_DECODED, else what the handler is to return. */
 int wafer_decode_exit(struct wafer_vcpu *vcpu);
 int wafer_emu_run(struct wafer_vcpu *vcpu);		/* the instruction in vcpu->emu.insn */

@@ -12,13 +12,10 @@
 
 #include "core.h"
 
-/* What the way depends on besides memory. One call where the registers are not read yet. */
-#define WAY_GROUPS (WAFER_G_RIP | WAFER_G_CODE | WAFER_G_CR0 | WAFER_G_CR3 | WAFER_G_CR4 | WAFER_G_EFER)
-
 /* What wafer_direct_read() reads. */
 #define FETCHED 16
 
-/* WAY_GROUPS are there. Does the way lead to @gva, if its entries are still the same? */
+/* WAFER_WAY_GROUPS are there. Does the way lead to @gva, if its entries are still the same? */
 static __always_inline bool on_the_way(const struct wafer_vcpu *vcpu, gva_t gva, u32 key)
 {
 	const struct wafer_fetch *f = &vcpu->fetch;
@@ -86,7 +83,7 @@ static noinline int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
 	gva_t gva;
 	int r;
 
-	wafer_need(vcpu, WAY_GROUPS | WAFER_G_SEG(WAFER_CS) | WAFER_G_SEG(WAFER_SS));
+	wafer_need(vcpu, WAFER_WAY_GROUPS | WAFER_G_SEG(WAFER_CS) | WAFER_G_SEG(WAFER_SS));
 	mode = wafer_code_mode(vcpu);
 	gva = vcpu->arch.rip;
 	if (mode != WAFER_CODE64)
@@ -131,7 +128,7 @@ int wafer_decode_exit(struct wafer_vcpu *vcpu)
 	int r;
 
 	if (likely(vcpu->loaded)) {
-		wafer_need(vcpu, WAY_GROUPS);
+		wafer_need(vcpu, WAFER_WAY_GROUPS);
 		if (likely(vcpu->exit.code & WAFER_CODE_FLAT && on_the_way(vcpu, vcpu->arch.rip, vcpu->exit.code) &&
 			   as_decoded(vcpu, vcpu->arch.rip, insn))) {
 			vcpu->exit.len = insn->len;

@@ -246,7 +246,6 @@ static int plain_mov(struct wafer_vcpu *vcpu, gpa_t gpa)
 	u64 val = write ? insn->imm : 0;
 	int r;
 
-	wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RSP);
 	emu->gpr = vcpu->arch.gpr;
 	emu->rip = vcpu->arch.rip;
 	/* Not over two pages, nor if the code has been changed since. */
@@ -270,6 +269,9 @@ static int emulate_access(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool
 {
 	struct wafer_insn *insn = &vcpu->emu.insn;
 	int r = WAFER_DECODED;
+
+	/* All that a plain MOV asks for, in one call. */
+	wafer_need(vcpu, WAFER_WAY_GROUPS | WAFER_G_RSP | WAFER_G_RFLAGS | WAFER_G_BLOCK);
 
 	/* The CPU was pushing an event's frame or reading a descriptor: there is no instruction to emulate. */
 	if (vcpu->reinject.kind != WAFER_EV_NONE) {

@@ -96,8 +96,6 @@ static __always_inline void move_state(struct wafer_arch *a, u32 mask, const boo
 		MOVE(GUEST_ES_AR_BYTES + 2 * i, a->seg[i].attr);
 		MOVE(GUEST_ES_BASE + 2 * i, a->seg[i].base);
 	}
-	if (mask & WAFER_G_CR3)
-		MOVE(GUEST_CR3, a->cr3);
 	if (mask & WAFER_G_DT) {
 		MOVE(GUEST_GDTR_BASE, a->gdt.base);
 		MOVE(GUEST_GDTR_LIMIT, a->gdt.limit);
@@ -114,6 +112,7 @@ static __always_inline void move_state(struct wafer_arch *a, u32 mask, const boo
 	}
 }
 
+#define CONTROL (WAFER_G_CODE | WAFER_G_CR0 | WAFER_G_CR3 | WAFER_G_CR4 | WAFER_G_EFER)
 #define HOT (WAFER_G_RIP | WAFER_G_RSP | WAFER_G_RFLAGS | WAFER_G_BLOCK | WAFER_G_CR2)
 
 /* In the window. CR2, DR, PAT and SPEC_CTRL are always available: enter() keeps them so. */
@@ -130,20 +129,22 @@ void vmx_read_state(struct wafer_vcpu *vcpu, u32 mask)
 		a->rflags = vmread(GUEST_RFLAGS);
 	if (mask & WAFER_G_BLOCK)
 		a->block = vmread(GUEST_INTERRUPTIBILITY_INFO) & VMX_BLOCK_BITS;
-	a->avail |= mask;
-	if (!(mask & ~HOT))
-		return;
-	move_state(a, mask, false);
 	if (mask & WAFER_G_CODE)
 		vcpu->exit.code = (vmread(GUEST_CS_AR_BYTES) & (WAFER_SEG_L | WAFER_SEG_DB)) << 4 |
 				  (vmread(GUEST_SS_AR_BYTES) & WAFER_SEG_DPL) >> WAFER_SEG_DPL_SHIFT |
 				  (vmread(GUEST_CS_BASE) ? 0 : WAFER_CODE_FLAT);
 	if (mask & WAFER_G_CR0)
 		a->cr0 = (vmread(GUEST_CR0) & CR0_OWNED) | (hw->cr0_shadow & ~CR0_OWNED);
+	if (mask & WAFER_G_CR3)
+		a->cr3 = vmread(GUEST_CR3);
 	if (mask & WAFER_G_CR4)
 		a->cr4 = read_guest_cr4(hw);
 	if (mask & WAFER_G_EFER)
 		a->efer = vmread(GUEST_IA32_EFER);
+	a->avail |= mask;
+	if (!(mask & ~(HOT | CONTROL)))
+		return;
+	move_state(a, mask, false);
 	if (mask & WAFER_G_SYSCALL && !(hw->todo & VMX_SWAP_IN))
 		a->kernel_gs_base = vmx_rdmsr(MSR_KERNEL_GS_BASE);
 }
@@ -177,6 +178,8 @@ void vmx_write_state(struct wafer_vcpu *vcpu, u32 mask)
 		vmwrite(CR0_READ_SHADOW, a->cr0);
 		vmwrite(GUEST_CR0, (a->cr0 & CR0_OWNED) | X86_CR0_NE);
 	}
+	if (mask & WAFER_G_CR3)
+		vmwrite(GUEST_CR3, a->cr3);
 	if (mask & WAFER_G_CR4)
 		write_guest_cr4(hw, a->cr4);
 	if (mask & WAFER_G_EFER) {
