@@ -15,16 +15,12 @@ struct wafer_pt_format;
 #define WAFER_WINDOW_NMI	BIT(1)
 
 /* Intercepts that change at run time (everything else is intercepted or not once and for all). */
-#define WAFER_ICPT_DR		BIT(0)	/* MOV DR: the guest's debug registers are not in the CPU */
-#define WAFER_ICPT_DB		BIT(1)	/* #DB (always on; here for guest debug's routing) */
-#define WAFER_ICPT_BP		BIT(2)	/* #BP: KVM_GUESTDBG_USE_SW_BP */
-#define WAFER_ICPT_GP		BIT(3)	/* #GP */
-#define WAFER_ICPT_HLT		BIT(4)	/* off with KVM_CAP_X86_DISABLE_EXITS */
-#define WAFER_ICPT_MWAIT	BIT(5)
-#define WAFER_ICPT_PAUSE	BIT(6)
-#define WAFER_ICPT_CR8		BIT(7)	/* CR8 writes (no local APIC in the kernel) */
-#define WAFER_ICPT_STEP		BIT(8)	/* exit after one instruction (monitor trap flag; SVM: TF) */
-#define WAFER_ICPT_RDTSC	BIT(9)
+#define WAFER_ICPT_BP		BIT(0)	/* #BP: KVM_GUESTDBG_USE_SW_BP */
+#define WAFER_ICPT_HLT		BIT(1)	/* off with KVM_CAP_X86_DISABLE_EXITS */
+#define WAFER_ICPT_MWAIT	BIT(2)
+#define WAFER_ICPT_PAUSE	BIT(3)
+#define WAFER_ICPT_CR8		BIT(4)	/* CR8 writes (no local APIC in the kernel) */
+#define WAFER_ICPT_STEP		BIT(5)	/* exit after one instruction (monitor trap flag; SVM: TF) */
 
 /**
  * struct wafer_caps - what the hardware offers, filled by detect()

@@ -58,6 +58,11 @@ struct wafer_segment {
 	u16 selector;
 };
 
+static inline unsigned int wafer_dpl(const struct wafer_segment *seg)
+{
+	return (seg->attr & WAFER_SEG_DPL) >> WAFER_SEG_DPL_SHIFT;
+}
+
 /**
  * struct wafer_dtable - GDTR or IDTR
  * @base: linear base

@@ -239,16 +239,10 @@ static inline const struct wafer_segment *wafer_seg(struct wafer_vcpu *vcpu, enu
 	return &vcpu->arch.seg[n];
 }
 
-static inline void wafer_put_seg(struct wafer_vcpu *vcpu, enum wafer_seg_reg n, const struct wafer_segment *seg)
-{
-	vcpu->arch.seg[n] = *seg;
-	wafer_touch(vcpu, WAFER_G_SEG(n));
-}
-
 /* Current privilege level: SS.DPL (SDM vol. 3 §25.4.1; SVM keeps the CPL field equal to it). */
 static inline unsigned int wafer_cpl(struct wafer_vcpu *vcpu)
 {
-	return (wafer_seg(vcpu, WAFER_SS)->attr & WAFER_SEG_DPL) >> WAFER_SEG_DPL_SHIFT;
+	return wafer_dpl(wafer_seg(vcpu, WAFER_SS));
 }
 
 /* WAFER_CODE16, 32 or 64: what CS.L, CS.D and EFER.LMA say. */

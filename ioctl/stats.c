@@ -38,9 +38,13 @@ static const struct counter vm_stats[] = {
 	{ "nested_table_pages", INSTANT, offsetof(struct wafer_vm, mmu.pages) },
 };
 
-static ssize_t read_stats(const char *id, const struct counter *stats, unsigned int nr, const void *obj,
-			  char __user *buf, size_t size, loff_t *pos)
+static const struct file_operations vcpu_fops;
+
+static ssize_t stats_read(struct file *file, char __user *buf, size_t size, loff_t *pos)
 {
+	struct wafer_vcpu *vcpu = file->f_op == &vcpu_fops ? file->private_data : NULL;
+	u32 nr = vcpu ? ARRAY_SIZE(vcpu_stats) : ARRAY_SIZE(vm_stats);
+	const struct counter *stats = vcpu ? vcpu_stats : vm_stats;
 	struct kvm_stats_header *h;
 	struct kvm_stats_desc *d;
 	size_t total = sizeof(*h) + NAME_SIZE + nr * (DESC_SIZE + sizeof(u64));
@@ -55,7 +59,7 @@ static ssize_t read_stats(const char *id, const struct counter *stats, unsigned 
 	h->id_offset = sizeof(*h);
 	h->desc_offset = h->id_offset + NAME_SIZE;
 	h->data_offset = h->desc_offset + nr * DESC_SIZE;
-	strscpy((char *)(h + 1), id, NAME_SIZE);
+	snprintf((char *)(h + 1), NAME_SIZE, vcpu ? "kvm-wafer/vcpu-%u" : "kvm-wafer", vcpu ? vcpu->id : 0);
 	data = (void *)h + h->data_offset;
 	for (unsigned int i = 0; i < nr; i++) {
 		d = (void *)h + h->desc_offset + i * DESC_SIZE;
@@ -63,41 +67,27 @@ static ssize_t read_stats(const char *id, const struct counter *stats, unsigned 
 		d->size = 1;
 		d->offset = i * sizeof(u64);
 		strscpy(d->name, stats[i].name, NAME_SIZE);
-		data[i] = READ_ONCE(*(const u64 *)(obj + stats[i].offset));
+		data[i] = READ_ONCE(*(const u64 *)(file->private_data + stats[i].offset));
 	}
 	r = simple_read_from_buffer(buf, size, pos, h, total);
 	kvfree(h);
 	return r;
 }
 
-static ssize_t vcpu_stats_read(struct file *file, char __user *buf, size_t size, loff_t *pos)
-{
-	struct wafer_vcpu *vcpu = file->private_data;
-	char id[NAME_SIZE];
-
-	snprintf(id, sizeof(id), "kvm-wafer/vcpu-%u", vcpu->id);
-	return read_stats(id, vcpu_stats, ARRAY_SIZE(vcpu_stats), vcpu, buf, size, pos);
-}
-
-static ssize_t vm_stats_read(struct file *file, char __user *buf, size_t size, loff_t *pos)
-{
-	return read_stats("kvm-wafer", vm_stats, ARRAY_SIZE(vm_stats), file->private_data, buf, size, pos);
-}
-
-static const struct file_operations vcpu_stats_fops = {
-	.owner = THIS_MODULE, .read = vcpu_stats_read, .release = wafer_vcpu_release, .llseek = noop_llseek,
+static const struct file_operations vcpu_fops = {
+	.owner = THIS_MODULE, .read = stats_read, .release = wafer_vcpu_release, .llseek = noop_llseek,
 };
 
-static const struct file_operations vm_stats_fops = {
-	.owner = THIS_MODULE, .read = vm_stats_read, .release = wafer_vm_release, .llseek = noop_llseek,
+static const struct file_operations vm_fops = {
+	.owner = THIS_MODULE, .read = stats_read, .release = wafer_vm_release, .llseek = noop_llseek,
 };
 
 /* @vcpu: NULL: the VM's */
 int wafer_stats_open(struct wafer_vm *vm, struct wafer_vcpu *vcpu)
 {
 	struct file *file;
-	int fd = vcpu ? wafer_new_file("wafer-vcpu-stats", &vcpu_stats_fops, vcpu, &file) :
-			wafer_new_file("wafer-vm-stats", &vm_stats_fops, vm, &file);
+	int fd = vcpu ? wafer_new_file("wafer-vcpu-stats", &vcpu_fops, vcpu, &file) :
+			wafer_new_file("wafer-vm-stats", &vm_fops, vm, &file);
 
 	if (fd < 0)
 		return fd;

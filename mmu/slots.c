@@ -252,7 +252,8 @@ static struct wafer_slot *make_slot(const struct wafer_mmu *mmu,
 	return slot;
 }
 
-#define REFUSE(err, field, rule) wafer_refuse(r, -(err), #field, mr->field, rule)
+#define RULE(broken, field, rule) \
+	((broken) ? wafer_refuse(r, -EINVAL, #field, mr->field, rule) : 0)
 
 /* What any slot must be, and what must not change in one that exists. */
 static int check_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory_region *mr,
@@ -261,31 +262,26 @@ static int check_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory
 	u64 size = mr->memory_size, gpa = mr->guest_phys_addr, hva = mr->userspace_addr;
 	/* What the table and the CPU can address. */
 	u32 bits = min3(mmu->pt.levels * 9 + PAGE_SHIFT, (int)boot_cpu_data.x86_phys_bits, 52);
+	u32 unknown = mr->flags & ~(KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY);
+	bool bad_hva = !PAGE_ALIGNED(hva) || hva > TASK_SIZE_MAX || size > TASK_SIZE_MAX - hva;
+	bool stays = size && old;
 
-	if (mr->slot >= WAFER_MAX_SLOTS)
-		return REFUSE(EINVAL, slot, "below 32764 (KVM_CAP_NR_MEMSLOTS), address space 0");
-	if (mr->flags & ~(KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY))
-		return REFUSE(EINVAL, flags, "KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY");
-	if (!PAGE_ALIGNED(size) || size >> PAGE_SHIFT > WAFER_SLOT_MAX_PAGES)
-		return REFUSE(EINVAL, memory_size, "whole pages, fewer than 2^31");
-	if (!PAGE_ALIGNED(gpa) || gpa + size < gpa)
-		return REFUSE(EINVAL, guest_phys_addr, "page-aligned, the end at most 2^64");
-	if (!PAGE_ALIGNED(hva) || hva > TASK_SIZE_MAX || size > TASK_SIZE_MAX - hva)
-		return REFUSE(EINVAL, userspace_addr, "page-aligned, all of it in user space");
-	if (size && (gpa + size - 1) >> bits)
-		return REFUSE(EINVAL, guest_phys_addr,
-			      "the end within the physical address width (CPUID 0x80000008)");
-	if (!size && !old)
-		return REFUSE(EINVAL, slot, "a slot that exists, to be deleted");
-	if (!size || !old)
-		return 0;
-	if (size >> PAGE_SHIFT != old->npages)
-		return REFUSE(EINVAL, memory_size, "as the slot has it, or 0 to delete");
-	if (hva != old->hva)
-		return REFUSE(EINVAL, userspace_addr, "as the slot has it");
-	if ((mr->flags ^ old->flags) & KVM_MEM_READONLY)
-		return REFUSE(EINVAL, flags, "KVM_MEM_READONLY can not change");
-	return 0;
+	return RULE(mr->slot >= WAFER_MAX_SLOTS, slot,
+		    "below 32764 (KVM_CAP_NR_MEMSLOTS), address space 0") ?:
+	       RULE(unknown, flags, "KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY") ?:
+	       RULE(!PAGE_ALIGNED(size) || size >> PAGE_SHIFT > WAFER_SLOT_MAX_PAGES, memory_size,
+		    "whole pages, fewer than 2^31") ?:
+	       RULE(!PAGE_ALIGNED(gpa) || gpa + size < gpa, guest_phys_addr,
+		    "page-aligned, the end at most 2^64") ?:
+	       RULE(bad_hva, userspace_addr, "page-aligned, all of it in user space") ?:
+	       RULE(size && (gpa + size - 1) >> bits, guest_phys_addr,
+		    "the end within the physical address width (CPUID 0x80000008)") ?:
+	       RULE(!size && !old, slot, "a slot that exists, to be deleted") ?:
+	       RULE(stays && size >> PAGE_SHIFT != old->npages, memory_size,
+		    "as the slot has it, or 0 to delete") ?:
+	       RULE(stays && hva != old->hva, userspace_addr, "as the slot has it") ?:
+	       RULE(stays && (mr->flags ^ old->flags) & KVM_MEM_READONLY, flags,
+		    "KVM_MEM_READONLY can not change");
 }
 
 static int set_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory_region *mr,
@@ -306,7 +302,8 @@ static int set_region(struct wafer_mmu *mmu, const struct kvm_userspace_memory_r
 	if (at < slots->nr && slots->slot[at] == old)
 		at++;
 	if (at < slots->nr && slots->slot[at]->gfn < gfn + (mr->memory_size >> PAGE_SHIFT))
-		return REFUSE(EEXIST, guest_phys_addr, "no overlap with another slot");
+		return wafer_refuse(r, -EEXIST, "guest_phys_addr", mr->guest_phys_addr,
+				    "no overlap with another slot");
 	new = make_slot(mmu, mr, old);
 	err = new ? replace(mmu, mr->slot, old, new) : -ENOMEM;
 	if (err && new) {

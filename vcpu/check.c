@@ -21,11 +21,6 @@ static bool usable(const struct wafer_segment *s)
 	return !(s->attr & WAFER_SEG_UNUSABLE);
 }
 
-static unsigned int dpl_of(const struct wafer_segment *s)
-{
-	return (s->attr & WAFER_SEG_DPL) >> WAFER_SEG_DPL_SHIFT;
-}
-
 /*
  * Present and of the right kind. G says how the limit counts: low bits all ones with it, high bits
  * zero without.
@@ -40,7 +35,7 @@ static bool form_ok(const struct wafer_segment *s, u32 system_or_not)
 static bool cs_ok(const struct wafer_arch *a)
 {
 	const struct wafer_segment *s = &a->seg[WAFER_CS];
-	unsigned int dpl = dpl_of(s), ss_dpl = dpl_of(&a->seg[WAFER_SS]), type = s->attr & 0xf;
+	unsigned int dpl = wafer_dpl(s), ss_dpl = wafer_dpl(&a->seg[WAFER_SS]), type = s->attr & 0xf;
 
 	if (!usable(s) || (long_mode(a) && s->attr & WAFER_SEG_L && s->attr & WAFER_SEG_DB))
 		return false;
@@ -56,7 +51,7 @@ static bool ss_ok(const struct wafer_arch *a)
 	const struct wafer_segment *s = &a->seg[WAFER_SS];
 	bool real = !(a->cr0 & X86_CR0_PE) || (a->seg[WAFER_CS].attr & WAFER_SEG_TYPE) == 3;
 
-	return !(real && dpl_of(s)) && (!usable(s) || (s->attr & 0xb) == 3);
+	return !(real && wafer_dpl(s)) && (!usable(s) || (s->attr & 0xb) == 3);
 }
 
 /* §27.3.1.2, code and data */
@@ -81,17 +76,11 @@ static bool bad_system(struct wafer_vcpu *vcpu, const struct wafer_segment *s)
 	return !form_ok(s, 0) || s->selector & 4 || !CANONICAL(s->base);
 }
 
-/*
- * Which exceptions push an error code is the CPU's to say (SDM vol. 3 table 6-1); in real mode none
- * does.
- */
+/* Which exceptions push an error code is the CPU's to say; in real mode none does. */
 static bool bad_error_code(const struct wafer_event *ev, const struct wafer_arch *a)
 {
-	const u32 with = BIT(X86_TRAP_DF) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | BIT(X86_TRAP_SS) |
-			 BIT(X86_TRAP_GP) | BIT(X86_TRAP_PF) | BIT(X86_TRAP_AC);
-
 	return ev->kind == WAFER_EV_EXCEPTION && a->cr0 & X86_CR0_PE &&
-	       ev->has_error != (ev->vector < 32 && with & BIT(ev->vector));
+	       ev->has_error != wafer_pushes_error(ev->vector);
 }
 
 static const char *first_bad(struct wafer_vcpu *vcpu, const struct wafer_arch *a)

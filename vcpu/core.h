@@ -62,6 +62,14 @@ static inline int wafer_deny(struct wafer_vcpu *vcpu, bool bad, const char *fiel
 	return bad ? wafer_refuse(&vcpu->refusal, -EINVAL, field, value, rule) : 0;
 }
 
+/* event.c: an exception; which of them push an error code (SDM vol. 3 table 6-1) */
+struct wafer_event wafer_exception(u8 vector, bool has_error, u32 error);
+static inline bool wafer_pushes_error(u8 vector)
+{
+	return vector < 32 && BIT(vector) & (BIT(X86_TRAP_DF) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) |
+		BIT(X86_TRAP_SS) | BIT(X86_TRAP_GP) | BIT(X86_TRAP_PF) | BIT(X86_TRAP_AC));
+}
+
 static inline u64 wafer_cr8(struct wafer_vcpu *vcpu)
 {
 	return vcpu->lapic ? wafer_lapic_get_cr8(vcpu) : vcpu->cr8;

@@ -103,7 +103,7 @@ u32 wafer_wanted_intercepts(struct wafer_vcpu *vcpu)
 	wafer_touch(vcpu, WAFER_G_DR);
 	wafer_debug_put(vcpu);
 	wafer_debug_load(vcpu);
-	return WAFER_ICPT_DB | WAFER_ICPT_DR | (vcpu->lapic ? 0 : WAFER_ICPT_CR8) |
+	return (vcpu->lapic ? 0 : WAFER_ICPT_CR8) |
 	       (off & KVM_X86_DISABLE_EXITS_HLT ? 0 : WAFER_ICPT_HLT) |
 	       (off & KVM_X86_DISABLE_EXITS_MWAIT ? 0 : WAFER_ICPT_MWAIT) |
 	       (off & KVM_X86_DISABLE_EXITS_PAUSE ? 0 : WAFER_ICPT_PAUSE) |
@@ -134,7 +134,6 @@ int wafer_set_guest_debug(struct wafer_vcpu *vcpu, const struct kvm_guest_debug 
 	vcpu->guest_debug = d->control & KVM_GUESTDBG_ENABLE ? d->control : 0;
 	if (vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP)
 		memcpy(vcpu->guest_debug_dr, d->arch.debugreg, sizeof(vcpu->guest_debug_dr));
-	wafer_hazard_set(vcpu, WAFER_H_INTERCEPT);
-	wafer_hazard_set(vcpu, WAFER_H_EVENT);
+	wafer_hazards_set(vcpu, BIT(WAFER_H_INTERCEPT) | BIT(WAFER_H_EVENT));
 	return 0;
 }

@@ -10,8 +10,6 @@
 
 /* Contributory exceptions (SDM vol. 3 table 6-5): two of them, or one after #PF, make a #DF. */
 #define CONTRIBUTORY (BIT(X86_TRAP_DE) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | BIT(X86_TRAP_SS) | BIT(X86_TRAP_GP))
-#define HAS_ERROR (BIT(X86_TRAP_DF) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | BIT(X86_TRAP_SS) | \
-		   BIT(X86_TRAP_GP) | BIT(X86_TRAP_PF) | BIT(X86_TRAP_AC) | BIT(21))
 
 static bool is_in(u32 set, u8 vector)
 {
@@ -50,13 +48,19 @@ void wafer_queue_event(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 	}
 }
 
-int wafer_queue_exception(struct wafer_vcpu *vcpu, u8 vector, u32 error)
+struct wafer_event wafer_exception(u8 vector, bool has_error, u32 error)
 {
 	bool soft = vector == X86_TRAP_BP || vector == X86_TRAP_OF;	/* INT3 and INTO have one byte */
-	struct wafer_event ev = {
+
+	return (struct wafer_event){
 		.kind = soft ? WAFER_EV_SOFT_EXC : WAFER_EV_EXCEPTION, .vector = vector, .insn_len = soft,
-		.error = error, .has_error = is_in(HAS_ERROR, vector),
+		.has_error = has_error, .error = has_error ? error : 0,
 	};
+}
+
+int wafer_queue_exception(struct wafer_vcpu *vcpu, u8 vector, u32 error)
+{
+	struct wafer_event ev = wafer_exception(vector, wafer_pushes_error(vector), error);
 
 	wafer_queue_event(vcpu, &ev);
 	return WAFER_GO_ON;

@@ -40,6 +40,13 @@ int wafer_interrupt_in_delivery(struct wafer_vcpu *vcpu)
 	return vcpu->lapic ? -1 : vcpu->extint;
 }
 
+static u32 valid_flags(const struct wafer_vm *vm)
+{
+	return KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM |
+	       (vm->exception_payload ? KVM_VCPUEVENT_VALID_PAYLOAD : 0) |
+	       (vm->triple_fault_event ? KVM_VCPUEVENT_VALID_TRIPLE_FAULT : 0);
+}
+
 int wafer_get_events(struct wafer_vcpu *vcpu, struct kvm_vcpu_events *e)
 {
 	u32 block = wafer_block(vcpu);
@@ -56,35 +63,22 @@ int wafer_get_events(struct wafer_vcpu *vcpu, struct kvm_vcpu_events *e)
 	e->nmi.pending = !!atomic_read(&vcpu->nmi_pending);
 	e->nmi.masked = !!(block & WAFER_BLOCK_NMI);
 	e->triple_fault.pending = vcpu->vm->triple_fault_event && vcpu->triple_fault;
-	e->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM |
-		   (vcpu->vm->exception_payload ? KVM_VCPUEVENT_VALID_PAYLOAD : 0) |
-		   (vcpu->vm->triple_fault_event ? KVM_VCPUEVENT_VALID_TRIPLE_FAULT : 0);
+	e->flags = valid_flags(vcpu->vm);
 	return 0;
-}
-
-static struct wafer_event make_exception(const struct kvm_vcpu_events *e)
-{
-	bool soft = e->exception.nr == X86_TRAP_BP || e->exception.nr == X86_TRAP_OF;
-
-	return (struct wafer_event){
-		.kind = soft ? WAFER_EV_SOFT_EXC : WAFER_EV_EXCEPTION,
-		.vector = e->exception.nr,
-		.insn_len = soft,		/* INT3 and INTO have one byte */
-		.has_error = e->exception.has_error_code,
-		.error = e->exception.has_error_code ? e->exception.error_code : 0,
-	};
 }
 
 /* One event is in delivery at most: an NMI before an interrupt before an exception, which would come again by itself. */
 static void set_delivery(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *e, bool pending)
 {
+	struct wafer_event ev = wafer_exception(e->exception.nr, e->exception.has_error_code, e->exception.error_code);
+
 	vcpu->reinject.kind = vcpu->pending.kind = WAFER_EV_NONE;
 	if (pending) {
-		vcpu->pending = make_exception(e);
+		vcpu->pending = ev;
 		vcpu->pending.has_payload = e->exception_has_payload;
 		vcpu->pending.payload = e->exception_payload;
 	} else if (e->exception.injected) {
-		vcpu->reinject = make_exception(e);
+		vcpu->reinject = ev;
 	}
 	if (e->nmi.injected)
 		vcpu->reinject = (struct wafer_event){ .kind = WAFER_EV_NMI, .vector = X86_TRAP_NMI };
@@ -117,9 +111,7 @@ static void set_blocking(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *
  */
 int wafer_set_events(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *e)
 {
-	u32 known = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR | KVM_VCPUEVENT_VALID_SHADOW |
-		    KVM_VCPUEVENT_VALID_SMM | (vcpu->vm->exception_payload ? KVM_VCPUEVENT_VALID_PAYLOAD : 0) |
-		    (vcpu->vm->triple_fault_event ? KVM_VCPUEVENT_VALID_TRIPLE_FAULT : 0);
+	u32 known = valid_flags(vcpu->vm) | KVM_VCPUEVENT_VALID_SIPI_VECTOR;
 	bool pending = e->flags & KVM_VCPUEVENT_VALID_PAYLOAD && e->exception.pending;
 	bool not_exception = e->exception.nr > 31 || e->exception.nr == X86_TRAP_NMI;
 	bool smm = e->smi.smm || e->smi.pending || e->smi.smm_inside_nmi;

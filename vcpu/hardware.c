@@ -9,7 +9,6 @@
 #include <linux/cpu.h>
 #include <linux/module.h>
 #include <linux/reboot.h>
-#include <linux/workqueue.h>
 #include <asm/reboot.h>
 
 #include "compat.h"
@@ -45,36 +44,21 @@ static void cpu_off(void *unused)
  * faults (SVM). Up to 6.x the kernel calls back; from 7.x on it looks at CR4.VMXE and EFER.SVME by itself. There
  * is one slot for the callback; the in-tree KVM's, where it is loaded, does for us too.
  *
- * Giving the slot back waits for an RCU grace period: not for the thread that closes a VM's last descriptor to do, and
- * not at once, so that nobody who makes the next VM waits for it either.
+ * Else the slot is this module's from its beginning to its end, VMs or not: on a CPU that is not taken the callback does
+ * nothing, and giving the slot back waits for an RCU grace period, which nobody who opens and closes VMs has to.
  */
 #ifdef WAFER_EMERGENCY_CALLBACK
-static bool emergency_registered, rival_loaded;
-
-static void emergency_unregister(void)
+static void emergency_slot(bool take)
 {
-	if (!emergency_registered)
-		return;
-	cpu_emergency_unregister_virt_callback(wafer_backend->cpu_off);
-	emergency_registered = false;
-}
+	static bool taken;
 
-static void emergency_idle(struct work_struct *work)
-{
 	mutex_lock(&hardware_lock);
-	if (list_empty(&vms))
-		emergency_unregister();
+	if (take && !taken)
+		cpu_emergency_register_virt_callback(wafer_backend->cpu_off);
+	else if (!take && taken)
+		cpu_emergency_unregister_virt_callback(wafer_backend->cpu_off);
+	taken = take;
 	mutex_unlock(&hardware_lock);
-}
-
-static DECLARE_DELAYED_WORK(emergency_work, emergency_idle);
-
-static void emergency_register(void)
-{
-	if (emergency_registered || rival_loaded)
-		return;
-	cpu_emergency_register_virt_callback(wafer_backend->cpu_off);
-	emergency_registered = true;
 }
 
 /* The in-tree module takes the slot when it loads, and warns if it is taken. */
@@ -82,13 +66,7 @@ static int module_event(struct notifier_block *nb, unsigned long event, void *mo
 {
 	if (strcmp(((struct module *)mod)->name, wafer_backend->rival))
 		return NOTIFY_DONE;
-	mutex_lock(&hardware_lock);
-	rival_loaded = event != MODULE_STATE_GOING;
-	if (rival_loaded)
-		emergency_unregister();
-	else if (!list_empty(&vms))
-		emergency_register();
-	mutex_unlock(&hardware_lock);
+	emergency_slot(event == MODULE_STATE_GOING);
 	return NOTIFY_OK;
 }
 
@@ -96,23 +74,21 @@ static struct notifier_block module_notifier = { .notifier_call = module_event }
 
 static void emergency_init(void)
 {
-	rival_loaded = __symbol_get("kvm_rebooting");	/* KVM's common part, to which the vendor's belongs */
+	bool rival_loaded = __symbol_get("kvm_rebooting");	/* KVM's common part, to which the vendor's belongs */
+
 	if (rival_loaded)
 		__symbol_put("kvm_rebooting");
+	emergency_slot(!rival_loaded);
 	register_module_notifier(&module_notifier);
 }
-
-#define emergency_unregister_later() schedule_delayed_work(&emergency_work, HZ)
 
 static void emergency_exit(void)
 {
 	unregister_module_notifier(&module_notifier);
-	flush_delayed_work(&emergency_work);
+	emergency_slot(false);
 }
 #else
 #define emergency_init() do { } while (0)
-#define emergency_register() do { } while (0)
-#define emergency_unregister_later() do { } while (0)
 #define emergency_exit() do { } while (0)
 #endif
 
@@ -175,8 +151,6 @@ int wafer_hardware_get(struct wafer_vm *vm)
 		on_each_cpu(cpu_on, &failed, 1);
 		if (atomic_read(&failed))
 			on_each_cpu(cpu_off, NULL, 1);
-		else
-			emergency_register();
 	}
 	if (!atomic_read(&failed))
 		list_add(&vm->link, &vms);
@@ -190,10 +164,8 @@ void wafer_hardware_put(struct wafer_vm *vm)
 	cpus_read_lock();
 	mutex_lock(&hardware_lock);
 	list_del(&vm->link);
-	if (list_empty(&vms)) {
+	if (list_empty(&vms))
 		on_each_cpu(cpu_off, NULL, 1);
-		emergency_unregister_later();
-	}
 	mutex_unlock(&hardware_lock);
 	cpus_read_unlock();
 }

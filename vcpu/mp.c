@@ -28,7 +28,7 @@ void wafer_vcpu_sipi(struct wafer_vcpu *vcpu, u8 vector)
  */
 void wafer_init_sipi(struct wafer_vcpu *vcpu)
 {
-	struct wafer_segment cs;
+	struct wafer_segment *cs = &vcpu->arch.seg[WAFER_CS];
 
 	if (test_and_clear_bit(WAFER_GOT_INIT, &vcpu->init_sipi)) {
 		wafer_vcpu_reset(vcpu, true);
@@ -36,10 +36,10 @@ void wafer_init_sipi(struct wafer_vcpu *vcpu)
 								     KVM_MP_STATE_INIT_RECEIVED;
 	}
 	if (test_and_clear_bit(WAFER_GOT_SIPI, &vcpu->init_sipi) && vcpu->mp_state == KVM_MP_STATE_INIT_RECEIVED) {
-		cs = *wafer_seg(vcpu, WAFER_CS);
-		cs.selector = READ_ONCE(vcpu->sipi_vector) << 8;
-		cs.base = (u32)cs.selector << 4;
-		wafer_put_seg(vcpu, WAFER_CS, &cs);
+		wafer_need(vcpu, WAFER_G_SEG(WAFER_CS));
+		cs->selector = READ_ONCE(vcpu->sipi_vector) << 8;
+		cs->base = (u32)cs->selector << 4;
+		wafer_touch(vcpu, WAFER_G_SEG(WAFER_CS));
 		wafer_put_rip(vcpu, 0);
 		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
 	}

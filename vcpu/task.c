@@ -50,10 +50,6 @@ static int put(struct wafer_task *t, u64 gva, void *data, unsigned int len)
 			      WAFER_FAULT_WRITE | WAFER_WALK_IMPLICIT);
 }
 
-static unsigned int dpl(const struct wafer_segment *seg)
-{
-	return (seg->attr & WAFER_SEG_DPL) >> WAFER_SEG_DPL_SHIFT;
-}
 
 /* Is it a TSS, LDT or gate of this type? */
 static bool is_system(const struct wafer_segment *seg, u32 type)
@@ -107,7 +103,7 @@ static int check_gate(struct wafer_task *t)
 		ret = get(t, t->arch->idt.base + offset + 5, &byte, 1);
 		if (ret)
 			return ret;
-		if ((byte & 0x1f) == TYPE_TASK_GATE && byte >> 5 >= dpl(&t->arch->seg[WAFER_SS]) + 4)
+		if ((byte & 0x1f) == TYPE_TASK_GATE && byte >> 5 >= wafer_dpl(&t->arch->seg[WAFER_SS]) + 4)
 			return 0;		/* present, and DPL at least CPL */
 	}
 	raise(t, TRAP_GP, offset);
@@ -199,10 +195,10 @@ static bool may_load(const struct wafer_segment *seg, enum wafer_seg_reg n, unsi
 	if (!(seg->attr & WAFER_SEG_S))
 		return false;
 	if (n == WAFER_CS)
-		return type & 8 && (conforming ? dpl(seg) <= rpl : dpl(seg) == rpl);
+		return type & 8 && (conforming ? wafer_dpl(seg) <= rpl : wafer_dpl(seg) == rpl);
 	if (n == WAFER_SS)
-		return (type & 0xa) == 2 && rpl == cpl && dpl(seg) == cpl;
-	return (type & 0xa) != 8 && (conforming || dpl(seg) >= max(cpl, rpl));
+		return (type & 0xa) == 2 && rpl == cpl && wafer_dpl(seg) == cpl;
+	return (type & 0xa) != 8 && (conforming || wafer_dpl(seg) >= max(cpl, rpl));
 }
 
 int wafer_load_segment(struct wafer_task *t, enum wafer_seg_reg n, u16 selector, unsigned int cpl)
@@ -253,7 +249,7 @@ static int push_error(struct wafer_task *t, unsigned int len)
 	if (!wafer_segment_allows(ss, offset, len, WAFER_FAULT_WRITE, false))
 		return raise(t, TRAP_SS, 0);
 	ret = t->ops->access(t, (u32)(ss->base + offset), &t->error, len,
-			     WAFER_FAULT_WRITE | (dpl(ss) == 3 ? WAFER_WALK_USER : 0));
+			     WAFER_FAULT_WRITE | (wafer_dpl(ss) == 3 ? WAFER_WALK_USER : 0));
 	if (!ret)
 		t->arch->gpr[WAFER_RSP] = (esp & ~mask) | offset;
 	return ret;

@@ -190,10 +190,8 @@ static u32 secondary_for(struct wafer_vcpu *vcpu, u32 bits)
 static const struct {
 	u32 bit, control;
 } by_intercept[] = {
-	{ WAFER_ICPT_HLT, CPU_BASED_HLT_EXITING }, { WAFER_ICPT_DR, CPU_BASED_MOV_DR_EXITING },
+	{ WAFER_ICPT_HLT, CPU_BASED_HLT_EXITING }, { WAFER_ICPT_STEP, CPU_BASED_MONITOR_TRAP_FLAG },
 	{ WAFER_ICPT_MWAIT, CPU_BASED_MWAIT_EXITING | CPU_BASED_MONITOR_EXITING },
-	{ WAFER_ICPT_RDTSC, CPU_BASED_RDTSC_EXITING },
-	{ WAFER_ICPT_STEP, CPU_BASED_MONITOR_TRAP_FLAG },
 };
 
 static u32 primary_for(struct wafer_vcpu *vcpu, u32 bits)
@@ -217,8 +215,7 @@ void vmx_intercept(struct wafer_vcpu *vcpu, u32 bits)
 	struct wafer_hw *hw = vcpu->hw;
 	/* MCE stays as the host has it (state.c). */
 	u64 owned = wafer_guest_cr4(vcpu) & ~X86_CR4_MCE;
-	u32 exceptions = ALWAYS | (bits & WAFER_ICPT_BP ? BIT(X86_TRAP_BP) : 0) |
-			 (bits & WAFER_ICPT_GP ? BIT(X86_TRAP_GP) : 0);
+	u32 exceptions = ALWAYS | (bits & WAFER_ICPT_BP ? BIT(X86_TRAP_BP) : 0);
 
 	vmwrite_changed(&hw->exceptions, EXCEPTION_BITMAP, exceptions);
 	vmwrite_changed(&hw->secondary, SECONDARY_VM_EXEC_CONTROL, secondary_for(vcpu, bits));
