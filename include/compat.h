@@ -9,11 +9,7 @@
 #include <linux/version.h>
 
 /* CR4.VMXE can be set for good through the CPU's CR4 shadow (not exported to us any more on 7.x). */
-#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
-#define WAFER_VMX_PERSISTENT 1
-#else
-#define WAFER_VMX_PERSISTENT 0
-#endif
+#define WAFER_VMX_PERSISTENT (LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0))
 
 /* Work before entering a guest: signals, task work, reschedule. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
@@ -77,10 +73,8 @@ static inline void wafer_hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (
 #endif
 
 #include <linux/file.h>
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
-#define wafer_fd_file(f) ((f).file)
-#else
-#define wafer_fd_file(f) fd_file(f)
+#ifndef fd_file
+#define fd_file(f) ((f).file)
 #endif
 
 #include <linux/mm.h>
@@ -94,16 +88,13 @@ static inline void wafer_vm_flags_set(struct vm_area_struct *vma, unsigned long 
 #endif
 
 /* cpuid() and its kin have moved to a header of their own. */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
-#include <asm/cpuid/api.h>
-#else
 #include <asm/processor.h>
+#if __has_include(<asm/cpuid/api.h>)
+#include <asm/cpuid/api.h>
 #endif
 
 /* smp_send_reschedule() is a macro over a tracepoint from 6.4 on. */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
 #include <trace/events/ipi.h>
-#endif
 
 /* Processor Trace has to stay off in VMX operation on CPUs without VMX_MISC[14]; 7.x offers no way to say so. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
@@ -115,7 +106,6 @@ static inline void wafer_vm_flags_set(struct vm_area_struct *vma, unsigned long 
 
 /* Does the administrator do without protection from L1TF? 7.x shows no more than the switch for everything. */
 #include <linux/cpu.h>
-#include <asm/processor.h>
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
 #define wafer_l1tf_off() (cpu_mitigations_off() || l1tf_mitigation == L1TF_MITIGATION_OFF)
 #else
@@ -123,7 +113,7 @@ static inline void wafer_vm_flags_set(struct vm_area_struct *vma, unsigned long 
 #endif
 
 /* load_gs_index() moved. */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+#if __has_include(<asm/gsseg.h>)
 #include <asm/gsseg.h>
 #endif
 

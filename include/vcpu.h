@@ -249,8 +249,6 @@ static inline unsigned int wafer_cpl(struct wafer_vcpu *vcpu)
 enum wafer_code_mode wafer_code_mode(struct wafer_vcpu *vcpu);
 
 /* ---- life (vcpu/vcpu.c) ---- */
-int wafer_vcpu_cache_init(void);
-void wafer_vcpu_cache_exit(void);
 struct wafer_vcpu *wafer_vcpu_create(struct wafer_vm *vm, u32 id);	/* ERR_PTR; vm->lock held; not yet published */
 void wafer_vcpu_free(struct wafer_vcpu *vcpu);
 void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init);		/* architectural RESET or INIT */
@@ -327,7 +325,6 @@ bool wafer_cr0_valid(u64 cr0);
 bool wafer_pae_paging(u64 cr0, u64 cr4, u64 efer);			/* PAE without long mode */
 bool wafer_pdptrs_valid(struct wafer_vcpu *vcpu, const u64 *pdptr);
 bool wafer_cr4_valid(struct wafer_vcpu *vcpu, u64 cr4);		/* by host and, once set, the guest's CPUID */
-u64 wafer_cr4_allowed(void);						/* what the module supports at all */
 u64 wafer_guest_cr4(struct wafer_vcpu *vcpu);				/* by the guest's CPUID, set or not */
 u64 wafer_efer_allowed(void);
 

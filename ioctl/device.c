@@ -84,40 +84,32 @@ static struct miscdevice device = {
 	.minor = MISC_DYNAMIC_MINOR, .name = "wafer", .mode = 0660, .fops = &wafer_device_fops,
 };
 
-/* The likelier to fail comes first: once a device is there, somebody may have it open. */
-static int __init devices_register(void)
-{
-	int r = wafer_alias_init();
-
-	if (!r) {
-		r = misc_register(&device);
-		if (r)
-			wafer_alias_exit();
-	}
-	return r;
-}
-
 static int __init wafer_init(void)
 {
-	int r = wafer_vcpu_cache_init() ?: wafer_kick_init() ?: wafer_hardware_init();
+	int r = wafer_kick_init() ?: wafer_hardware_init();
 
-	if (!r) {
-		wafer_fpu_setup();
-		wafer_cpuid_setup();
-		wafer_msr_setup();
-		r = devices_register();
-		if (r)
-			wafer_hardware_exit();
-	}
-	if (r) {
-		/* They take what was never made. */
-		wafer_kick_exit();
-		wafer_vcpu_cache_exit();
-		return r;
-	}
+	if (r)
+		goto kick;
+	wafer_fpu_setup();
+	wafer_cpuid_setup();
+	wafer_msr_setup();
+	/* The likelier to fail comes first: once a device is there, somebody may have it open. */
+	r = wafer_alias_init();
+	if (r)
+		goto hardware;
+	r = misc_register(&device);
+	if (r)
+		goto alias;
 	pr_info("%s, %u-level nested paging with pages up to %u KiB%s%s\n", wafer_backend->name, wafer_caps.levels,
 		4u << (9 * (wafer_caps.max_level - 1)), wafer_caps.features[0] ? "; " : "", wafer_caps.features);
 	return 0;
+alias:
+	wafer_alias_exit();
+hardware:
+	wafer_hardware_exit();
+kick:
+	wafer_kick_exit();	/* takes what was never made */
+	return r;
 }
 
 static void __exit wafer_exit(void)
@@ -128,7 +120,6 @@ static void __exit wafer_exit(void)
 	wafer_mmu_drain();
 	wafer_hardware_exit();
 	wafer_kick_exit();
-	wafer_vcpu_cache_exit();
 }
 
 module_init(wafer_init);

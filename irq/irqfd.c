@@ -196,8 +196,8 @@ int wafer_irqfd(struct wafer_vm *vm, const struct kvm_irqfd *args, struct wafer_
 		RULE(assign && !mode, why, "irqchip", mode, "is in the kernel") ?:
 		RULE(assign && flags && mode != WAFER_CHIP_FULL, why, "flags", flags,
 		     "has no RESAMPLE with a split irqchip") ?:
-		REFUSE_IF(!wafer_fd_file(f), why, -EBADF, "fd", args->fd, "is open") ?:
-		change(vm, args, wafer_fd_file(f), why);
+		REFUSE_IF(!fd_file(f), why, -EBADF, "fd", args->fd, "is open") ?:
+		change(vm, args, fd_file(f), why);
 
 	fdput(f);
 	return r;

@@ -30,7 +30,8 @@ static const struct {
 	BOTH(OSXSAVE, XSAVE), BOTH(SMEP, SMEP), BOTH(SMAP, SMAP), BOTH(PKE, PKU),
 };
 
-u64 wafer_cr4_allowed(void)
+/* What the module supports at all. */
+static u64 cr4_allowed(void)
 {
 	u64 allowed = 0;
 
@@ -42,7 +43,7 @@ u64 wafer_cr4_allowed(void)
 
 bool wafer_cr4_valid(struct wafer_vcpu *vcpu, u64 cr4)
 {
-	u64 allowed = wafer_cr4_allowed();
+	u64 allowed = cr4_allowed();
 
 	for (int i = 0; i < ARRAY_SIZE(cr4_bits) && vcpu->has_cpuid; i++)
 		if (cr4_bits[i].gated && !wafer_guest_has(vcpu, cr4_bits[i].feature))
@@ -58,7 +59,7 @@ u64 wafer_guest_cr4(struct wafer_vcpu *vcpu)
 	for (int i = 0; i < ARRAY_SIZE(cr4_bits); i++)
 		if (wafer_guest_has(vcpu, cr4_bits[i].feature))
 			bits |= cr4_bits[i].bits;
-	return bits & wafer_cr4_allowed();
+	return bits & cr4_allowed();
 }
 
 u64 wafer_efer_allowed(void)

@@ -2,22 +2,6 @@
 /* Life of a vCPU, and its architectural reset. */
 #include "core.h"
 
-static struct kmem_cache *vcpu_cache;
-
-int wafer_vcpu_cache_init(void)
-{
-	/* Guest memory is copied to and from the emulation's operands and the PDPTEs (CONFIG_HARDENED_USERCOPY). */
-	vcpu_cache = kmem_cache_create_usercopy("wafer_vcpu", sizeof(struct wafer_vcpu), __alignof__(struct wafer_vcpu),
-						SLAB_ACCOUNT, offsetof(struct wafer_vcpu, emu),
-						sizeof_field(struct wafer_vcpu, emu), NULL);
-	return vcpu_cache ? 0 : -ENOMEM;
-}
-
-void wafer_vcpu_cache_exit(void)
-{
-	kmem_cache_destroy(vcpu_cache);
-}
-
 /* What has been made of the parts; each may be missing. */
 static void free_parts(struct wafer_vcpu *vcpu)
 {
@@ -28,7 +12,7 @@ static void free_parts(struct wafer_vcpu *vcpu)
 	kvfree(vcpu->cpuid);
 	free_page((unsigned long)vcpu->run);
 	free_page((unsigned long)vcpu->pio_data);
-	kmem_cache_free(vcpu_cache, vcpu);
+	kfree(vcpu);
 }
 
 /**
@@ -42,7 +26,7 @@ static void free_parts(struct wafer_vcpu *vcpu)
  */
 struct wafer_vcpu *wafer_vcpu_create(struct wafer_vm *vm, u32 id)
 {
-	struct wafer_vcpu *vcpu = kmem_cache_zalloc(vcpu_cache, GFP_KERNEL);
+	struct wafer_vcpu *vcpu = kzalloc(sizeof(*vcpu), GFP_KERNEL_ACCOUNT);
 	int r;
 
 	if (!vcpu)
