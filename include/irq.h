@@ -72,18 +72,15 @@ int wafer_pit_state(struct wafer_vm *vm, struct kvm_pit_state2 *ps, bool set);
 int wafer_reinject_control(struct wafer_vm *vm, bool reinject);
 
 /* ---- routing and lines ---- */
-int wafer_set_routing(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, unsigned int nr,
-		      struct wafer_refusal *why);
+int wafer_set_routing(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, unsigned int nr);
 /* KVM_IRQ_LINE(_STATUS), irqfd, PIT: <0 ignored, 0 coalesced, >0 delivered. Any context. */
 int wafer_set_gsi(struct wafer_vm *vm, enum wafer_irq_source source, u32 gsi, int level);
-int wafer_signal_msi(struct wafer_vm *vm, const struct kvm_msi *msi, struct wafer_refusal *why);
+int wafer_signal_msi(struct wafer_vm *vm, const struct kvm_msi *msi);
 
 /* ---- eventfds (ioctls; sleep) ---- */
-int wafer_irqfd(struct wafer_vm *vm, const struct kvm_irqfd *args, struct wafer_refusal *why);
-int wafer_ioeventfd(struct wafer_vm *vm, const struct kvm_ioeventfd *args,
-		    struct wafer_refusal *why);
-int wafer_coalesced_zone(struct wafer_vm *vm, const struct kvm_coalesced_mmio_zone *zone, bool add,
-			 struct wafer_refusal *why);
+int wafer_irqfd(struct wafer_vm *vm, const struct kvm_irqfd *args);
+int wafer_ioeventfd(struct wafer_vm *vm, const struct kvm_ioeventfd *args);
+int wafer_coalesced_zone(struct wafer_vm *vm, const struct kvm_coalesced_mmio_zone *zone, bool add);
 
 /* ---- device bus (irq/bus.c): in-kernel devices, ioeventfds, coalesced zones ---- */
 enum wafer_bus_kind { WAFER_BUS_MMIO, WAFER_BUS_PIO, WAFER_NR_BUSES };	/* as the ABI's "pio" */

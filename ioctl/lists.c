@@ -113,7 +113,7 @@ long wafer_door_routing(struct wafer_vm *vm, void __user *arg)
 	e = vmemdup_user(arg + sizeof(header), array_size(header.nr, sizeof(*e)));
 	if (IS_ERR(e))
 		return PTR_ERR(e);
-	r = wafer_set_routing(vm, e, header.nr, &vm->refusal);
+	r = wafer_set_routing(vm, e, header.nr);
 	kvfree(e);
 	return r;
 }

@@ -65,7 +65,7 @@ static long vm_call(void *obj, u32 cmd, void *data, unsigned long arg, bool look
 	switch (cmd) {
 	case KVM_IRQ_LINE_STATUS: return IOCTL(DOOR_IN | DOOR_OUT, irq_line(vm, data));
 	case KVM_IRQ_LINE: return IOCTL(DOOR_IN, irq_line(vm, data));
-	case KVM_SIGNAL_MSI: return IOCTL(DOOR_IN, wafer_signal_msi(vm, data, &vm->refusal));
+	case KVM_SIGNAL_MSI: return IOCTL(DOOR_IN, wafer_signal_msi(vm, data));
 	case KVM_GET_DIRTY_LOG: return IOCTL(DOOR_IN, (fix_pointer(&((struct kvm_dirty_log *)data)->dirty_bitmap),
 		wafer_get_dirty_log(&vm->mmu, data, &vm->refusal)));
 	case KVM_CLEAR_DIRTY_LOG: return IOCTL(DOOR_IN, (fix_pointer(&((struct kvm_clear_dirty_log *)data)->dirty_bitmap),
@@ -74,10 +74,10 @@ static long vm_call(void *obj, u32 cmd, void *data, unsigned long arg, bool look
 		return IOCTL(0, READ_ONCE(vm->mmu.ring_size) ? wafer_ring_reset(&vm->mmu) : -EINVAL);
 	case KVM_SET_USER_MEMORY_REGION: return IOCTL(DOOR_IN, wafer_set_memory_region(&vm->mmu, data, &vm->refusal));
 	case KVM_SET_GSI_ROUTING: return IOCTL(0, wafer_door_routing(vm, USER));
-	case KVM_IOEVENTFD: return IOCTL(DOOR_IN, wafer_ioeventfd(vm, data, &vm->refusal));
-	case KVM_IRQFD: return IOCTL(DOOR_IN, wafer_irqfd(vm, data, &vm->refusal));
-	case KVM_REGISTER_COALESCED_MMIO: return IOCTL(DOOR_IN, wafer_coalesced_zone(vm, data, true, &vm->refusal));
-	case KVM_UNREGISTER_COALESCED_MMIO: return IOCTL(DOOR_IN, wafer_coalesced_zone(vm, data, false, &vm->refusal));
+	case KVM_IOEVENTFD: return IOCTL(DOOR_IN, wafer_ioeventfd(vm, data));
+	case KVM_IRQFD: return IOCTL(DOOR_IN, wafer_irqfd(vm, data));
+	case KVM_REGISTER_COALESCED_MMIO: return IOCTL(DOOR_IN, wafer_coalesced_zone(vm, data, true));
+	case KVM_UNREGISTER_COALESCED_MMIO: return IOCTL(DOOR_IN, wafer_coalesced_zone(vm, data, false));
 	case KVM_CHECK_EXTENSION: return IOCTL(0, wafer_check_extension(vm, arg));
 	case KVM_ENABLE_CAP: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_vm_enable_cap(vm, data));
 	case KVM_CREATE_VCPU:

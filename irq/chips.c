@@ -146,11 +146,10 @@ static int add_devs(struct wafer_chips *c, unsigned int first, unsigned int last
 /* Before the first vCPU: what is set here is seen by all of them. vm->lock held. */
 static int may_create(struct wafer_vm *vm)
 {
-	struct wafer_refusal *why = &vm->refusal;
 	u32 mode = vm->irq.mode;
 
-	return REFUSE_IF(mode, why, -EEXIST, "irqchip", mode, "is created once") ?:
-	       RULE(vm->nr_vcpus, why, "vcpus", vm->nr_vcpus, "are created after the irqchip");
+	return REFUSE_IF(mode, vm, -EEXIST, "irqchip", mode, "is created once") ?:
+	       RULE(vm->nr_vcpus, vm, "vcpus", vm->nr_vcpus, "are created after the irqchip");
 }
 
 /**
@@ -175,8 +174,7 @@ int wafer_create_irqchip(struct wafer_vm *vm)
 	wafer_ioapic_init(c);
 	wafer_pit_init(c);
 	vm->irq.chips = c;
-	r = wafer_replace_routes(vm, NULL, WAFER_DEFAULT_ROUTES, NULL) ?:
-	    add_devs(c, 0, FIRST_PIT - 1);
+	r = wafer_replace_routes(vm, NULL, WAFER_DEFAULT_ROUTES) ?: add_devs(c, 0, FIRST_PIT - 1);
 	if (r)
 		free_chips(vm);
 	else
@@ -193,10 +191,9 @@ int wafer_create_irqchip(struct wafer_vm *vm)
  */
 int wafer_enable_split_irqchip(struct wafer_vm *vm, u64 pins)
 {
-	int r = RULE(pins > WAFER_MAX_GSI, &vm->refusal, "args[0]", pins, "is at most 4096") ?:
-		REFUSE_IF(vm->nr_vcpus, &vm->refusal, -EEXIST, "vcpus", vm->nr_vcpus,
-			  "are created after the irqchip") ?:
-		may_create(vm);
+	int r = RULE(pins > WAFER_MAX_GSI, vm, "args[0]", pins, "is at most 4096") ?:
+		REFUSE_IF(vm->nr_vcpus, vm, -EEXIST, "vcpus", vm->nr_vcpus,
+			  "are created after the irqchip") ?: may_create(vm);
 
 	if (r)
 		return r;
@@ -209,8 +206,8 @@ static int needs_chips(struct wafer_vm *vm, bool pit)
 {
 	const struct wafer_chips *c = vm->irq.chips;
 
-	return REFUSE_IF(!c, &vm->refusal, -ENXIO, "irqchip", vm->irq.mode, "is complete") ?:
-	       REFUSE_IF(pit && !c->has_pit, &vm->refusal, -ENXIO, "pit", 0, "is created");
+	return REFUSE_IF(!c, vm, -ENXIO, "irqchip", vm->irq.mode, "is complete") ?:
+	       REFUSE_IF(pit && !c->has_pit, vm, -ENXIO, "pit", 0, "is created");
 }
 
 /**
@@ -228,7 +225,7 @@ int wafer_irqchip_state(struct wafer_vm *vm, struct kvm_irqchip *chip, bool set)
 	unsigned long flags, size;
 	void *state;
 	int r = needs_chips(vm, false) ?:
-		RULE(id >= KVM_NR_IRQCHIPS, &vm->refusal, "chip_id", id, "is 0 to 2");
+		RULE(id >= KVM_NR_IRQCHIPS, vm, "chip_id", id, "is 0 to 2");
 
 	if (r)
 		return r;
@@ -261,8 +258,8 @@ int wafer_create_pit(struct wafer_vm *vm, u32 flags)
 {
 	struct wafer_chips *c = vm->irq.chips;
 	int r = needs_chips(vm, false) ?:
-		REFUSE_IF(c->has_pit, &vm->refusal, -EEXIST, "pit", 1, "is created once") ?:
-		RULE(flags & ~KVM_PIT_SPEAKER_DUMMY, &vm->refusal, "flags", flags, "is 0 or 1");
+		REFUSE_IF(c->has_pit, vm, -EEXIST, "pit", 1, "is created once") ?:
+		RULE(flags & ~KVM_PIT_SPEAKER_DUMMY, vm, "flags", flags, "is 0 or 1");
 
 	if (r)
 		return r;
@@ -277,14 +274,13 @@ int wafer_create_pit(struct wafer_vm *vm, u32 flags)
 static int check_pit(struct wafer_vm *vm, const struct kvm_pit_state2 *ps)
 {
 	const u32 known = KVM_PIT_FLAGS_HPET_LEGACY | KVM_PIT_FLAGS_SPEAKER_DATA_ON;
-	struct wafer_refusal *why = &vm->refusal;
-	int i, r = RULE(ps->flags & ~known, why, "flags", ps->flags, "is of KVM_PIT_FLAGS_*");
+	int i, r = RULE(ps->flags & ~known, vm, "flags", ps->flags, "is of KVM_PIT_FLAGS_*");
 
 	for (i = 0; i < ARRAY_SIZE(ps->channels) && !r; i++) {
 		u32 count = ps->channels[i].count, mode = ps->channels[i].mode;
 
-		r = RULE(count > 0x10000, why, "channels[].count", count, "is at most 65536") ?:
-		    RULE(mode > 5 && mode != WAFER_PIT_UNSET, why, "channels[].mode", mode,
+		r = RULE(count > 0x10000, vm, "channels[].count", count, "is at most 65536") ?:
+		    RULE(mode > 5 && mode != WAFER_PIT_UNSET, vm, "channels[].mode", mode,
 			 "is 0 to 5, or 255: none");
 	}
 	return r;

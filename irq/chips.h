@@ -22,10 +22,10 @@ static inline enum wafer_chip_mode wafer_chip_mode(struct wafer_vm *vm)
 	return smp_load_acquire(&vm->irq.mode);
 }
 
-/* One rule for what user space hands in: refused if @broken, else 0. To be chained with ?: */
-#define REFUSE_IF(broken, why, err, field, value, rule) \
-	((broken) ? wafer_refuse(why, err, field, value, rule) : 0)
-#define RULE(broken, why, field, value, rule) REFUSE_IF(broken, why, -EINVAL, field, value, rule)
+/* One rule for what user space hands in through @obj's descriptor: refused if @broken, else 0. To be chained with ?: */
+#define REFUSE_IF(broken, obj, err, field, value, rule) \
+	((broken) ? wafer_refuse(&(obj)->refusal, err, field, value, rule) : 0)
+#define RULE(broken, obj, field, value, rule) REFUSE_IF(broken, obj, -EINVAL, field, value, rule)
 
 /*
  * A spinlock of this room: in the window only if it is free at once. Interrupts are off while it is held, as it is taken
@@ -159,8 +159,7 @@ void wafer_pit_unblock(struct wafer_chips *c);	/* any context */
 #define WAFER_PIT_GSI 0
 /* @e: checked; NULL: KVM's @nr default routes */
 #define WAFER_DEFAULT_ROUTES (KVM_IOAPIC_NUM_PINS + 2 * WAFER_PIC_LINES)
-int wafer_replace_routes(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e,
-			 unsigned int nr, struct wafer_refusal *why);
+int wafer_replace_routes(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, u32 nr);
 /* The guest has ended the interrupt of a chip's pin: whom does that concern? Outside the chips' lock */
 void wafer_pin_acked(struct wafer_vm *vm, unsigned int chip, unsigned int pin);
 int wafer_pin_gsi(struct wafer_vm *vm, unsigned int chip, unsigned int pin);	/* -1 none */

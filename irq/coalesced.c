@@ -72,17 +72,15 @@ static int change_zones(struct wafer_vm *vm, struct wafer_bus_dev *z, bool add)
  * @vm: VM
  * @zone: range of addresses, or ports with @zone->pio
  * @add: register
- * @why: where to note a refusal
  *
  * Return: 0; -EINVAL; -ENOSPC: too many zones; -ENOMEM.
  */
-int wafer_coalesced_zone(struct wafer_vm *vm, const struct kvm_coalesced_mmio_zone *zone, bool add,
-			 struct wafer_refusal *why)
+int wafer_coalesced_zone(struct wafer_vm *vm, const struct kvm_coalesced_mmio_zone *zone, bool add)
 {
 	struct wafer_bus_dev *dev;
 	u64 addr = zone->addr;
-	int r = RULE(zone->pio > 1, why, "pio", zone->pio, "is 0 or 1") ?:
-		RULE(add && addr + zone->size <= addr, why, "size", zone->size, "is not 0, and does not wrap");
+	int r = RULE(zone->pio > 1, vm, "pio", zone->pio, "is 0 or 1") ?:
+		RULE(add && addr + zone->size <= addr, vm, "size", zone->size, "is not 0, and does not wrap");
 
 	if (r)
 		return r;

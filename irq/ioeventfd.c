@@ -74,36 +74,34 @@ static struct wafer_bus_dev *find(struct wafer_vm *vm, const struct wafer_ioeven
 	return dev;
 }
 
-static int check_args(const struct kvm_ioeventfd *a, struct wafer_refusal *r)
+static int check_args(struct wafer_vm *vm, const struct kvm_ioeventfd *a)
 {
 	bool match = a->flags & KVM_IOEVENTFD_FLAG_DATAMATCH;
 	u64 addr = a->addr, len = a->len;
 	bool wraps = addr + len < addr || addr == U64_MAX;
 
-	return RULE(a->flags & ~FLAGS, r, "flags", a->flags, "is of DATAMATCH, PIO, DEASSIGN") ?:
-	       RULE(len > 8 || len & (len - 1), r, "len", len, "is 0, 1, 2, 4 or 8") ?:
-	       RULE(wraps, r, "addr", addr, "plus len does not wrap") ?:
-	       RULE(!len && match, r, "len", 0, "is not 0 with DATAMATCH");
+	return RULE(a->flags & ~FLAGS, vm, "flags", a->flags, "is of DATAMATCH, PIO, DEASSIGN") ?:
+	       RULE(len > 8 || len & (len - 1), vm, "len", len, "is 0, 1, 2, 4 or 8") ?:
+	       RULE(wraps, vm, "addr", addr, "plus len does not wrap") ?:
+	       RULE(!len && match, vm, "len", 0, "is not 0 with DATAMATCH");
 }
 
 /**
  * wafer_ioeventfd() - KVM_IOEVENTFD
  * @vm: VM
  * @args: as user space gave them
- * @why: where to note a refusal
  *
  * Return: 0; -EINVAL; -EBADF; -EEXIST: a write would signal another one, too; -ENOENT: nothing to deassign;
  * -ENOSPC: too many devices; -ENOMEM.
  */
-int wafer_ioeventfd(struct wafer_vm *vm, const struct kvm_ioeventfd *args,
-		    struct wafer_refusal *why)
+int wafer_ioeventfd(struct wafer_vm *vm, const struct kvm_ioeventfd *args)
 {
 	bool deassign = args->flags & KVM_IOEVENTFD_FLAG_DEASSIGN;
 	bool pio = args->flags & KVM_IOEVENTFD_FLAG_PIO;
 	u32 len = args->len;
 	struct wafer_bus_dev *found;
 	struct wafer_ioeventfd *io;
-	int r = deassign ? 0 : check_args(args, why);	/* what does not exist need not be checked, as in KVM */
+	int r = deassign ? 0 : check_args(vm, args);	/* what does not exist need not be checked, as in KVM */
 
 	if (r)
 		return r;
@@ -118,9 +116,9 @@ int wafer_ioeventfd(struct wafer_vm *vm, const struct kvm_ioeventfd *args,
 	mutex_lock(&vm->irq.lock);
 	found = find(vm, io, deassign);
 	if (IS_ERR(io->ctx))
-		r = wafer_refuse(why, PTR_ERR(io->ctx), "fd", args->fd, "is an eventfd");
+		r = wafer_refuse(&vm->refusal, PTR_ERR(io->ctx), "fd", args->fd, "is an eventfd");
 	else if (deassign == !found)
-		r = wafer_refuse(why, found ? -EEXIST : -ENOENT, "addr", args->addr,
+		r = wafer_refuse(&vm->refusal, found ? -EEXIST : -ENOENT, "addr", args->addr,
 				 found ? "with len and datamatch is free" :
 					 "with len, datamatch, flags and fd was assigned");
 	else if (deassign)

@@ -134,8 +134,7 @@ static void destroy_all(struct wafer_vm *vm, struct eventfd_ctx *ctx, u32 gsi)
 }
 
 /* Deassigning, what is made here only says which eventfd is meant. */
-static int change(struct wafer_vm *vm, const struct kvm_irqfd *args, struct file *file,
-		  struct wafer_refusal *why)
+static int change(struct wafer_vm *vm, const struct kvm_irqfd *args, struct file *file)
 {
 	struct wafer_irqfd *other, *irqfd = kzalloc(sizeof(*irqfd), GFP_KERNEL_ACCOUNT);
 	bool deassign = args->flags & KVM_IRQFD_FLAG_DEASSIGN, busy = false;
@@ -151,15 +150,15 @@ static int change(struct wafer_vm *vm, const struct kvm_irqfd *args, struct file
 	irqfd->ctx = eventfd_ctx_fileget(file);
 	if (args->flags == KVM_IRQFD_FLAG_RESAMPLE)
 		irqfd->resample = eventfd_ctx_fdget(args->resamplefd);
-	r = REFUSE_IF(IS_ERR(irqfd->ctx), why, PTR_ERR(irqfd->ctx), "fd", args->fd,
+	r = REFUSE_IF(IS_ERR(irqfd->ctx), vm, PTR_ERR(irqfd->ctx), "fd", args->fd,
 		      "is an eventfd") ?:
-	    REFUSE_IF(IS_ERR(irqfd->resample), why, PTR_ERR(irqfd->resample), "resamplefd",
+	    REFUSE_IF(IS_ERR(irqfd->resample), vm, PTR_ERR(irqfd->resample), "resamplefd",
 		      args->resamplefd, "is an eventfd");
 	mutex_lock(&irq->lock);
 	destroy_all(vm, deassign ? irqfd->ctx : NULL, args->gsi);
 	list_for_each_entry(other, &irq->irqfds, link)
 		busy |= !deassign && other->ctx == irqfd->ctx;
-	r = r ?: REFUSE_IF(busy, why, -EBUSY, "fd", args->fd, "drives no other line");
+	r = r ?: REFUSE_IF(busy, vm, -EBUSY, "fd", args->fd, "drives no other line");
 	if (!r && !deassign) {
 		list_add_tail_rcu(&irqfd->link, &irq->irqfds);
 		WRITE_ONCE(irq->nr_resamplers, irq->nr_resamplers + !!irqfd->resample);
@@ -177,14 +176,13 @@ static int change(struct wafer_vm *vm, const struct kvm_irqfd *args, struct file
  * wafer_irqfd() - KVM_IRQFD
  * @vm: VM
  * @args: as user space gave them
- * @why: where to note a refusal
  *
  * A GSI that leads nowhere is legal: routes may come later.
  *
  * Return: 0, also if there was nothing to deassign; -EINVAL: flags, no irqchip, or resampling without I/O APIC and PIC in
  * the kernel; -EBADF; -EBUSY: the eventfd drives a line already; -ENOMEM.
  */
-int wafer_irqfd(struct wafer_vm *vm, const struct kvm_irqfd *args, struct wafer_refusal *why)
+int wafer_irqfd(struct wafer_vm *vm, const struct kvm_irqfd *args)
 {
 	const u32 known = KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE;
 	bool assign = !(args->flags & KVM_IRQFD_FLAG_DEASSIGN);
@@ -192,12 +190,12 @@ int wafer_irqfd(struct wafer_vm *vm, const struct kvm_irqfd *args, struct wafer_
 	/* The file is held until all is in place: it can't be closed, with nobody there to hear it, before. */
 	struct fd f = fdget(args->fd);
 	u32 flags = args->flags;
-	int r = RULE(flags & ~known, why, "flags", flags, "is of DEASSIGN and RESAMPLE") ?:
-		RULE(assign && !mode, why, "irqchip", mode, "is in the kernel") ?:
-		RULE(assign && flags && mode != WAFER_CHIP_FULL, why, "flags", flags,
+	int r = RULE(flags & ~known, vm, "flags", flags, "is of DEASSIGN and RESAMPLE") ?:
+		RULE(assign && !mode, vm, "irqchip", mode, "is in the kernel") ?:
+		RULE(assign && flags && mode != WAFER_CHIP_FULL, vm, "flags", flags,
 		     "has no RESAMPLE with a split irqchip") ?:
-		REFUSE_IF(!fd_file(f), why, -EBADF, "fd", args->fd, "is open") ?:
-		change(vm, args, fd_file(f), why);
+		REFUSE_IF(!fd_file(f), vm, -EBADF, "fd", args->fd, "is open") ?:
+		change(vm, args, fd_file(f));
 
 	fdput(f);
 	return r;

@@ -121,39 +121,36 @@ static struct wafer_irq_msg msi_message(struct wafer_vm *vm, u32 lo, u32 hi, u32
 }
 
 /* With 32-bit ids the high half's low byte is reserved; without them the high half is not looked at. */
-static int check_msi(struct wafer_vm *vm, u32 hi, struct wafer_refusal *why)
+static int check_msi(struct wafer_vm *vm, u32 hi)
 {
 	bool wide = vm->irq.x2apic_32bit_ids;
 
-	return RULE(wide && hi & 0xff, why, "address_hi", hi, "has bits 7-0 clear");
+	return RULE(wide && hi & 0xff, vm, "address_hi", hi, "has bits 7-0 clear");
 }
 
-static int needs_apics(struct wafer_vm *vm, struct wafer_refusal *why)
+static int needs_apics(struct wafer_vm *vm)
 {
-	return RULE(!wafer_chip_mode(vm), why, "irqchip", 0, "is in the kernel");
+	return RULE(!wafer_chip_mode(vm), vm, "irqchip", 0, "is in the kernel");
 }
 
 /**
  * wafer_signal_msi() - KVM_SIGNAL_MSI
  * @vm: VM
  * @msi: address and data
- * @why: where to note a refusal
  *
  * Return: > 0: delivered; 0: coalesced, or nobody there; -EINVAL: no local APICs, flags, reserved bits.
  */
-int wafer_signal_msi(struct wafer_vm *vm, const struct kvm_msi *msi, struct wafer_refusal *why)
+int wafer_signal_msi(struct wafer_vm *vm, const struct kvm_msi *msi)
 {
 	struct wafer_irq_msg msg = msi_message(vm, msi->address_lo, msi->address_hi, msi->data);
 
-	return needs_apics(vm, why) ?:
-	       RULE(msi->flags, why, "flags", msi->flags, "is 0") ?:
-	       check_msi(vm, msi->address_hi, why) ?: max(wafer_deliver(vm, NULL, &msg), 0);
+	return needs_apics(vm) ?: RULE(msi->flags, vm, "flags", msi->flags, "is 0") ?:
+	       check_msi(vm, msi->address_hi) ?: max(wafer_deliver(vm, NULL, &msg), 0);
 }
 
 /* ---- making tables ---- */
 
-static int check_entry(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e,
-		       struct wafer_refusal *why)
+static int check_entry(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e)
 {
 	u32 chip = e->u.irqchip.irqchip, pin = e->u.irqchip.pin, known = 0;
 	u32 pins = chip == IOAPIC ? KVM_IOAPIC_NUM_PINS : WAFER_PIC_LINES;
@@ -162,13 +159,13 @@ static int check_entry(struct wafer_vm *vm, const struct kvm_irq_routing_entry *
 
 	if (msi)
 		known = KVM_MSI_VALID_DEVID;
-	return RULE(e->gsi >= WAFER_MAX_GSI, why, "entries[].gsi", e->gsi, "is below 4096") ?:
-	       RULE(e->flags & ~known, why, "entries[].flags", e->flags, "is 0") ?:
-	       RULE(!msi && !is_pin, why, "entries[].type", e->type,
+	return RULE(e->gsi >= WAFER_MAX_GSI, vm, "entries[].gsi", e->gsi, "is below 4096") ?:
+	       RULE(e->flags & ~known, vm, "entries[].flags", e->flags, "is 0") ?:
+	       RULE(!msi && !is_pin, vm, "entries[].type", e->type,
 		    "is KVM_IRQ_ROUTING_MSI, or with a full irqchip KVM_IRQ_ROUTING_IRQCHIP") ?:
-	       msi ? check_msi(vm, e->u.msi.address_hi, why) :
-	       RULE(chip >= KVM_NR_IRQCHIPS, why, "entries[].u.irqchip", chip, "is 0 to 2") ?:
-	       RULE(pin >= pins, why, "entries[].u.irqchip.pin", pin, "is a pin of that chip");
+	       msi ? check_msi(vm, e->u.msi.address_hi) :
+	       RULE(chip >= KVM_NR_IRQCHIPS, vm, "entries[].u.irqchip", chip, "is 0 to 2") ?:
+	       RULE(pin >= pins, vm, "entries[].u.irqchip.pin", pin, "is a pin of that chip");
 }
 
 static struct wafer_route make_route(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e)
@@ -193,7 +190,7 @@ static int by_gsi(const void *a, const void *b)
 }
 
 /* Sorts and indexes. The same GSI can lead to one pin of each chip, or to one message. */
-static int index_routes(struct wafer_routes *routes, struct wafer_refusal *why)
+static int index_routes(struct wafer_vm *vm, struct wafer_routes *routes)
 {
 	struct wafer_route *route = routes->route;
 	bool clash;
@@ -207,7 +204,7 @@ static int index_routes(struct wafer_routes *routes, struct wafer_refusal *why)
 			routes->pin_gsi[route[i].chip][route[i].pin] = route[i].gsi;
 		clash = i && route[i].gsi == route[i - 1].gsi &&
 			(route[i].chip == IS_MSI || route[i].chip == route[i - 1].chip);
-		r = RULE(clash, why, "entries[].gsi", route[i].gsi, "leads to a chip once");
+		r = RULE(clash, vm, "entries[].gsi", route[i].gsi, "leads to a chip once");
 	}
 	return r;
 }
@@ -221,8 +218,7 @@ static struct wafer_route default_route(unsigned int i)
 	return (struct wafer_route){ i, i / WAFER_PIC_LINES, i % WAFER_PIC_LINES };
 }
 
-int wafer_replace_routes(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e,
-			 unsigned int nr, struct wafer_refusal *why)
+int wafer_replace_routes(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, u32 nr)
 {
 	struct wafer_routes *routes;
 	int r;
@@ -233,7 +229,7 @@ int wafer_replace_routes(struct wafer_vm *vm, const struct kvm_irq_routing_entry
 	routes->nr = nr;
 	for (unsigned int i = 0; i < nr; i++)
 		routes->route[i] = e ? make_route(vm, &e[i]) : default_route(i);
-	r = index_routes(routes, why);
+	r = index_routes(vm, routes);
 	if (r) {
 		kvfree(routes);
 		return r;
@@ -253,17 +249,14 @@ int wafer_replace_routes(struct wafer_vm *vm, const struct kvm_irq_routing_entry
  * @vm: VM
  * @e: entries
  * @nr: how many
- * @why: where to note a refusal
  *
  * Return: 0; -EINVAL, with the old table in force; -ENOMEM.
  */
-int wafer_set_routing(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, unsigned int nr,
-		      struct wafer_refusal *why)
+int wafer_set_routing(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, unsigned int nr)
 {
-	int r = needs_apics(vm, why) ?:
-		RULE(nr > WAFER_MAX_GSI, why, "nr", nr, "is at most 4096");
+	int r = needs_apics(vm) ?: RULE(nr > WAFER_MAX_GSI, vm, "nr", nr, "is at most 4096");
 
 	for (unsigned int i = 0; i < nr && !r; i++)
-		r = check_entry(vm, &e[i], why);
-	return r ?: wafer_replace_routes(vm, e, nr, why);
+		r = check_entry(vm, &e[i]);
+	return r ?: wafer_replace_routes(vm, e, nr);
 }

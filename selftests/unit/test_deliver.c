@@ -219,7 +219,7 @@ static struct kvm_irq_routing_entry pin_route(u32 gsi, u32 chip, u32 pin)
 
 static int route(const struct kvm_irq_routing_entry e)
 {
-	return wafer_set_routing(&vm, &e, 1, NULL);
+	return wafer_set_routing(&vm, &e, 1);
 }
 
 TEST(default_table)
@@ -257,9 +257,9 @@ TEST(routing_rules)
 	CHECK_EQ(wafer_set_gsi(&vm, WAFER_SRC_USER, 4095, 1), 1);	/* the old table stays */
 	CHECK_EQ(wafer_set_gsi(&vm, WAFER_SRC_USER, 4095, 1), 0);
 	CHECK_EQ(wafer_set_gsi(&vm, WAFER_SRC_USER, 4095, 0), -1);
-	CHECK_EQ(wafer_set_routing(&vm, NULL, 0, NULL), 0);
+	CHECK_EQ(wafer_set_routing(&vm, NULL, 0), 0);
 	CHECK_EQ(wafer_set_gsi(&vm, WAFER_SRC_USER, 4095, 1), -1);
-	CHECK_EQ(wafer_set_routing(&vm, NULL, 4097, NULL), -EINVAL);
+	CHECK_EQ(wafer_set_routing(&vm, NULL, 4097), -EINVAL);
 	free_vm();
 
 	make_vm(WAFER_CHIP_FULL, 1);
@@ -285,17 +285,17 @@ TEST(routing_rules)
 	e[1] = msi_route(3, 0, 0x41);
 	e[2] = pin_route(7, 2, 3);
 	e[3] = pin_route(7, 1, 2);
-	CHECK_EQ(wafer_set_routing(&vm, e, 4, NULL), 0);
+	CHECK_EQ(wafer_set_routing(&vm, e, 4), 0);
 	CHECK_EQ(wafer_pin_gsi(&vm, 0, 1), 7);
 	CHECK_EQ(wafer_pin_gsi(&vm, 1, 2), 7);
 	CHECK_EQ(wafer_pin_gsi(&vm, 2, 3), 7);
 	CHECK_EQ(wafer_pin_gsi(&vm, 2, 7), -1);
 	e[3] = pin_route(7, 2, 4);
-	CHECK_EQ(wafer_set_routing(&vm, e, 4, NULL), -EINVAL);
+	CHECK_EQ(wafer_set_routing(&vm, e, 4), -EINVAL);
 	e[3] = msi_route(7, 0, 0x41);
-	CHECK_EQ(wafer_set_routing(&vm, e, 4, NULL), -EINVAL);
+	CHECK_EQ(wafer_set_routing(&vm, e, 4), -EINVAL);
 	e[3] = msi_route(3, 0, 0x42);
-	CHECK_EQ(wafer_set_routing(&vm, e, 4, NULL), -EINVAL);
+	CHECK_EQ(wafer_set_routing(&vm, e, 4), -EINVAL);
 	CHECK_EQ(wafer_pin_gsi(&vm, 1, 2), 7);
 	free_vm();
 }
@@ -305,36 +305,36 @@ TEST(messages)
 	struct kvm_msi msi = { .address_lo = 0xfee01000, .address_hi = 0x1ff, .data = 0x4041 };
 
 	make_vm(WAFER_CHIP_NONE, 0);
-	CHECK_EQ(wafer_signal_msi(&vm, &msi, NULL), -EINVAL);
+	CHECK_EQ(wafer_signal_msi(&vm, &msi), -EINVAL);
 	free_vm();
 	make_vm(WAFER_CHIP_SPLIT, 2);
 	add_vcpu(0x101);
 	to_x2apic(2);
-	CHECK_EQ(wafer_signal_msi(&vm, &msi, NULL), 1);	/* the high half is ignored */
+	CHECK_EQ(wafer_signal_msi(&vm, &msi), 1);	/* the high half is ignored */
 	CHECK_EQ(who(0x41), 2);
 	msi.flags = 1;
-	CHECK_EQ(wafer_signal_msi(&vm, &msi, NULL), -EINVAL);
+	CHECK_EQ(wafer_signal_msi(&vm, &msi), -EINVAL);
 	msi.flags = 0;
 	vm.irq.x2apic_32bit_ids = true;
-	CHECK_EQ(wafer_signal_msi(&vm, &msi, NULL), -EINVAL);
+	CHECK_EQ(wafer_signal_msi(&vm, &msi), -EINVAL);
 	msi.address_hi = 0x100;
-	CHECK_EQ(wafer_signal_msi(&vm, &msi, NULL), 1);
+	CHECK_EQ(wafer_signal_msi(&vm, &msi), 1);
 	CHECK_EQ(who(0x41), 4);
 	msi.address_hi = 0x200;
-	CHECK_EQ(wafer_signal_msi(&vm, &msi, NULL), 0);
+	CHECK_EQ(wafer_signal_msi(&vm, &msi), 0);
 	vm.irq.x2apic_32bit_ids = false;
 	msi = (struct kvm_msi){ .address_lo = 0xfee03000 | 4, .data = 0x42 };
 	apic_write(0, APIC_LDR, 1 << 24);
 	apic_write(1, APIC_LDR, 2 << 24);
-	CHECK_EQ(wafer_signal_msi(&vm, &msi, NULL), 2);
+	CHECK_EQ(wafer_signal_msi(&vm, &msi), 2);
 	free_vm();
 	make_vm(WAFER_CHIP_SPLIT, 2);
 	apic_write(0, APIC_LDR, 1 << 24);
 	apic_write(1, APIC_LDR, 2 << 24);
-	CHECK_EQ(wafer_signal_msi(&vm, &msi, NULL), 2);
+	CHECK_EQ(wafer_signal_msi(&vm, &msi), 2);
 	who(0x42);
 	msi.address_lo |= 8;			/* redirection hint: one is enough */
-	CHECK_EQ(wafer_signal_msi(&vm, &msi, NULL), 1);
+	CHECK_EQ(wafer_signal_msi(&vm, &msi), 1);
 	free_vm();
 }
 
@@ -346,7 +346,7 @@ TEST(split_eoi_exit)
 	u8 v;
 
 	make_vm(WAFER_CHIP_SPLIT, 1);
-	CHECK_EQ(wafer_set_routing(&vm, e, 3, NULL), 0);
+	CHECK_EQ(wafer_set_routing(&vm, e, 3), 0);
 	for (v = 0x51; v <= 0x53; v++) {
 		CHECK_EQ(wafer_set_gsi(&vm, WAFER_SRC_USER, v == 0x51 ? 5 : v == 0x52 ? 30 : 6, 1), 1);
 		CHECK_EQ(take_irq(0), v);
@@ -404,7 +404,7 @@ static int io(int fd, u64 addr, u32 len, s64 match, u32 flags)
 		.flags = flags | (match >= 0 ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0),
 	};
 
-	return wafer_ioeventfd(&vm, &args, NULL);
+	return wafer_ioeventfd(&vm, &args);
 }
 
 #define DEASSIGN KVM_IOEVENTFD_FLAG_DEASSIGN
@@ -460,7 +460,7 @@ static int zone(u64 addr, u32 size, u32 pio, bool add)
 {
 	struct kvm_coalesced_mmio_zone z = { .addr = addr, .size = size, .pio = pio };
 
-	return wafer_coalesced_zone(&vm, &z, add, NULL);
+	return wafer_coalesced_zone(&vm, &z, add);
 }
 
 TEST(coalesced)
