@@ -89,7 +89,7 @@ static inline void wafer_vm_flags_set(struct vm_area_struct *vma, unsigned long 
 
 /* cpuid() and its kin have moved to a header of their own. */
 #include <asm/processor.h>
-#if __has_include(<asm/cpuid/api.h>)
+#if __has_include("asm/cpuid/api.h")
 #include <asm/cpuid/api.h>
 #endif
 
@@ -113,7 +113,7 @@ static inline void wafer_vm_flags_set(struct vm_area_struct *vma, unsigned long 
 #endif
 
 /* load_gs_index() moved. */
-#if __has_include(<asm/gsseg.h>)
+#if __has_include("asm/gsseg.h")
 #include <asm/gsseg.h>
 #endif
 

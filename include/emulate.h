@@ -261,10 +261,11 @@ struct wafer_walk {
 	u8 nr_entries;
 };
 
-#define WAFER_WALK_USER		BIT(8)	/* access made at CPL 3 */
-/* Supervisor access by the CPU itself (SMAP ignores AC): GDT, TSS. Overrides WAFER_WALK_USER. */
-#define WAFER_WALK_IMPLICIT	BIT(9)
-#define WAFER_WALK_NO_AD	BIT(10)	/* set no accessed or dirty bits (KVM_TRANSLATE, debug) */
+/*
+ * USER: access made at CPL 3; IMPLICIT: supervisor access by the CPU itself (SMAP ignores AC): GDT,
+ * TSS; overrides USER; NO_AD: set no accessed or dirty bits (KVM_TRANSLATE, debug).
+ */
+enum { WAFER_WALK_USER = BIT(8), WAFER_WALK_IMPLICIT = BIT(9), WAFER_WALK_NO_AD = BIT(10) };
 
 /**
  * wafer_walk() - translate a guest-linear address

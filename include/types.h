@@ -33,16 +33,11 @@ enum wafer_seg_reg {
  * Segment attributes as VMX keeps them (SDM vol. 3 §25.4.1, access rights): the descriptor's bits
  * 40-47 and 52-55 at their place in the upper word, and one bit for "unusable".
  */
-#define WAFER_SEG_TYPE		0x0000f
-#define WAFER_SEG_S		BIT(4)
-#define WAFER_SEG_DPL_SHIFT	5
-#define WAFER_SEG_DPL		0x00060
-#define WAFER_SEG_P		BIT(7)
-#define WAFER_SEG_AVL		BIT(12)
-#define WAFER_SEG_L		BIT(13)
-#define WAFER_SEG_DB		BIT(14)
-#define WAFER_SEG_G		BIT(15)
-#define WAFER_SEG_UNUSABLE	BIT(16)
+enum {
+	WAFER_SEG_TYPE = 0xf, WAFER_SEG_S = BIT(4), WAFER_SEG_DPL_SHIFT = 5, WAFER_SEG_DPL = 0x60,
+	WAFER_SEG_P = BIT(7), WAFER_SEG_AVL = BIT(12), WAFER_SEG_L = BIT(13),
+	WAFER_SEG_DB = BIT(14), WAFER_SEG_G = BIT(15), WAFER_SEG_UNUSABLE = BIT(16),
+};
 
 /**
  * struct wafer_segment - a segment register with its hidden part
@@ -74,40 +69,47 @@ struct wafer_dtable {
 };
 
 /* EFER's bits (SDM vol. 3 §2.2.1, APM vol. 2 §3.1.7), short names for what is tested all over. */
-#define WAFER_EFER_SCE		BIT(0)
-#define WAFER_EFER_LME		BIT(8)
-#define WAFER_EFER_LMA		BIT(10)
-#define WAFER_EFER_NX		BIT(11)
-#define WAFER_EFER_SVME		BIT(12)
+enum {
+	WAFER_EFER_SCE = BIT(0), WAFER_EFER_LME = BIT(8), WAFER_EFER_LMA = BIT(10),
+	WAFER_EFER_NX = BIT(11), WAFER_EFER_SVME = BIT(12),
+};
 
 /* What keeps events out for one instruction, or until IRET. The names of SDM vol. 3 table 25-3. */
-#define WAFER_BLOCK_STI		BIT(0)
-#define WAFER_BLOCK_MOVSS	BIT(1)
-#define WAFER_BLOCK_NMI		BIT(3)
+enum { WAFER_BLOCK_STI = BIT(0), WAFER_BLOCK_MOVSS = BIT(1), WAFER_BLOCK_NMI = BIT(3) };
 
-/*
- * State groups. wafer_arch holds a cached copy of what the VMCS or VMCB holds; a group's bit in
- * ->avail says that the copy is valid, in ->dirty that it is newer than the hardware's and is
- * written before the next entry. The first eight bits are the segments, BIT(enum wafer_seg_reg).
+/**
+ * enum wafer_group - state groups, and which fields of struct wafer_arch are in each
+ * @WAFER_G_RIP: rip
+ * @WAFER_G_RSP: gpr[WAFER_RSP]
+ * @WAFER_G_RFLAGS: rflags
+ * @WAFER_G_CR0: cr0
+ * @WAFER_G_CR3: cr3
+ * @WAFER_G_CR4: cr4
+ * @WAFER_G_EFER: efer, LMA included
+ * @WAFER_G_DT: gdt, idt
+ * @WAFER_G_PDPTR: pdptr[4]: what MOV CR3 loaded in PAE paging (VMX; SVM reads memory)
+ * @WAFER_G_BLOCK: block: WAFER_BLOCK_*
+ * @WAFER_G_SYSENTER: sysenter_cs, _esp, _eip
+ * @WAFER_G_SYSCALL: star, lstar, cstar, fmask, kernel_gs_base
+ * @WAFER_G_DR: hw_dr7; dr6 and dr7 live in struct wafer_arch alone, dr[0..3] in the CPU while
+ *	->dr_loaded
+ * @WAFER_G_PAT: pat
+ * @WAFER_G_CR2: cr2
+ * @WAFER_G_SPEC: spec_ctrl
+ *
+ * wafer_arch holds a cached copy of what the VMCS or VMCB holds; a group's bit in ->avail says that
+ * the copy is valid, in ->dirty that it is newer than the hardware's and is written before the next
+ * entry. The first eight bits are the segments, BIT(enum wafer_seg_reg).
  */
+enum wafer_group {
+	WAFER_G_RIP = BIT(8), WAFER_G_RSP = BIT(9), WAFER_G_RFLAGS = BIT(10), WAFER_G_CR0 = BIT(11),
+	WAFER_G_CR3 = BIT(12), WAFER_G_CR4 = BIT(13), WAFER_G_EFER = BIT(14), WAFER_G_DT = BIT(15),
+	WAFER_G_PDPTR = BIT(16), WAFER_G_BLOCK = BIT(17), WAFER_G_SYSENTER = BIT(18),
+	WAFER_G_SYSCALL = BIT(19), WAFER_G_DR = BIT(20), WAFER_G_PAT = BIT(21),
+	WAFER_G_CR2 = BIT(22), WAFER_G_SPEC = BIT(23),
+};
 #define WAFER_G_SEG(n)		BIT(n)
 #define WAFER_G_SEGS		0xffu
-#define WAFER_G_RIP		BIT(8)
-#define WAFER_G_RSP		BIT(9)
-#define WAFER_G_RFLAGS		BIT(10)
-#define WAFER_G_CR0		BIT(11)	/* cr0 */
-#define WAFER_G_CR3		BIT(12)	/* cr3 */
-#define WAFER_G_CR4		BIT(13)	/* cr4 */
-#define WAFER_G_EFER		BIT(14)	/* efer, LMA included */
-#define WAFER_G_DT		BIT(15)	/* gdt, idt */
-#define WAFER_G_PDPTR		BIT(16)	/* pdptr[4]: what MOV CR3 loaded in PAE paging (VMX; SVM reads memory) */
-#define WAFER_G_BLOCK		BIT(17)	/* block: WAFER_BLOCK_* */
-#define WAFER_G_SYSENTER	BIT(18)	/* sysenter_cs, _esp, _eip */
-#define WAFER_G_SYSCALL		BIT(19)	/* star, lstar, cstar, fmask, kernel_gs_base */
-#define WAFER_G_DR		BIT(20)	/* hw_dr7; dr6 and dr7 live in struct wafer_arch alone, dr[0..3] in the CPU while ->dr_loaded */
-#define WAFER_G_PAT		BIT(21)	/* pat */
-#define WAFER_G_CR2		BIT(22)	/* cr2 */
-#define WAFER_G_SPEC		BIT(23)	/* spec_ctrl */
 #define WAFER_G_ALL		0x00ffffffu
 #define WAFER_G_CODE		BIT(24)	/* exit.code; to be read alone, not in WAFER_G_ALL */
 

@@ -67,8 +67,7 @@ struct wafer_fetch {
 };
 
 /* What is looked at behind the next exit (EVENT) or behind each (RING: is the dirty ring full?). */
-#define WAFER_AFTER_EVENT	BIT(0)
-#define WAFER_AFTER_RING	BIT(1)
+enum { WAFER_AFTER_EVENT = BIT(0), WAFER_AFTER_RING = BIT(1) };
 
 #define WAFER_MCE_BANKS	32
 
@@ -346,15 +345,14 @@ u8 wafer_guest_phys_bits(struct wafer_vcpu *vcpu);
 
 /* ---- MSRs (vcpu/msr.c, mce.c, msr_filter.c) ---- */
 void wafer_msr_setup(void);						/* once, at module load */
-#define WAFER_MSR_OK	0
-#define WAFER_MSR_GP	1	/* #GP, or the host's ioctl stops here */
-#define WAFER_MSR_SLOW	2	/* not in the window: guest memory or a lock is needed */
-#define WAFER_MSR_USER_UNKNOWN	3	/* goes to user space if it asked for unknown ones, else #GP */
-#define WAFER_MSR_USER_FILTER	4	/* denied by the filter: user space if it asked, else #GP */
-/* How an access is made. */
-#define WAFER_MSR_WRITE		BIT(0)
-#define WAFER_MSR_HOST		BIT(1)	/* by the VMM: no read-only registers, no CPUID, no filter */
-#define WAFER_MSR_WINDOW	BIT(2)	/* in the window */
+/*
+ * What became of an access. GP: #GP, or the host's ioctl stops here; SLOW: not in the window: guest memory or a lock is
+ * needed; USER_UNKNOWN: goes to user space if it asked for unknown ones, else #GP; USER_FILTER: denied by the filter:
+ * user space if it asked, else #GP.
+ */
+enum { WAFER_MSR_OK, WAFER_MSR_GP, WAFER_MSR_SLOW, WAFER_MSR_USER_UNKNOWN, WAFER_MSR_USER_FILTER };
+/* How it is made. HOST: by the VMM: no read-only registers, no CPUID, no filter; WINDOW: in the window. */
+enum { WAFER_MSR_WRITE = BIT(0), WAFER_MSR_HOST = BIT(1), WAFER_MSR_WINDOW = BIT(2) };
 int wafer_msr_access(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how);
 int wafer_msr_list(u32 *index, unsigned int max, bool feature);		/* KVM_GET_MSR_(FEATURE_)INDEX_LIST; count */
 int wafer_feature_msr(u32 index, u64 *val);					/* 0 or 1 */

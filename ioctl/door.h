@@ -17,10 +17,11 @@
 #include "vcpu.h"
 #include "vm.h"
 
-#define DOOR_IN		1	/* copy _IOC_SIZE(cmd) bytes in before the handler */
-#define DOOR_OUT	2	/* and out, if the handler returns >= 0 */
-#define DOOR_LOCK	4	/* the object's mutex around the handler */
-#define DOOR_NO_ARG	8	/* the argument must be 0 */
+/*
+ * IN: copy _IOC_SIZE(cmd) bytes in before the handler; OUT: and out, if the handler returns >= 0; LOCK: the object's
+ * mutex around the handler; NO_ARG: the argument must be 0.
+ */
+enum { DOOR_IN = BIT(0), DOOR_OUT = BIT(1), DOOR_LOCK = BIT(2), DOOR_NO_ARG = BIT(3) };
 
 /*
  * A descriptor's ioctls are a function that is a table. With @look it says the DOOR_* of @cmd; what the

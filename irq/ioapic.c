@@ -7,12 +7,10 @@
 #include "chips.h"
 
 /* Redirection table entries; the other bits are those of a message. */
-#define RT_VECTOR	0xffull
-#define RT_STATUS	BIT(12)		/* read-only */
-#define RT_REMOTE_IRR	BIT(14)		/* read-only */
-#define RT_LEVEL	BIT(15)
-#define RT_MASKED	BIT(16)
-#define RT_RO		(RT_STATUS | RT_REMOTE_IRR)
+enum {
+	RT_VECTOR = 0xff, RT_STATUS = BIT(12), RT_REMOTE_IRR = BIT(14), RT_LEVEL = BIT(15),
+	RT_MASKED = BIT(16), RT_RO = RT_STATUS | RT_REMOTE_IRR,	/* read-only */
+};
 
 enum { IOREGSEL = 0x00, IOWIN = 0x10 };
 enum { IOAPICID = 0, IOAPICVER = 1, IOAPICARB = 2, IOREDTBL = 0x10 };

@@ -16,9 +16,7 @@
 #define WAFER_APIC_REG(offset)	((offset) >> 4)
 
 /* IA32_APIC_BASE (SDM vol. 3 §11.4.4, §11.12.1) */
-#define WAFER_APIC_BASE_BSP	BIT(8)
-#define WAFER_APIC_BASE_X2	BIT(10)
-#define WAFER_APIC_BASE_ENABLE	BIT(11)
+enum { WAFER_APIC_BASE_BSP = BIT(8), WAFER_APIC_BASE_X2 = BIT(10), WAFER_APIC_BASE_ENABLE = BIT(11) };
 
 enum wafer_apic_mode { WAFER_APIC_OFF, WAFER_XAPIC, WAFER_X2APIC };
 

@@ -10,9 +10,7 @@
 
 #define CASCADE		2	/* the master's line for the slave */
 #define SPURIOUS	7
-#define OCW2_ROTATE	BIT(7)
-#define OCW2_SPECIFIC	BIT(6)
-#define OCW2_EOI	BIT(5)
+enum { OCW2_EOI = BIT(5), OCW2_SPECIFIC = BIT(6), OCW2_ROTATE = BIT(7) };
 
 /* The place in the order of priorities of the first of the lines @set; 8: none. */
 static unsigned int first(const struct kvm_pic_state *s, u8 set)

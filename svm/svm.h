@@ -31,15 +31,20 @@ static __always_inline bool svm_virtual_spec(void)
 	return svm_has(V_SPEC_CTRL) && static_cpu_has(X86_FEATURE_MSR_SPEC_CTRL);
 }
 
-/* wafer_hw.watch: reasons to look more closely around an entry. */
-#define SVM_WATCH_STEP		BIT(0)	/* WAFER_ICPT_STEP is in force */
-#define SVM_WATCH_NMI		BIT(1)	/* the NMI window is wanted */
-#define SVM_WATCH_IRET		BIT(2)	/* the IRET that unblocks NMIs was let through */
-#define SVM_WATCH_SOFT		BIT(3)	/* a software interrupt or exception is being injected */
-#define SVM_WATCH_VIRQ		BIT(4)	/* this entry delivers a virtual interrupt */
-/* How the current entry is to end after one instruction. */
-#define SVM_WATCH_TF		BIT(5)	/* by RFLAGS.TF, which the guest has clear */
-#define SVM_WATCH_KICK		BIT(6)	/* an event's delivery: by an interrupt that is pending */
+/**
+ * enum svm_watch - wafer_hw.watch: reasons to look more closely around an entry
+ * @SVM_WATCH_STEP: WAFER_ICPT_STEP is in force
+ * @SVM_WATCH_NMI: the NMI window is wanted
+ * @SVM_WATCH_IRET: the IRET that unblocks NMIs was let through
+ * @SVM_WATCH_SOFT: a software interrupt or exception is being injected
+ * @SVM_WATCH_VIRQ: this entry delivers a virtual interrupt
+ * @SVM_WATCH_TF: the entry is to end after one instruction by RFLAGS.TF, which the guest has clear
+ * @SVM_WATCH_KICK: likewise, after an event's delivery: by an interrupt that is pending
+ */
+enum svm_watch {
+	SVM_WATCH_STEP = BIT(0), SVM_WATCH_NMI = BIT(1), SVM_WATCH_IRET = BIT(2), SVM_WATCH_SOFT = BIT(3),
+	SVM_WATCH_VIRQ = BIT(4), SVM_WATCH_TF = BIT(5), SVM_WATCH_KICK = BIT(6),
+};
 
 /**
  * struct wafer_hw - SVM's part of a vCPU

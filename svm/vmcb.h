@@ -34,13 +34,11 @@ enum svm_icpt {
 #define SVM_EXIT_NONE		0xfffffff0u	/* ours: VMRUN did not run */
 
 /* int_ctl, offset 60h. */
-#define SVM_V_TPR		0xfu
-#define SVM_V_IRQ		BIT(8)
-#define SVM_V_NMI_BLOCKING	BIT(12)
-#define SVM_V_INTR_PRIO		0xf0000u
-#define SVM_V_IGN_TPR		BIT(20)
-#define SVM_V_INTR_MASKING	BIT(24)
-#define SVM_V_NMI_ENABLE	BIT(26)
+enum {
+	SVM_V_TPR = 0xf, SVM_V_IRQ = BIT(8), SVM_V_NMI_BLOCKING = BIT(12),
+	SVM_V_INTR_PRIO = 0xf0000, SVM_V_IGN_TPR = BIT(20), SVM_V_INTR_MASKING = BIT(24),
+	SVM_V_NMI_ENABLE = BIT(26),
+};
 
 /* int_state, offset 68h. */
 #define SVM_INTERRUPT_SHADOW	BIT(0)
@@ -58,17 +56,16 @@ enum { SVM_TLB_KEEP = 0, SVM_TLB_FLUSH_ALL = 1, SVM_TLB_FLUSH_ASID = 3 };
 #define SVM_EVENT_HAS_ERROR	BIT(11)
 #define SVM_EVENT_VALID		BIT(31)
 
-/* Clean bits, offset c0h; kept inverted, as what has changed since the last entry (APM vol. 2 §15.15.3). */
-#define SVM_DIRTY_ICPT		BIT(0)	/* intercepts, TSC offset, pause filter */
-#define SVM_DIRTY_MAPS		BIT(1)	/* IOPM and MSRPM */
-#define SVM_DIRTY_ASID		BIT(2)
-#define SVM_DIRTY_INT_CTL	BIT(3)
-#define SVM_DIRTY_NP		BIT(4)	/* nested CR3, guest PAT */
-#define SVM_DIRTY_CR		BIT(5)	/* CR0, CR3, CR4, EFER */
-#define SVM_DIRTY_DR		BIT(6)
-#define SVM_DIRTY_DT		BIT(7)
-#define SVM_DIRTY_SEG		BIT(8)	/* CS, DS, SS, ES, CPL */
-#define SVM_DIRTY_CR2		BIT(9)
+/*
+ * Clean bits, offset c0h; kept inverted, as what has changed since the last entry (APM vol. 2 §15.15.3). ICPT:
+ * intercepts, TSC offset, pause filter; MAPS: IOPM and MSRPM; NP: nested CR3, guest PAT; CR: CR0, CR3, CR4, EFER; SEG: CS,
+ * DS, SS, ES, CPL.
+ */
+enum {
+	SVM_DIRTY_ICPT = BIT(0), SVM_DIRTY_MAPS = BIT(1), SVM_DIRTY_ASID = BIT(2),
+	SVM_DIRTY_INT_CTL = BIT(3), SVM_DIRTY_NP = BIT(4), SVM_DIRTY_CR = BIT(5),
+	SVM_DIRTY_DR = BIT(6), SVM_DIRTY_DT = BIT(7), SVM_DIRTY_SEG = BIT(8), SVM_DIRTY_CR2 = BIT(9),
+};
 #define SVM_DIRTY_ALL		0xffffffffu
 
 /* A segment register: attributes are the descriptor's bits 40-47 and 52-55 in one piece. */

@@ -6,16 +6,22 @@
  */
 #include "msr.h"
 
-/* struct wafer_msr.flags */
-#define M_SAVED		BIT(0)	/* in KVM_GET_MSR_INDEX_LIST */
-#define M_FEATURE	BIT(1)	/* in KVM_GET_MSR_FEATURE_INDEX_LIST */
-#define M_READONLY	BIT(2)	/* a guest's write is #GP */
-#define M_WRITEONLY	BIT(3)	/* a guest's read is #GP */
-#define M_IGNORE	BIT(4)	/* a guest's write has no effect */
-#define M_CANONICAL	BIT(5)
-#define M_SLOW		BIT(6)	/* a write needs guest memory or a mutex: not in the window */
-#define M_DIRECT	BIT(7)	/* a backend may let it through, if its CPU switches it */
-#define M_ADDRESS	(M_CANONICAL | M_DIRECT)	/* holds a linear address */
+/**
+ * enum msr_flags - struct wafer_msr.flags
+ * @M_SAVED: in KVM_GET_MSR_INDEX_LIST
+ * @M_FEATURE: in KVM_GET_MSR_FEATURE_INDEX_LIST
+ * @M_READONLY: a guest's write is #GP
+ * @M_WRITEONLY: a guest's read is #GP
+ * @M_IGNORE: a guest's write has no effect
+ * @M_CANONICAL: takes canonical addresses alone
+ * @M_SLOW: a write needs guest memory or a mutex: not in the window
+ * @M_DIRECT: a backend may let it through, if its CPU switches it
+ * @M_ADDRESS: holds a linear address
+ */
+enum msr_flags {
+	M_SAVED = BIT(0), M_FEATURE = BIT(1), M_READONLY = BIT(2), M_WRITEONLY = BIT(3), M_IGNORE = BIT(4),
+	M_CANONICAL = BIT(5), M_SLOW = BIT(6), M_DIRECT = BIT(7), M_ADDRESS = M_CANONICAL | M_DIRECT,
+};
 
 /**
  * struct wafer_msr - one MSR, or several that follow each other

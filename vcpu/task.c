@@ -8,10 +8,8 @@ enum { TRAP_TS = 10, TRAP_NP, TRAP_SS, TRAP_GP };
 #define FLAGS_DEFINED	0x3f7fd5u
 #define DR7_LOCAL	0x155u			/* L0 to L3, LE */
 
-#define TYPE_LDT	2
-#define TYPE_BUSY	2			/* a bit of the types of a TSS: 1, 3, 9, 11 */
-#define TYPE_32BIT	8
-#define TYPE_TASK_GATE	5
+/* BUSY is a bit of the types of a TSS: 1, 3, 9, 11. */
+enum { TYPE_LDT = 2, TYPE_BUSY = 2, TYPE_TASK_GATE = 5, TYPE_32BIT = 8 };
 
 /*
  * A 32-bit TSS as an array of words (SDM vol. 3 figure 8-2). General and segment registers are in

@@ -20,9 +20,7 @@
 /* VPIDs are used again by later vCPUs: see window.c. 0 is the host's. */
 static DEFINE_IDA(vpids);
 
-#define MSR_R	BIT(0)
-#define MSR_W	BIT(1)
-#define MSR_RW	(MSR_R | MSR_W)
+enum { MSR_R = BIT(0), MSR_W = BIT(1), MSR_RW = MSR_R | MSR_W };
 
 /*
  * MSRs that may be direct, and how: the CPU switches them at entries and exits, or swap_in() and

@@ -39,11 +39,11 @@ extern void *vmx_pages;
 #define VMX_SHADOWS	(WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS)
 #define VMX_BLOCK_BITS	(VMX_SHADOWS | WAFER_BLOCK_NMI)
 
-/* hw->todo: due before the next entry */
-#define VMX_FLUSH_EPT	BIT(0)
-#define VMX_FLUSH_VPID	BIT(1)
-#define VMX_SWAP_IN	BIT(2)	/* set but for the stretch from a window's first entry to its end */
-#define VMX_STEP_TF	BIT(3)	/* stays: single steps by RFLAGS.TF, without a monitor trap flag */
+/*
+ * hw->todo: due before the next entry. SWAP_IN is set but for the stretch from a window's first
+ * entry to its end; STEP_TF stays: single steps by RFLAGS.TF, without a monitor trap flag.
+ */
+enum { VMX_FLUSH_EPT = BIT(0), VMX_FLUSH_VPID = BIT(1), VMX_SWAP_IN = BIT(2), VMX_STEP_TF = BIT(3) };
 
 /**
  * struct vmx_run - what wafer_vmx_run() needs; enter.S uses the layout
@@ -57,8 +57,7 @@ struct vmx_run {
 	u32 flags;
 };
 
-#define VMX_RUN_LAUNCHED	BIT(0)
-#define VMX_RUN_SAVE_SPEC	BIT(1)
+enum { VMX_RUN_LAUNCHED = BIT(0), VMX_RUN_SAVE_SPEC = BIT(1) };
 
 /**
  * struct wafer_hw - VMX's part of a vCPU; whole pages, since some have to be
