@@ -77,16 +77,6 @@ static inline void wafer_hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (
 #define fd_file(f) ((f).file)
 #endif
 
-#include <linux/mm.h>
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
-static inline void wafer_vm_flags_set(struct vm_area_struct *vma, unsigned long flags)
-{
-	vma->vm_flags |= flags;
-}
-#else
-#define wafer_vm_flags_set(vma, flags) vm_flags_set(vma, flags)
-#endif
-
 /* cpuid() and its kin have moved to a header of their own. */
 #include <asm/processor.h>
 #if __has_include("asm/cpuid/api.h")

@@ -136,7 +136,7 @@ struct wafer_arch {
 	u64 sysenter_cs, sysenter_esp, sysenter_eip;
 	u64 star, lstar, cstar, fmask, kernel_gs_base;
 	u64 pat, spec_ctrl, tsc_aux;
-	u64 xcr0, xss;
+	u64 xcr0;
 };
 
 /**

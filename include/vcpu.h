@@ -126,7 +126,6 @@ struct wafer_msr_state {
  * @intercepts: [w] WAFER_ICPT_* in force
  * @mp_state: [v] KVM_MP_STATE_*; read by others for statistics only
  * @id: [I] APIC id as user space gave it
- * @index: [I] position in vm->vcpus
  * @tsc_khz: virtual TSC and paravirtual clocks are vcpu/time.c's
  * @clock_version: of the kvmclock page
  * @pkru: the guest's; in the CPU only around the entry (fpu.h)
@@ -147,7 +146,6 @@ struct wafer_msr_state {
  * @complete: [v] finishes the exit that user space is handling; called at the start of KVM_RUN
  * @wait: sleeps here in HLT or before SIPI
  * @mutex: held by the thread that runs or changes the vCPU
- * @pid: last runner; for yields
  * @fetch: [w]
  * @emu: memory-mapped I/O in progress (vcpu/mmio.c)
  * @pio: port I/O in progress (vcpu/pio.c)
@@ -175,7 +173,7 @@ struct wafer_vcpu {
 	struct wafer_exit exit;
 	struct wafer_event reinject, pending;
 	atomic_t nmi_pending;
-	u32 windows, intercepts, mp_state, id, index, tsc_khz, clock_version, pkru, host_pkru, pv_features, guest_debug;
+	u32 windows, intercepts, mp_state, id, tsc_khz, clock_version, pkru, host_pkru, pv_features, guest_debug;
 	u64 apic_base, mcg_cap, guest_xcr0, tsc_offset, tsc_ratio, steal_last, guest_debug_dr[8];
 	gpa_t clock_gpa, steal_gpa;
 	struct wafer_msr_state msr;
@@ -183,7 +181,6 @@ struct wafer_vcpu {
 	int (*complete)(struct wafer_vcpu *vcpu);
 	struct rcuwait wait;
 	struct mutex mutex;
-	struct pid *pid;
 	struct wafer_fetch fetch;
 	struct wafer_emu emu;
 	struct {
@@ -383,24 +380,24 @@ void wafer_fpu_mmx(struct wafer_vcpu *vcpu, unsigned int nr, u64 *val, bool writ
 void wafer_fpu_vec(struct wafer_vcpu *vcpu, unsigned int nr, void *data, unsigned int bytes, bool write, bool zero_upper);
 
 /* ---- state ioctls (vcpu/state.c); mutex held, vCPU not running ---- */
-int wafer_get_regs(struct wafer_vcpu *vcpu, struct kvm_regs *r);
-int wafer_set_regs(struct wafer_vcpu *vcpu, const struct kvm_regs *r);
-int wafer_get_sregs(struct wafer_vcpu *vcpu, struct kvm_sregs *s);
+void wafer_get_regs(struct wafer_vcpu *vcpu, struct kvm_regs *r);
+void wafer_set_regs(struct wafer_vcpu *vcpu, const struct kvm_regs *r);
+void wafer_get_sregs(struct wafer_vcpu *vcpu, struct kvm_sregs *s);
 int wafer_set_sregs(struct wafer_vcpu *vcpu, const struct kvm_sregs *s);
 int wafer_get_sregs2(struct wafer_vcpu *vcpu, struct kvm_sregs2 *s);
 int wafer_set_sregs2(struct wafer_vcpu *vcpu, const struct kvm_sregs2 *s);
-int wafer_get_events(struct wafer_vcpu *vcpu, struct kvm_vcpu_events *e);
+void wafer_get_events(struct wafer_vcpu *vcpu, struct kvm_vcpu_events *e);
 int wafer_set_events(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *e);
-int wafer_get_debugregs(struct wafer_vcpu *vcpu, struct kvm_debugregs *d);
+void wafer_get_debugregs(struct wafer_vcpu *vcpu, struct kvm_debugregs *d);
 int wafer_set_debugregs(struct wafer_vcpu *vcpu, const struct kvm_debugregs *d);
-int wafer_get_mp_state(struct wafer_vcpu *vcpu, struct kvm_mp_state *m);
+void wafer_get_mp_state(struct wafer_vcpu *vcpu, struct kvm_mp_state *m);
 int wafer_set_mp_state(struct wafer_vcpu *vcpu, const struct kvm_mp_state *m);
 int wafer_interrupt(struct wafer_vcpu *vcpu, u32 irq);		/* KVM_INTERRUPT */
 #define WAFER_GUESTDBG_MASK (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_SW_BP | \
 			     KVM_GUESTDBG_USE_HW_BP | KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP | \
 			     KVM_GUESTDBG_BLOCKIRQ)	/* KVM_CAP_SET_GUEST_DEBUG2 */
 int wafer_set_guest_debug(struct wafer_vcpu *vcpu, const struct kvm_guest_debug *d);
-int wafer_translate_ioctl(struct wafer_vcpu *vcpu, struct kvm_translation *t);
+void wafer_translate_ioctl(struct wafer_vcpu *vcpu, struct kvm_translation *t);
 void wafer_sync_regs_out(struct wafer_vcpu *vcpu);			/* kvm_valid_regs */
 int wafer_sync_regs_in(struct wafer_vcpu *vcpu);			/* kvm_dirty_regs */
 /* Is the whole state what the CPU accepts at entry? NULL, or the name of the field that is not. Window or not. */

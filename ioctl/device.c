@@ -35,12 +35,10 @@ static long get_info(struct wafer_info *info)
 
 static long device_call(void *obj, u32 cmd, void *data, unsigned long arg, bool look)
 {
-	struct wafer_refusal *refusal = obj;
-
 	switch (cmd) {
 	case KVM_CHECK_EXTENSION: return IOCTL(0, wafer_check_extension(NULL, arg));
 	case KVM_GET_API_VERSION: return IOCTL(DOOR_NO_ARG, KVM_API_VERSION);
-	case KVM_CREATE_VM: return IOCTL(0, wafer_create_vm(refusal, arg));
+	case KVM_CREATE_VM: return IOCTL(0, wafer_create_vm(obj, arg));
 	case KVM_GET_VCPU_MMAP_SIZE: return IOCTL(DOOR_NO_ARG, VCPU_MMAP_SIZE);
 	case KVM_GET_SUPPORTED_CPUID: return IOCTL(0, wafer_door_get_cpuid(NULL, USER, false));
 	case KVM_GET_EMULATED_CPUID: return IOCTL(0, wafer_door_get_cpuid(NULL, USER, true));

@@ -42,11 +42,10 @@ long wafer_door_get_cpuid(struct wafer_vcpu *vcpu, void __user *arg, bool emulat
 
 long wafer_door_set_cpuid(struct wafer_vcpu *vcpu, void __user *arg)
 {
-	struct kvm_cpuid_entry2 *e;
 	u32 nent;
+	struct kvm_cpuid_entry2 *e = get_entries(arg, MAX_CPUID, sizeof(*e), &nent);
 	long r;
 
-	e = get_entries(arg, MAX_CPUID, sizeof(*e), &nent);
 	if (IS_ERR(e))
 		return PTR_ERR(e);
 	r = wafer_set_cpuid(vcpu, e, nent);
@@ -74,11 +73,10 @@ long wafer_door_msr_list(void __user *arg, bool feature)
  */
 long wafer_door_msrs(struct wafer_vcpu *vcpu, void __user *arg, bool set)
 {
-	struct kvm_msr_entry *e;
 	u32 i, nmsrs;
+	struct kvm_msr_entry *e = get_entries(arg, MAX_MSRS - 1, sizeof(*e), &nmsrs);
 	long r;
 
-	e = get_entries(arg, MAX_MSRS - 1, sizeof(*e), &nmsrs);
 	if (IS_ERR(e))
 		return PTR_ERR(e);
 	for (i = 0; i < nmsrs; i++) {

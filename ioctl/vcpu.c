@@ -60,20 +60,20 @@ static long vcpu_call(void *obj, u32 cmd, void *data, unsigned long arg, bool lo
 
 	switch (cmd) {
 	case KVM_RUN: return IOCTL(DOOR_LOCK | DOOR_NO_ARG, wafer_vcpu_run(vcpu));
-	case KVM_GET_REGS: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_get_regs(vcpu, data));
-	case KVM_SET_REGS: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_regs(vcpu, data));
-	case KVM_GET_SREGS: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_get_sregs(vcpu, data));
+	case KVM_GET_REGS: return IOCTL(DOOR_OUT | DOOR_LOCK, (wafer_get_regs(vcpu, data), 0));
+	case KVM_SET_REGS: return IOCTL(DOOR_IN | DOOR_LOCK, (wafer_set_regs(vcpu, data), 0));
+	case KVM_GET_SREGS: return IOCTL(DOOR_OUT | DOOR_LOCK, (wafer_get_sregs(vcpu, data), 0));
 	case KVM_SET_SREGS: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_sregs(vcpu, data));
 	case KVM_INTERRUPT: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_interrupt(vcpu, ((struct kvm_interrupt *)data)->irq));
 	case KVM_GET_SREGS2: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_get_sregs2(vcpu, data));
 	case KVM_SET_SREGS2: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_sregs2(vcpu, data));
 	case KVM_GET_MSRS: return IOCTL(DOOR_LOCK, wafer_door_msrs(vcpu, USER, false));
 	case KVM_SET_MSRS: return IOCTL(DOOR_LOCK, wafer_door_msrs(vcpu, USER, true));
-	case KVM_GET_VCPU_EVENTS: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_get_events(vcpu, data));
+	case KVM_GET_VCPU_EVENTS: return IOCTL(DOOR_OUT | DOOR_LOCK, (wafer_get_events(vcpu, data), 0));
 	case KVM_SET_VCPU_EVENTS: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_events(vcpu, data));
-	case KVM_GET_MP_STATE: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_get_mp_state(vcpu, data));
+	case KVM_GET_MP_STATE: return IOCTL(DOOR_OUT | DOOR_LOCK, (wafer_get_mp_state(vcpu, data), 0));
 	case KVM_SET_MP_STATE: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_mp_state(vcpu, data));
-	case KVM_GET_DEBUGREGS: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_get_debugregs(vcpu, data));
+	case KVM_GET_DEBUGREGS: return IOCTL(DOOR_OUT | DOOR_LOCK, (wafer_get_debugregs(vcpu, data), 0));
 	case KVM_SET_DEBUGREGS: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_debugregs(vcpu, data));
 	case KVM_GET_LAPIC:
 		return IOCTL(DOOR_OUT | DOOR_LOCK, vcpu->lapic ? wafer_lapic_get(vcpu, data) : -EINVAL);
@@ -90,7 +90,8 @@ static long vcpu_call(void *obj, u32 cmd, void *data, unsigned long arg, bool lo
 	case KVM_SET_CPUID2: return IOCTL(DOOR_LOCK, wafer_door_set_cpuid(vcpu, USER));
 	case KVM_GET_CPUID2: return IOCTL(DOOR_LOCK, wafer_door_get_cpuid(vcpu, USER, false));
 	case KVM_SET_GUEST_DEBUG: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_guest_debug(vcpu, data));
-	case KVM_TRANSLATE: return IOCTL(DOOR_IN | DOOR_OUT | DOOR_LOCK, wafer_translate_ioctl(vcpu, data));
+	case KVM_TRANSLATE:
+		return IOCTL(DOOR_IN | DOOR_OUT | DOOR_LOCK, (wafer_translate_ioctl(vcpu, data), 0));
 	case KVM_GET_TSC_KHZ: return IOCTL(DOOR_LOCK, vcpu->tsc_khz);
 	case KVM_SET_TSC_KHZ:
 		return IOCTL(DOOR_LOCK, arg == (u32)arg ? wafer_set_tsc_khz(vcpu, arg) : -EINVAL);

@@ -12,7 +12,6 @@
  * With KVM_IRQFD_FLAG_RESAMPLE the line is a level: up with the eventfd, down when the guest ends the interrupt, which
  * the resamplefd tells, so that the device can raise it anew.
  */
-#include <linux/file.h>
 #include <linux/poll.h>
 
 #include "chips.h"

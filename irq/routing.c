@@ -220,10 +220,9 @@ static struct wafer_route default_route(unsigned int i)
 
 int wafer_replace_routes(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, u32 nr)
 {
-	struct wafer_routes *routes;
+	struct wafer_routes *routes = kvzalloc(struct_size(routes, route, nr), GFP_KERNEL_ACCOUNT);
 	int r;
 
-	routes = kvzalloc(struct_size(routes, route, nr), GFP_KERNEL_ACCOUNT);
 	if (!routes)
 		return -ENOMEM;
 	routes->nr = nr;

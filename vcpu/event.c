@@ -149,6 +149,7 @@ static int choose(struct wafer_vcpu *vcpu)
 		if (vector >= 0)
 			vcpu->reinject = (struct wafer_event){ .kind = WAFER_EV_EXTINT, .vector = vector };
 	}
+	vcpu->stat_injected += vcpu->reinject.kind != WAFER_EV_NONE;
 	return 0;
 }
 

@@ -47,7 +47,7 @@ static u32 valid_flags(const struct wafer_vm *vm)
 	       (vm->triple_fault_event ? KVM_VCPUEVENT_VALID_TRIPLE_FAULT : 0);
 }
 
-int wafer_get_events(struct wafer_vcpu *vcpu, struct kvm_vcpu_events *e)
+void wafer_get_events(struct wafer_vcpu *vcpu, struct kvm_vcpu_events *e)
 {
 	u32 block = wafer_block(vcpu);
 	int vector = wafer_interrupt_in_delivery(vcpu);
@@ -64,7 +64,6 @@ int wafer_get_events(struct wafer_vcpu *vcpu, struct kvm_vcpu_events *e)
 	e->nmi.masked = !!(block & WAFER_BLOCK_NMI);
 	e->triple_fault.pending = vcpu->vm->triple_fault_event && vcpu->triple_fault;
 	e->flags = valid_flags(vcpu->vm);
-	return 0;
 }
 
 /* One event is in delivery at most: an NMI before an interrupt before an exception, which would come again by itself. */
@@ -137,12 +136,11 @@ int wafer_set_events(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *e)
 	return 0;
 }
 
-int wafer_get_debugregs(struct wafer_vcpu *vcpu, struct kvm_debugregs *d)
+void wafer_get_debugregs(struct wafer_vcpu *vcpu, struct kvm_debugregs *d)
 {
 	memcpy(d->db, vcpu->arch.dr, sizeof(d->db));
 	d->dr6 = vcpu->arch.dr6;
 	d->dr7 = vcpu->arch.dr7;
-	return 0;
 }
 
 int wafer_set_debugregs(struct wafer_vcpu *vcpu, const struct kvm_debugregs *d)

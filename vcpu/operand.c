@@ -97,9 +97,8 @@ int wafer_span(struct wafer_emu *emu, struct wafer_operand *o, unsigned int slot
 	struct wafer_emu_page *page = &emu->page[slot * 2];
 	unsigned int i, in_page;
 	gva_t gva;
-	int ret;
+	int ret = wafer_emu_linear(emu, seg, offset, size, access, &gva);
 
-	ret = wafer_emu_linear(emu, seg, offset, size, access, &gva);
 	if (unlikely(ret))
 		return ret;
 	if (access & WAFER_SPAN_ALIGNED && gva & (size - 1))

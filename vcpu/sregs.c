@@ -67,7 +67,7 @@ static void get_common(struct wafer_vcpu *vcpu, struct kvm_sregs *s)
 	s->apic_base = vcpu->apic_base;
 }
 
-int wafer_get_sregs(struct wafer_vcpu *vcpu, struct kvm_sregs *s)
+void wafer_get_sregs(struct wafer_vcpu *vcpu, struct kvm_sregs *s)
 {
 	int vector = wafer_interrupt_in_delivery(vcpu);
 
@@ -75,7 +75,6 @@ int wafer_get_sregs(struct wafer_vcpu *vcpu, struct kvm_sregs *s)
 	memset(s->interrupt_bitmap, 0, sizeof(s->interrupt_bitmap));
 	if (vector >= 0)
 		s->interrupt_bitmap[vector / 64] = BIT_ULL(vector % 64);
-	return 0;
 }
 
 int wafer_get_sregs2(struct wafer_vcpu *vcpu, struct kvm_sregs2 *s)

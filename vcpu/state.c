@@ -9,18 +9,17 @@ static const u8 gpr_order[] = {
 };
 static_assert(offsetof(struct kvm_regs, rax) == 0 && offsetof(struct kvm_regs, rip) == sizeof(u64) * ARRAY_SIZE(gpr_order));
 
-int wafer_get_regs(struct wafer_vcpu *vcpu, struct kvm_regs *r)
+void wafer_get_regs(struct wafer_vcpu *vcpu, struct kvm_regs *r)
 {
 	wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RSP | WAFER_G_RFLAGS);
 	for (int i = 0; i < ARRAY_SIZE(gpr_order); i++)
 		((u64 *)r)[i] = vcpu->arch.gpr[gpr_order[i]];
 	r->rip = vcpu->arch.rip;
 	r->rflags = vcpu->arch.rflags;
-	return 0;
 }
 
 /* An exception that was waiting belonged to the old registers; one that is being delivered stays (as in KVM). */
-int wafer_set_regs(struct wafer_vcpu *vcpu, const struct kvm_regs *r)
+void wafer_set_regs(struct wafer_vcpu *vcpu, const struct kvm_regs *r)
 {
 	for (int i = 0; i < ARRAY_SIZE(gpr_order); i++)
 		vcpu->arch.gpr[gpr_order[i]] = ((const u64 *)r)[i];
@@ -29,16 +28,14 @@ int wafer_set_regs(struct wafer_vcpu *vcpu, const struct kvm_regs *r)
 	wafer_touch(vcpu, WAFER_G_RIP | WAFER_G_RSP | WAFER_G_RFLAGS);
 	vcpu->pending.kind = WAFER_EV_NONE;
 	wafer_hazards_set(vcpu, BIT(WAFER_H_EVENT) | BIT(WAFER_H_CHECK));
-	return 0;
 }
 
 /* INIT and SIPI that have arrived count as taken: they change RIP and CS, which the VMM reads next. */
-int wafer_get_mp_state(struct wafer_vcpu *vcpu, struct kvm_mp_state *m)
+void wafer_get_mp_state(struct wafer_vcpu *vcpu, struct kvm_mp_state *m)
 {
 	if (test_and_clear_bit(WAFER_H_INIT_SIPI, &vcpu->hazards))
 		wafer_init_sipi(vcpu);
 	m->mp_state = vcpu->mp_state;
-	return 0;
 }
 
 int wafer_set_mp_state(struct wafer_vcpu *vcpu, const struct kvm_mp_state *m)
@@ -83,7 +80,7 @@ int wafer_interrupt(struct wafer_vcpu *vcpu, u32 irq)
 }
 
 /* KVM_TRANSLATE: for debuggers, so rights do not count, only that something is mapped. */
-int wafer_translate_ioctl(struct wafer_vcpu *vcpu, struct kvm_translation *t)
+void wafer_translate_ioctl(struct wafer_vcpu *vcpu, struct kvm_translation *t)
 {
 	const u32 look = WAFER_FAULT_READ | WAFER_WALK_NO_AD;
 	struct wafer_event fault;
@@ -94,7 +91,6 @@ int wafer_translate_ioctl(struct wafer_vcpu *vcpu, struct kvm_translation *t)
 	t->physical_address = t->valid ? gpa : ~0ull;
 	t->writeable = 1;
 	t->usermode = 0;
-	return 0;
 }
 
 /* The run page is the VMM's too: everything goes through a local copy. */
@@ -123,11 +119,12 @@ int wafer_sync_regs_in(struct wafer_vcpu *vcpu)
 	const u64 known = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS;
 	u64 dirty = READ_ONCE(vcpu->run->kvm_dirty_regs), bits = dirty | READ_ONCE(vcpu->run->kvm_valid_regs);
 	struct kvm_sync_regs regs = vcpu->run->s.regs;
-	int r;
+	int r = wafer_deny(vcpu, bits & ~known, "kvm_valid_regs, kvm_dirty_regs", bits,
+			   "have known bits only");
 
-	r = wafer_deny(vcpu, bits & ~known, "kvm_valid_regs, kvm_dirty_regs", bits, "have known bits only") ?:
-	    (dirty & KVM_SYNC_X86_REGS ? wafer_set_regs(vcpu, &regs.regs) : 0) ?:
-	    (dirty & KVM_SYNC_X86_SREGS ? wafer_set_sregs(vcpu, &regs.sregs) : 0) ?:
+	if (!r && dirty & KVM_SYNC_X86_REGS)
+		wafer_set_regs(vcpu, &regs.regs);
+	r = r ?: (dirty & KVM_SYNC_X86_SREGS ? wafer_set_sregs(vcpu, &regs.sregs) : 0) ?:
 	    (dirty & KVM_SYNC_X86_EVENTS ? wafer_set_events(vcpu, &regs.events) : 0);
 	if (!r)
 		WRITE_ONCE(vcpu->run->kvm_dirty_regs, 0);

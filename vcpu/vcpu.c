@@ -33,7 +33,6 @@ struct wafer_vcpu *wafer_vcpu_create(struct wafer_vm *vm, u32 id)
 		return ERR_PTR(-ENOMEM);
 	vcpu->vm = vm;
 	vcpu->id = id;
-	vcpu->index = vm->nr_vcpus;
 	vcpu->hw_cpu = -1;
 	vcpu->mcg_cap = WAFER_MCE_BANKS;
 	mutex_init(&vcpu->mutex);
@@ -59,7 +58,6 @@ void wafer_vcpu_free(struct wafer_vcpu *vcpu)
 {
 	wafer_vcpu_detach(vcpu);
 	wafer_mmu_ctx_release(&vcpu->vm->mmu, &vcpu->fault);
-	put_pid(vcpu->pid);
 	free_parts(vcpu);
 }
 

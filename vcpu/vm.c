@@ -28,12 +28,9 @@ struct wafer_vm *wafer_vm_create(void)
 	refcount_set(&vm->users, 1);
 	mutex_init(&vm->lock);
 	wafer_vm_time_init(vm);
-	r = wafer_irq_init(vm);
+	r = wafer_irq_init(vm) ?: wafer_hardware_get(vm);
 	if (r)
 		goto free;
-	r = wafer_hardware_get(vm);
-	if (r)
-		goto irq;
 	mmgrab(current->mm);
 	vm->mm = current->mm;
 	r = wafer_mmu_init(&vm->mmu, wafer_caps.format, wafer_caps.levels, wafer_caps.max_level, flush_all);
@@ -41,9 +38,8 @@ struct wafer_vm *wafer_vm_create(void)
 		return vm;
 	mmdrop(vm->mm);
 	wafer_hardware_put(vm);
-irq:
-	wafer_irq_free(vm);
 free:
+	wafer_irq_free(vm);	/* of what there is */
 	kfree(vm);
 	return ERR_PTR(r);
 }
