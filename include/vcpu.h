@@ -126,6 +126,7 @@ struct wafer_msr_state {
  * @intercepts: [w] WAFER_ICPT_* in force
  * @mp_state: [v] KVM_MP_STATE_*; read by others for statistics only
  * @id: [I] APIC id as user space gave it
+ * @index: [I] position in vm->vcpus
  * @tsc_khz: virtual TSC and paravirtual clocks are vcpu/time.c's
  * @clock_version: of the kvmclock page
  * @pkru: the guest's; in the CPU only around the entry (fpu.h)
@@ -173,7 +174,7 @@ struct wafer_vcpu {
 	struct wafer_exit exit;
 	struct wafer_event reinject, pending;
 	atomic_t nmi_pending;
-	u32 windows, intercepts, mp_state, id, tsc_khz, clock_version, pkru, host_pkru, pv_features, guest_debug;
+	u32 windows, intercepts, mp_state, id, index, tsc_khz, clock_version, pkru, host_pkru, pv_features, guest_debug;
 	u64 apic_base, mcg_cap, guest_xcr0, tsc_offset, tsc_ratio, steal_last, guest_debug_dr[8];
 	gpa_t clock_gpa, steal_gpa;
 	struct wafer_msr_state msr;

@@ -33,6 +33,7 @@ struct wafer_vcpu *wafer_vcpu_create(struct wafer_vm *vm, u32 id)
 		return ERR_PTR(-ENOMEM);
 	vcpu->vm = vm;
 	vcpu->id = id;
+	vcpu->index = vm->nr_vcpus;
 	vcpu->hw_cpu = -1;
 	vcpu->mcg_cap = WAFER_MCE_BANKS;
 	mutex_init(&vcpu->mutex);
