@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 // manyvms: what idle VMs take of the host's memory, over the KVM userspace ABI.
-// usage: manyvms [device [how many]]       prints: name <tab> KiB per VM
+// usage: manyvms [device [how many [row]]]       prints: name <tab> KiB per VM
 // The VMs have one vCPU each and are all open at the same time; no page of a guest is mapped. What the host has less of
 // then is the kernel's but for this process's own page tables and the list of descriptors. Three kinds: as they were
 // created; with interrupt controllers, CPUID and a slot of 64 MiB; and these after a run that ended at once in the VMM.
@@ -79,6 +79,8 @@ int main(int argc, char **argv)
 	if (dup2(sys, 2 * n + 63) < 0) die("dup2");	// the table of descriptors grows before the count
 	for (int kind = -1; kind < KINDS; kind++) {		// the first for nothing: slabs are made
 		int many = kind < 0 ? 16 : n;
+
+		if (kind >= 0 && argc > 3 && strcmp(argv[3], kinds[kind])) continue;
 		long before = settled();
 
 		for (int i = 0; i < many; i++) {
