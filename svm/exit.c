@@ -178,12 +178,8 @@ static void decode_refused(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	v->event_inj = 0;
 }
 
-static void decode(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
+static __always_inline void decode(struct wafer_vcpu *vcpu, const struct svm_vmcb *v, struct wafer_exit *exit, u32 code)
 {
-	struct wafer_hw *hw = vcpu->hw;
-	const struct svm_vmcb *v = hw->vmcb;
-	u32 code = exit->reason;
-
 	if (code == SVM_EXIT_NPF) {
 		decode_npf(v, exit);
 		return;
@@ -242,6 +238,7 @@ void svm_enter(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	struct wafer_arch *a = &vcpu->arch;
 	struct wafer_hw *hw = vcpu->hw;
 	struct svm_vmcb *v = hw->vmcb;
+	u32 code;
 
 	if (unlikely(a->dirty & ~(WAFER_G_RIP | WAFER_G_RSP | WAFER_G_RFLAGS)))
 		svm_write_state(vcpu, a->dirty);
@@ -267,9 +264,10 @@ void svm_enter(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	wafer_svm_run(vcpu, hw);
 
 	vcpu->reinject.kind = WAFER_EV_NONE;
-	exit->reason = (u32)v->exit_code;	/* the upper half of "invalid" is not always set */
+	code = v->exit_code;	/* the upper half of "invalid" is not always set */
+	exit->reason = code;
 	exit->info = v->info1;
-	if (unlikely(exit->reason >= SVM_EXIT_NONE)) {
+	if (unlikely(code >= SVM_EXIT_NONE)) {
 		decode_refused(vcpu, exit);
 	} else {
 		a->rip = v->rip;
@@ -285,7 +283,7 @@ void svm_enter(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 		vcpu->cr8 = v->int_ctl & SVM_V_TPR;
 		if (unlikely(v->exit_int_info & SVM_EVENT_VALID))
 			svm_found_in_delivery(vcpu, v->exit_int_info, v->exit_int_error);
-		decode(vcpu, exit);
+		decode(vcpu, v, exit, code);
 	}
 	if (unlikely(hw->watch))
 		svm_after_exit(vcpu, exit);

@@ -98,28 +98,21 @@ int wafer_translate_walk(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *
 }
 
 /**
- * wafer_skip() - go past the instruction that exited
- * @vcpu: vCPU, exit.len known
+ * wafer_skip_slow() - wafer_skip() where that is not all
+ * @vcpu: vCPU
+ * @rip: behind the instruction
  *
  * The shadow of STI and MOV SS ends with the instruction after them, which this one was; TF gives a trap after it
  * (SDM vol. 3 §17.3.1.4). Outside 64-bit mode EIP wraps at 4 GiB; a carry into bit 32 cannot come from elsewhere.
  *
  * Return: WAFER_GO_ON.
  */
-int wafer_skip(struct wafer_vcpu *vcpu)
+int wafer_skip_slow(struct wafer_vcpu *vcpu, u64 rip)
 {
-	struct wafer_arch *a = &vcpu->arch;
-	u64 rip;
-
-	wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_BLOCK);
-	rip = a->rip + vcpu->exit.len;
-	if (unlikely(((rip ^ a->rip) >> 31) == 3) && wafer_code_mode(vcpu) != WAFER_CODE64)
+	if (rip >> 32 != vcpu->arch.rip >> 32 && wafer_code_mode(vcpu) != WAFER_CODE64)
 		rip = (u32)rip;
 	wafer_put_rip(vcpu, rip);
-	/* What wafer_retired() is about is rare, and exits are not. */
-	if (unlikely(a->block & (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS) || a->rflags & (X86_EFLAGS_TF | X86_EFLAGS_RF) ||
-		     vcpu->guest_debug))
-		wafer_retired(vcpu);
+	wafer_retired(vcpu);
 	return WAFER_GO_ON;
 }
 
