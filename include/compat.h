@@ -79,7 +79,7 @@ static inline void wafer_hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (
 
 /* cpuid() and its kin have moved to a header of their own. */
 #include <asm/processor.h>
-#if __has_include("asm/cpuid/api.h")
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 16, 0)
 #include <asm/cpuid/api.h>
 #endif
 
@@ -103,7 +103,7 @@ static inline void wafer_hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (
 #endif
 
 /* load_gs_index() moved. */
-#if __has_include("asm/gsseg.h")
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
 #include <asm/gsseg.h>
 #endif
 

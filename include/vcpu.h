@@ -50,13 +50,16 @@ enum wafer_vcpu_mode { WAFER_OUTSIDE, WAFER_IN_GUEST };
 #define WAFER_GO_ON	1
 #define WAFER_RETRY_SLOW 2	/* a fast handler: call the slow one outside the window */
 
+#define WAFER_FETCHES 4
+
 /**
- * struct wafer_fetch - the code page that was fetched from last (vcpu/fetch.c)
+ * struct wafer_fetch - a code page that was fetched from lately (vcpu/fetch.c)
  * @way: to the page
  * @page: its linear address
  * @cr0, @cr3, @cr4, @efer: what the way was found with
  * @key: exit.code that it was found with; WAFER_CODE_NONE: nothing known
  * @mode: of the code
+ * @insn: what was decoded there last
  */
 struct wafer_fetch {
 	struct wafer_way way;
@@ -64,6 +67,7 @@ struct wafer_fetch {
 	u64 cr0, cr3, cr4, efer;
 	u32 key;
 	enum wafer_code_mode mode;
+	struct wafer_insn insn;
 };
 
 /* What is looked at behind the next exit (EVENT) or behind each (RING: is the dirty ring full?). */
@@ -147,7 +151,8 @@ struct wafer_msr_state {
  * @complete: [v] finishes the exit that user space is handling; called at the start of KVM_RUN
  * @wait: sleeps here in HLT or before SIPI
  * @mutex: held by the thread that runs or changes the vCPU
- * @fetch: [w]
+ * @fetch: [w] the last one first
+ * @fetch_victim: [w] which of the others gives its place to what was first
  * @emu: memory-mapped I/O in progress (vcpu/mmio.c)
  * @pio: port I/O in progress (vcpu/pio.c)
  * @sigmask: for the time of KVM_RUN
@@ -182,7 +187,8 @@ struct wafer_vcpu {
 	int (*complete)(struct wafer_vcpu *vcpu);
 	struct rcuwait wait;
 	struct mutex mutex;
-	struct wafer_fetch fetch;
+	struct wafer_fetch fetch[WAFER_FETCHES];
+	u32 fetch_victim;
 	struct wafer_emu emu;
 	struct {
 		u32 count, left;	/* elements that the VMM was asked for; that INS has yet to store */

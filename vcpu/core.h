@@ -84,6 +84,7 @@ int wafer_emu_run(struct wafer_vcpu *vcpu);		/* the instruction in vcpu->emu.ins
 int wafer_emu_port(struct wafer_emu *emu, void *data, unsigned int len, bool write);
 int wafer_emu_load_segment(struct wafer_emu *emu, enum wafer_seg_reg n, u16 selector);
 int wafer_pio_to_user(struct wafer_vcpu *vcpu, int (*complete)(struct wafer_vcpu *vcpu));
+bool wafer_pio_store(struct wafer_vcpu *vcpu);
 
 /* debug.c; general detect, and what reports it (SDM vol. 3 §17.2.3, §17.2.4) */
 #define WAFER_DR7_GD	BIT_ULL(13)

@@ -2,7 +2,7 @@
 /*
  * Fetching the instruction at RIP.
  *
- * A guest that exits does so at few places, so the way to the last code page is kept: pointers to the guest's own
+ * A guest that exits does so at few places, so the ways to the last code pages are kept: pointers to the guest's own
  * page-table entries with the values that they had, and to the page. Since INVLPG and loads of CR3 never exit, it is
  * only good while every entry still says the same; and since the host may take any of those pages, only in a fault
  * section of the same generation (mmu/direct.c).
@@ -16,32 +16,48 @@
 #define FETCHED 16
 
 /* WAFER_WAY_GROUPS are there. Does the way lead to @gva, if its entries are still the same? */
-static __always_inline bool on_the_way(const struct wafer_vcpu *vcpu, gva_t gva, u32 key)
+static __always_inline bool on_the_way(const struct wafer_vcpu *vcpu, const struct wafer_fetch *f, gva_t gva)
 {
-	const struct wafer_fetch *f = &vcpu->fetch;
 	const struct wafer_arch *a = &vcpu->arch;
 
-	return f->key == key && gva - f->page <= PAGE_SIZE - FETCHED && f->cr3 == a->cr3 && f->cr0 == a->cr0 &&
+	return f->key == vcpu->exit.code && gva - f->page <= PAGE_SIZE - FETCHED && f->cr3 == a->cr3 && f->cr0 == a->cr0 &&
 	       f->cr4 == a->cr4 && f->efer == a->efer;
 }
 
 /* Bytes that were decoded last time for this mode need no decoding again. All but a few instructions have at most 8. */
 static __always_inline bool as_decoded(struct wafer_vcpu *vcpu, gva_t gva, const struct wafer_insn *insn)
 {
-	const struct wafer_fetch *f = &vcpu->fetch;
+	const struct wafer_fetch *f = vcpu->fetch;
 
 	return (u8)(insn->len - 1) < 8 && insn->mode == f->mode &&
 	       wafer_direct_same(&vcpu->fault, &f->way, gva - f->page, *(const u64 *)insn->bytes, 64 - 8 * insn->len);
 }
 
+/* One of the ways further back comes first, if it leads to @gva, and vcpu->emu.insn is what was decoded there. */
+static noinline bool other_way(struct wafer_vcpu *vcpu, gva_t gva)
+{
+	struct wafer_fetch *f = vcpu->fetch;
+
+	for (int i = 1; i < WAFER_FETCHES; i++) {
+		if (!on_the_way(vcpu, &f[i], gva))
+			continue;
+		swap(f[0], f[i]);
+		vcpu->emu.insn = f->insn;
+		return true;
+	}
+	return false;
+}
+
 /* Keeps the way to the code page at @gva, which has just been fetched from. 64-bit paging, or none. */
 static void remember(struct wafer_vcpu *vcpu, gva_t gva)
 {
-	struct wafer_fetch *f = &vcpu->fetch;
+	struct wafer_fetch *f = vcpu->fetch;
 	struct wafer_event unused;
 	struct wafer_walk w;
 	gpa_t gpa;
 
+	if (!on_the_way(vcpu, f, gva & PAGE_MASK))
+		f[1 + vcpu->fetch_victim++ % (WAFER_FETCHES - 1)] = *f;
 	f->key = WAFER_CODE_NONE;
 	if (wafer_translate_walk(vcpu, gva & PAGE_MASK, WAFER_FAULT_FETCH, &gpa, &unused, &w) ||
 	    (w.nr_entries && !(w.efer & WAFER_EFER_LMA)) || !wafer_direct_keep(&vcpu->fault, &w, &f->way))
@@ -53,6 +69,7 @@ static void remember(struct wafer_vcpu *vcpu, gva_t gva)
 	f->efer = w.efer;
 	f->mode = wafer_code_mode(vcpu);
 	f->key = vcpu->exit.code;
+	f->insn = vcpu->emu.insn;
 }
 
 /* Reads @n bytes at linear @gva, all in one page. */
@@ -72,7 +89,7 @@ static int fetch_bytes(struct wafer_vcpu *vcpu, gva_t gva, u8 *buf, unsigned int
  */
 static noinline int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
 {
-	struct wafer_fetch *f = &vcpu->fetch;
+	struct wafer_fetch *f = vcpu->fetch;
 	enum wafer_code_mode mode;
 	union {
 		u64 q[FETCHED / 8];
@@ -88,10 +105,15 @@ static noinline int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
 	gva = vcpu->arch.rip;
 	if (mode != WAFER_CODE64)
 		gva = (u32)(gva + wafer_seg(vcpu, WAFER_CS)->base);
-	if (vcpu->loaded && on_the_way(vcpu, gva, vcpu->exit.code) &&
-	    (as_decoded(vcpu, gva, insn) || (wafer_direct_read(&vcpu->fault, &f->way, gva - f->page, bytes.q) &&
-					     !wafer_insn_decode(insn, buf, WAFER_INSN_MAX, mode))))
-		return 0;
+	if (vcpu->loaded && (on_the_way(vcpu, f, gva) || other_way(vcpu, gva))) {
+		if (as_decoded(vcpu, gva, insn))
+			return 0;
+		if (wafer_direct_read(&vcpu->fault, &f->way, gva - f->page, bytes.q) &&
+		    !wafer_insn_decode(insn, buf, WAFER_INSN_MAX, mode)) {
+			f->insn = *insn;
+			return 0;
+		}
+	}
 	n = min_t(unsigned int, WAFER_INSN_MAX, PAGE_SIZE - (gva & ~PAGE_MASK));
 	r = fetch_bytes(vcpu, gva, buf, n);
 	if (r)
@@ -129,7 +151,8 @@ int wafer_decode_exit(struct wafer_vcpu *vcpu)
 
 	if (likely(vcpu->loaded)) {
 		wafer_need(vcpu, WAFER_WAY_GROUPS);
-		if (likely(vcpu->exit.code & WAFER_CODE_FLAT && on_the_way(vcpu, vcpu->arch.rip, vcpu->exit.code) &&
+		if (likely(vcpu->exit.code & WAFER_CODE_FLAT &&
+			   (likely(on_the_way(vcpu, vcpu->fetch, vcpu->arch.rip)) || other_way(vcpu, vcpu->arch.rip)) &&
 			   as_decoded(vcpu, vcpu->arch.rip, insn))) {
 			vcpu->exit.len = insn->len;
 			return WAFER_DECODED;

@@ -120,6 +120,8 @@ static int emu_complete(struct wafer_vcpu *vcpu)
 	/* The VMM may have set the registers meanwhile: then the access is void. */
 	if (wafer_rip(vcpu) != vcpu->emu.rip)
 		return WAFER_GO_ON;
+	if (a->port && !a->write && wafer_pio_store(vcpu))
+		return WAFER_GO_ON;
 	if (!a->write)
 		memcpy(a->data, a->port ? vcpu->pio_data : (void *)vcpu->run->mmio.data, a->len);
 	if (a->port)

@@ -112,6 +112,32 @@ int wafer_pio_to_user(struct wafer_vcpu *vcpu, int (*complete)(struct wafer_vcpu
 	return to_user(vcpu, max(n, 1ull), complete);
 }
 
+/*
+ * What the VMM has given for INS goes to memory in one piece. False: nothing is done, and the executor does it element by
+ * element: downwards, to devices, where it faults.
+ */
+bool wafer_pio_store(struct wafer_vcpu *vcpu)
+{
+	struct wafer_emu *emu = &vcpu->emu;
+	unsigned int asize = emu->insn.addr_size, n = vcpu->pio.count, bytes = n * emu->insn.op_size;
+	u64 rdi = emu->gpr[WAFER_RDI] & wafer_size_mask(asize), rcx = emu->gpr[WAFER_RCX] & wafer_size_mask(asize);
+	gva_t gva;
+	gpa_t gpa;
+
+	if (n < 2 || rcx < n || emu->rflags & X86_EFLAGS_DF || (rdi & ~PAGE_MASK) + bytes > PAGE_SIZE ||
+	    wafer_emu_linear(emu, WAFER_ES, rdi, bytes, WAFER_FAULT_WRITE, &gva) ||
+	    (gva & ~PAGE_MASK) + bytes > PAGE_SIZE ||
+	    wafer_translate(vcpu, gva, WAFER_FAULT_WRITE, &gpa, &emu->event) ||
+	    wafer_copy_guest(vcpu, gpa, vcpu->pio_data, bytes, true))
+		return false;
+	wafer_put_gpr(emu, WAFER_RDI, asize, rdi + bytes);
+	wafer_put_gpr(emu, WAFER_RCX, asize, rcx - n);
+	vcpu->exit.len = emu->insn.len;
+	if (rcx == n)
+		wafer_skip(vcpu);
+	return true;
+}
+
 int wafer_exit_io(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
 	const struct wafer_insn *insn = &vcpu->emu.insn;

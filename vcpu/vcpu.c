@@ -48,7 +48,8 @@ struct wafer_vcpu *wafer_vcpu_create(struct wafer_vm *vm, u32 id)
 		free_parts(vcpu);
 		return ERR_PTR(r);
 	}
-	vcpu->fetch.key = WAFER_CODE_NONE;
+	for (int i = 0; i < WAFER_FETCHES; i++)
+		vcpu->fetch[i].key = WAFER_CODE_NONE;
 	vcpu->after_exit = vcpu->fault.ring.entry ? WAFER_AFTER_RING : 0;
 	wafer_vcpu_time_init(vcpu);
 	wafer_vcpu_reset(vcpu, false);
