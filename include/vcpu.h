@@ -306,22 +306,6 @@ int wafer_inject_events(struct wafer_vcpu *vcpu);			/* window; at WAFER_H_EVENT 
 bool wafer_ready_for_extint(struct wafer_vcpu *vcpu);
 
 /* ---- instructions (vcpu/insn.c) ---- */
-int wafer_skip_slow(struct wafer_vcpu *vcpu, u64 rip);
-/* Past the instruction that exited (exit.len is known): WAFER_GO_ON. What wafer_retired() is about is rare, exits are not. */
-static inline int wafer_skip(struct wafer_vcpu *vcpu)
-{
-	struct wafer_arch *a = &vcpu->arch;
-	u64 rip;
-
-	wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_BLOCK);
-	rip = a->rip + vcpu->exit.len;
-	if (unlikely(((rip ^ a->rip) >> 32) | (a->block & (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS)) |
-		     (a->rflags & (X86_EFLAGS_TF | X86_EFLAGS_RF)) | vcpu->guest_debug))
-		return wafer_skip_slow(vcpu, rip);
-	wafer_put_rip(vcpu, rip);
-	return WAFER_GO_ON;
-}
-
 /* What the CPU does at the end of an instruction: the shadow ends, TF traps. */
 void wafer_retired(struct wafer_vcpu *vcpu);
 /* Guest-physical memory in the window (-EAGAIN: not to be had there) or where sleeping is allowed. */

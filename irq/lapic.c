@@ -300,12 +300,13 @@ int wafer_lapic_mmio(struct wafer_vcpu *vcpu, u32 offset, unsigned int len, void
 		note_error(apic, APIC_ESR_ILLREGA);
 	if (write)
 		return allowed ? write_reg(apic, nr << 4, *(u32 *)val & rules[nr].bits, window) : 0;
+	if (likely(allowed && len == sizeof(u32) && !at)) {
+		*(u32 *)val = read_reg(apic, nr);
+		return 0;
+	}
 	if (allowed && at < sizeof(u32))
 		reg = read_reg(apic, nr) >> at * 8;
-	if (likely(len == sizeof(u32)))
-		memcpy(val, &reg, sizeof(u32));
-	else
-		memcpy(val, &reg, len);
+	memcpy(val, &reg, len);
 	return 0;
 }
 

@@ -75,6 +75,22 @@ static inline u64 wafer_cr8(struct wafer_vcpu *vcpu)
 	return vcpu->lapic ? wafer_lapic_get_cr8(vcpu) : vcpu->cr8;
 }
 
+int wafer_skip_slow(struct wafer_vcpu *vcpu, u64 rip);
+/* Past the instruction that exited (exit.len is known): WAFER_GO_ON. What wafer_retired() is about is rare, exits are not. */
+static inline int wafer_skip(struct wafer_vcpu *vcpu)
+{
+	struct wafer_arch *a = &vcpu->arch;
+	u64 rip;
+
+	wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_BLOCK);
+	rip = a->rip + vcpu->exit.len;
+	if (unlikely(((rip ^ a->rip) >> 32) | (a->block & (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS)) |
+		     (a->rflags & (X86_EFLAGS_TF | X86_EFLAGS_RF)) | vcpu->guest_debug))
+		return wafer_skip_slow(vcpu, rip);
+	wafer_put_rip(vcpu, rip);
+	return WAFER_GO_ON;
+}
+
 /* What finding the last code page again depends on besides memory (fetch.c). One call where the registers are not read yet. */
 #define WAFER_WAY_GROUPS (WAFER_G_RIP | WAFER_G_CODE | WAFER_G_CR0 | WAFER_G_CR3 | WAFER_G_CR4 | WAFER_G_EFER)
 
