@@ -151,7 +151,7 @@ struct wafer_msr_state {
  * @complete: [v] finishes the exit that user space is handling; called at the start of KVM_RUN
  * @wait: sleeps here in HLT or before SIPI
  * @mutex: held by the thread that runs or changes the vCPU
- * @fetch: [w] the last one first
+ * @fetch: [w] WAFER_FETCHES of them, the last one first
  * @fetch_victim: [w] which of the others gives its place to what was first
  * @emu: memory-mapped I/O in progress (vcpu/mmio.c)
  * @pio: port I/O in progress (vcpu/pio.c)
@@ -187,7 +187,7 @@ struct wafer_vcpu {
 	int (*complete)(struct wafer_vcpu *vcpu);
 	struct rcuwait wait;
 	struct mutex mutex;
-	struct wafer_fetch fetch[WAFER_FETCHES];
+	struct wafer_fetch *fetch;
 	u32 fetch_victim;
 	struct wafer_emu emu;
 	struct {

@@ -91,15 +91,27 @@ void wafer_ring_push(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx,
 	smp_store_release(&entry->flags, KVM_DIRTY_GFN_F_DIRTY);
 }
 
+static void rearm(struct wafer_mmu *mmu, gfn_t gfn, u64 n)
+{
+	struct wafer_pt_op op = wafer_pt_op(gfn, n, mmu->arm, mmu->arm);
+
+	if (!n)
+		return;
+	spin_lock(&mmu->zap_lock);
+	wafer_range_op(mmu, &op, true);
+	spin_unlock(&mmu->zap_lock);
+}
+
 /*
  * Takes back what user space has read, at most one turn of the ring: it could go on marking entries.
- * The next write to each of the pages is to be noticed.
+ * The next write to each of the pages is to be noticed: [first, first + pages) is still to be told so,
+ * which guests that write in order make long.
  */
 static int recycle(struct wafer_mmu *mmu, struct wafer_dirty_ring *ring)
 {
 	const struct wafer_slot *slot;
-	struct wafer_pt_op op;
-	u64 page;
+	u64 page, pages = 0;
+	gfn_t first = 0;
 	u32 id;
 	int n;
 
@@ -118,15 +130,18 @@ static int recycle(struct wafer_mmu *mmu, struct wafer_dirty_ring *ring)
 		 */
 		smp_store_release(&ring->tail, ring->tail + 1);
 		slot = id < WAFER_MAX_SLOTS ? xa_load(&mmu->by_id, id) : NULL;
-		if (slot && page < slot->npages) {
-			op = wafer_pt_op(slot->gfn + array_index_nospec(page, slot->npages), 1,
-					 mmu->arm, mmu->arm);
-			spin_lock(&mmu->zap_lock);
-			wafer_range_op(mmu, &op, false);
-			spin_unlock(&mmu->zap_lock);
+		if (!slot || page >= slot->npages)
+			continue;
+		page = slot->gfn + array_index_nospec(page, slot->npages);
+		if (page != first + pages) {
+			rearm(mmu, first, pages);
+			first = page;
+			pages = 0;
+			cond_resched();
 		}
-		cond_resched();
+		pages++;
 	}
+	rearm(mmu, first, pages);
 	return n;
 }
 

@@ -10,6 +10,7 @@ static void free_parts(struct wafer_vcpu *vcpu)
 	wafer_lapic_free(vcpu);
 	kfree(vcpu->fpu);
 	kvfree(vcpu->cpuid);
+	kfree(vcpu->fetch);
 	free_page((unsigned long)vcpu->run);
 	free_page((unsigned long)vcpu->pio_data);
 	kfree(vcpu);
@@ -40,8 +41,9 @@ struct wafer_vcpu *wafer_vcpu_create(struct wafer_vm *vm, u32 id)
 	rcuwait_init(&vcpu->wait);
 	vcpu->run = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	vcpu->pio_data = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	vcpu->fetch = kcalloc(WAFER_FETCHES, sizeof(*vcpu->fetch), GFP_KERNEL_ACCOUNT);
 	/* No local APIC is made where the VM has no chip. */
-	r = !vcpu->run || !vcpu->pio_data ? -ENOMEM :
+	r = !vcpu->run || !vcpu->pio_data || !vcpu->fetch ? -ENOMEM :
 	    wafer_cpuid_create(vcpu) ?: wafer_fpu_create(vcpu) ?: wafer_lapic_create(vcpu) ?:
 	    wafer_backend->vcpu_create(vcpu) ?: wafer_mmu_ctx_init(&vm->mmu, &vcpu->fault);
 	if (r) {
