@@ -237,6 +237,7 @@ void wafer_mark_dirty(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gfn_t 
 /* Bitmaps read the dirty bits themselves. */
 void wafer_mmu_pml(struct wafer_fault_ctx *ctx, const u64 *gpa, unsigned int n)
 {
-	for (; ctx->mmu->ring_size && n--; gpa++)
-		wafer_mark_dirty(ctx->mmu, ctx, *gpa >> PAGE_SHIFT);
+	/* The CPU fills its log downwards: in the order of the writes. */
+	while (ctx->mmu->ring_size && n--)
+		wafer_mark_dirty(ctx->mmu, ctx, gpa[n] >> PAGE_SHIFT);
 }
