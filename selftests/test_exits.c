@@ -185,6 +185,36 @@ TEST_F(modes, string_port_io)
 	EXPECT_EQ(vcpu_regs(v).rsi, 0x9004);
 }
 
+/* Over the end of a page, then downwards over its beginning; each byte is asked for once, in the string's order. */
+EACH(ins_over, "mov $0x55, %dx\n cld\n mov $0x9ffd, %edi\n mov $6, %ecx\n rep insb\n mov %edi, %esi\n"
+	       "std\n mov $0xb001, %edi\n mov $4, %ecx\n rep insb\n" DONE);
+
+TEST_F(modes, string_input_in_both_directions)
+{
+	struct vcpu *v = &self->vm->cpu[0];
+	unsigned int n = 0, i;
+	uint8_t *data;
+
+	LOAD(ins_over);
+	while (n < 10) {
+		ASSERT_EQ(vcpu_run(v), KVM_EXIT_IO);
+		ASSERT_EQ(v->run->io.direction, KVM_EXIT_IO_IN);
+		ASSERT_LE(n + v->run->io.count, 10);
+		data = (uint8_t *)v->run + v->run->io.data_offset;
+		for (i = 0; i < v->run->io.count; i++)
+			data[i] = 0x40 + n++;
+	}
+	ASSERT_TRUE(vcpu_run_done(v));
+	for (i = 0; i < 6; i++)
+		EXPECT_EQ(self->vm->mem[0x9ffd + i], 0x40 + i);
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(self->vm->mem[0xb001 - i], 0x46 + i);
+	EXPECT_EQ(self->vm->mem[0xa003] | self->vm->mem[0xaffd] | self->vm->mem[0xb002], 0);
+	EXPECT_EQ(vcpu_regs(v).rsi, 0xa003);
+	EXPECT_EQ(vcpu_regs(v).rdi, 0xaffd);
+	EXPECT_EQ(vcpu_regs(v).rcx, 0);
+}
+
 /* RIP stands on the instruction until the next KVM_RUN, which completes it even if it does not enter the guest. */
 TEST_F(modes, immediate_exit_completes)
 {

@@ -141,8 +141,6 @@ static int exit_simple(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool wi
 	switch (exit->kind) {
 	case WAFER_EXIT_EXTINT:
 		return WAFER_REOPEN;
-	case WAFER_EXIT_FOREIGN_CALL:
-		return wafer_foreign_hypercall(vcpu, window);
 	case WAFER_EXIT_WBINVD:
 	case WAFER_EXIT_INVLPG:
 		return wafer_skip(vcpu);
@@ -166,7 +164,7 @@ static int exit_simple(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool wi
 
 const struct wafer_exit_row wafer_exits[WAFER_NR_EXITS] = {
 	E(EXTINT, exit_simple), E(HOST_DONE, exit_simple), E(MCE, exit_mce), E(EXCEPTION, wafer_exit_exception),
-	E(CPUID, exit_cpuid, true), E(HYPERCALL, wafer_exit_hypercall, true), E(FOREIGN_CALL, exit_simple),
+	E(CPUID, exit_cpuid, true), E(HYPERCALL, wafer_exit_hypercall, true),
 	E(HLT, exit_hlt, true), E(PAUSE, exit_pause, true), E(MONITOR, exit_mwait, true), E(MWAIT, exit_mwait, true),
 	E(RDMSR, wafer_exit_msr, true), E(WRMSR, wafer_exit_msr, true), E(IO, wafer_exit_io, true),
 	E(FAULT, wafer_exit_fault), E(CR, wafer_exit_cr, true), E(DR, wafer_exit_dr, true), E(XSETBV, wafer_exit_xsetbv, true),
