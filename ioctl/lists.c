@@ -31,7 +31,7 @@ long wafer_door_get_cpuid(struct wafer_vcpu *vcpu, void __user *arg, bool emulat
 	if (!e)
 		return -ENOMEM;
 	r = vcpu ? wafer_get_cpuid(vcpu, e, MAX_CPUID) :
-	    emulated ? 0 : wafer_supported_cpuid(e, MAX_CPUID);	/* no instruction that the CPU lacks is emulated */
+	    emulated ? 1 : wafer_supported_cpuid(e, MAX_CPUID);	/* leaf 0 alone: nothing that the CPU lacks is emulated */
 	if (nent < r || (!nent && !vcpu))
 		r = vcpu && put_user(r, &user->nent) ? -EFAULT : -E2BIG;
 	else if (r >= 0)

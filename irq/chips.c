@@ -237,7 +237,7 @@ int wafer_irqchip_state(struct wafer_vm *vm, struct kvm_irqchip *chip, bool set)
 	wafer_lock(&c->lock, &flags, false);
 	memcpy(set ? state : &chip->chip, set ? &chip->chip : state, size);
 	if (id != IOAPIC && set)
-		wafer_pic_restored(c, id);
+		wafer_pic_restored(c);
 	else if (set)
 		wafer_ioapic_restored(c);
 	else if (id == IOAPIC)

@@ -137,7 +137,7 @@ void wafer_pic_init(struct wafer_chips *c);
 u32 wafer_pic_read(struct wafer_chips *c, u32 port);
 void wafer_pic_write(struct wafer_chips *c, u32 port, u32 val);
 int wafer_pic_set(struct wafer_chips *c, unsigned int chip, unsigned int line, bool level);
-void wafer_pic_restored(struct wafer_chips *c, unsigned int chip);
+void wafer_pic_restored(struct wafer_chips *c);
 int wafer_pic_ack(struct wafer_chips *c);	/* the vector; -EAGAIN: the lock was busy. Window, without the lock */
 
 void wafer_ioapic_init(struct wafer_chips *c);

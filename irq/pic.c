@@ -226,10 +226,8 @@ void wafer_pic_init(struct wafer_chips *c)
  * Whatever the registers hold, the model stays within its bounds: only bits of them are ever used as numbers. A new
  * state has its requests told anew.
  */
-void wafer_pic_restored(struct wafer_chips *c, unsigned int chip)
+void wafer_pic_restored(struct wafer_chips *c)
 {
-	wafer_pic_init(c);
-	c->pic[chip].elcr &= c->pic[chip].elcr_mask;
 	WRITE_ONCE(c->intr, false);
 	update(c);
 }

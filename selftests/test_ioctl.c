@@ -495,6 +495,9 @@ TEST_F(fds, the_rest_of_the_good)
 	EXPECT_EQ(ioctl(self->fd[CPU], KVM_TRANSLATE, &t), 0);
 	EXPECT_EQ(t.physical_address, 0x1234);
 	EXPECT_EQ(t.valid, 1);
+	t.linear_address = ~0ull;		/* what stands for no address is none */
+	EXPECT_EQ(ioctl(self->fd[CPU], KVM_TRANSLATE, &t), 0);
+	EXPECT_EQ(t.valid, 0);
 	EXPECT_GT(ioctl(self->fd[CPU], KVM_GET_TSC_KHZ, 0), 0);
 	EXPECT_EQ(ioctl(self->fd[CPU], KVM_HAS_DEVICE_ATTR, &attr), 0);
 	EXPECT_EQ(ioctl(self->fd[CPU], KVM_GET_DEVICE_ATTR, &attr), 0);
@@ -546,8 +549,24 @@ TEST(lists_tell_their_length)
 	/* A VMM with a local APIC of its own offers what is told here (KVM_CAP_TSC_DEADLINE_TIMER). */
 	for (n = 0; n < c->nent; n++)
 		EXPECT_FALSE(c->entries[n].function == 1 && c->entries[n].ecx & 1u << 24);
+	/* A VMM asks what else there is before it looks at it: never an empty list. */
+	c->nent = 256;
+	EXPECT_EQ(ioctl(vm_sys(), KVM_GET_EMULATED_CPUID, c), 0);
+	EXPECT_GE(c->nent, 1);
+	EXPECT_EQ(c->entries[0].function, 0);
 	free(list);
 	free(c);
+}
+
+/* Feature MSRs that VMMs of both vendors read before there is a vCPU, whether this CPU has them or not. */
+TEST(feature_msrs)
+{
+	struct { struct kvm_msrs head; struct kvm_msr_entry e[2]; } m = {
+		.head.nmsrs = 2, .e = { { .index = 0x10a }, { .index = 0x345 } },
+	};
+
+	EXPECT_EQ(ioctl(vm_sys(), KVM_GET_MSRS, &m), 2);
+	EXPECT_TRUE(m.e[0].data & 1 << 6);	/* IA32_ARCH_CAPABILITIES.IF_PSCHANGE_MC_NO */
 }
 
 /* ---- mapping, processes, the run page ---- */

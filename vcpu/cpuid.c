@@ -59,7 +59,7 @@ static const struct {
 		F(SMEP), F(BMI2), F(ERMS), F(INVPCID), F(RTM), F(ZERO_FCS_FDS), F(RDSEED), F(ADX),
 		F(SMAP), F(CLFLUSHOPT), F(CLWB), F(SHA_NI), F(UMIP), F(GFNI), F(LA57), F(RDPID),
 		F(CLDEMOTE), F(MOVDIRI), F(MOVDIR64B), F(FSRM), F(MD_CLEAR), F(SERIALIZE),
-		F(TSXLDTRK), F(SPEC_CTRL), F(INTEL_STIBP), F(FLUSH_L1D), F(ARCH_CAPABILITIES),
+		F(TSXLDTRK), F(SPEC_CTRL), F(INTEL_STIBP), F(FLUSH_L1D),
 		F(SPEC_CTRL_SSBD), F_7_1(10), F_7_1(11), F_7_1(12), F(SYSCALL), F(NX), F(MMXEXT),
 		F(FXSR_OPT), F(GBPAGES), F(RDTSCP), F(LM),
 		F(LAHF_LM), F(CMP_LEGACY), F(CR8_LEGACY), F(ABM), F(SSE4A), F(MISALIGNSSE),
@@ -87,6 +87,7 @@ static const struct {
  */
 static const u16 provided[] = {
 	F(APIC), F(MTRR), F(MCE), F(MCA), F(PAT), F(X2APIC), F(HYPERVISOR), F(ARAT), F(TSC_ADJUST),
+	F(ARCH_CAPABILITIES),
 };
 
 /* Registers that go through by mask: mostly descriptions of the CPU and its caches. */

@@ -262,7 +262,7 @@ static const struct wafer_msr msrs[] = {
 	READS(0xfe, "IA32_MTRRCAP", 0x508),	/* write-combining, fixed ranges, 8 variable ones */
 	{ 0x10a, "IA32_ARCH_CAPABILITIES", M_SAVED | M_FEATURE | M_READONLY,
 	  STATE(arch_capabilities), .allowed = &wafer_msr_initial.arch_capabilities,
-	  HOST(ARCH_CAPABILITIES), GUEST(ARCH_CAPABILITIES) },
+	  GUEST(ARCH_CAPABILITIES) },
 	{ 0x10b, "IA32_FLUSH_CMD", M_WRITEONLY | M_DIRECT, SET(command), HOST(FLUSH_L1D),
 	  GUEST(FLUSH_L1D) },
 	EMPTY(0x119, "BBL_CR_CTL", 1), EMPTY(0x11e, "BBL_CR_CTL3", 1),
@@ -279,6 +279,7 @@ static const struct wafer_msr msrs[] = {
 	{ 0x1a0, "IA32_MISC_ENABLE", M_SAVED, STATE(misc_enable), SET(misc_enable),
 	  .value = MSR_IA32_MISC_ENABLE_PEBS_UNAVAIL | MSR_IA32_MISC_ENABLE_BTS_UNAVAIL },
 	READS(0x1ad, "TURBO_RATIO_LIMIT", 0),
+	{ 0x345, "IA32_PERF_CAPABILITIES", M_FEATURE | M_READONLY, GUEST(PDCM) },
 	{ 0x1d9, "IA32_DEBUGCTL", 0, .reserved = ~3ull },	/* LBR and BTF do nothing */
 	READS(0x1db, "LASTBRANCHFROMIP", 0), READS(0x1dc, "LASTBRANCHTOIP", 0),
 	READS(0x1dd, "LASTINTFROMIP", 0), READS(0x1de, "LASTINTTOIP", 0),
@@ -389,13 +390,16 @@ void __init wafer_msr_setup(void)
 		s->mce[i * 4] = ~0ull;			/* IA32_MCi_CTL */
 	/*
 	 * The host flushes the L1D where it must: a guest hypervisor need not. PSCHANGE_MC_NO: this
-	 * host keeps guests from reaching that bug.
+	 * host keeps guests from reaching that bug. A CPU without the MSR is immune by its model.
 	 */
 	if (boot_cpu_has(X86_FEATURE_ARCH_CAPABILITIES) &&
 	    !rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &low, &high))
-		s->arch_capabilities =
-			((low | (u64)high << 32) & immunities) | ARCH_CAP_PSCHANGE_MC_NO |
-			(boot_cpu_has_bug(X86_BUG_L1TF) ? ARCH_CAP_SKIP_VMENTRY_L1DFLUSH : 0);
+		s->arch_capabilities = (low | (u64)high << 32) & immunities;
+	s->arch_capabilities |= ARCH_CAP_PSCHANGE_MC_NO |
+		(boot_cpu_has_bug(X86_BUG_L1TF) ? ARCH_CAP_SKIP_VMENTRY_L1DFLUSH : 0) |
+		(boot_cpu_has_bug(X86_BUG_CPU_MELTDOWN) ? 0 : ARCH_CAP_RDCL_NO) |
+		(boot_cpu_has_bug(X86_BUG_SPEC_STORE_BYPASS) ? 0 : ARCH_CAP_SSB_NO) |
+		(boot_cpu_has_bug(X86_BUG_MDS) ? 0 : ARCH_CAP_MDS_NO);
 	/* LFENCE serialises: the kernel has seen to it, or the CPU does by itself. */
 	if (boot_cpu_has(X86_FEATURE_LFENCE_RDTSC) && !rdmsr_safe(MSR_AMD64_DE_CFG, &low, &high))
 		s->de_cfg = MSR_AMD64_DE_CFG_LFENCE_SERIALIZE;
@@ -495,7 +499,7 @@ int wafer_feature_msr(u32 index, u64 *val)
 
 	if (!m || !(m->flags & M_FEATURE))
 		return 1;
-	*val = *initial(m);
+	*val = m->offset ? *initial(m) : m->value;
 	if (index == MSR_IA32_UCODE_REV && !rdmsr_safe(index, &low, &high))
 		*val = low | (u64)high << 32;
 	return 0;

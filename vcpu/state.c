@@ -86,8 +86,8 @@ void wafer_translate_ioctl(struct wafer_vcpu *vcpu, struct kvm_translation *t)
 	struct wafer_event fault;
 	gpa_t gpa = 0;
 
-	t->valid = !wafer_translate(vcpu, t->linear_address, look | WAFER_WALK_IMPLICIT, &gpa, &fault) ||
-		   !wafer_translate(vcpu, t->linear_address, look | WAFER_WALK_USER, &gpa, &fault);
+	t->valid = (!wafer_translate(vcpu, t->linear_address, look | WAFER_WALK_IMPLICIT, &gpa, &fault) ||
+		   !wafer_translate(vcpu, t->linear_address, look | WAFER_WALK_USER, &gpa, &fault)) && ~gpa;
 	t->physical_address = t->valid ? gpa : ~0ull;
 	t->writeable = 1;
 	t->usermode = 0;

@@ -294,6 +294,10 @@ TEST(state)
 	CHECK_EQ(wafer_irqchip_state(&vm, &back, false), 0);
 	CHECK(!memcmp(&chip, &back, sizeof(chip)));
 	CHECK_EQ(take_irq(0), 0x39);
+	chip.chip.pic.elcr_mask = 0;		/* read-back as it was given */
+	CHECK_EQ(wafer_irqchip_state(&vm, &chip, true), 0);
+	CHECK_EQ(wafer_irqchip_state(&vm, &back, false), 0);
+	CHECK(!memcmp(&chip, &back, sizeof(chip)));
 	chip.chip_id = 3;
 	CHECK_EQ(wafer_irqchip_state(&vm, &chip, true), -EINVAL);
 	free_vm();
