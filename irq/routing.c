@@ -23,14 +23,15 @@ struct wafer_route {
  * struct wafer_routes - a routing table
  * @rcu: for kvfree_rcu()
  * @nr: number of routes
- * @first: index of the first route of each GSI; of one that has none, the index of another's
+ * @nr_gsis: no GSI from here on has a route
+ * @first: behind the routes, by GSI: index of its first route; of one that has none, the index of another's
  * @pin_gsi: chip and pin back to GSI, -1 none
  * @route: sorted by GSI, then chip
  */
 struct wafer_routes {
 	struct rcu_head rcu;
-	unsigned int nr;
-	u16 first[WAFER_MAX_GSI];
+	unsigned int nr, nr_gsis;
+	u16 *first;
 	s16 pin_gsi[KVM_NR_IRQCHIPS][KVM_IOAPIC_NUM_PINS];
 	struct wafer_route route[];
 };
@@ -53,9 +54,9 @@ int wafer_set_gsi(struct wafer_vm *vm, enum wafer_irq_source source, u32 gsi, in
 
 	rcu_read_lock();
 	routes = rcu_dereference(vm->irq.routes);
-	if (!routes || gsi >= WAFER_MAX_GSI)
+	if (!routes || gsi >= routes->nr_gsis)
 		goto out;
-	route = &routes->route[routes->first[array_index_nospec(gsi, WAFER_MAX_GSI)]];
+	route = &routes->route[routes->first[array_index_nospec(gsi, routes->nr_gsis)]];
 	for (; route < routes->route + routes->nr && route->gsi == gsi; route++) {
 		if (route->chip != IS_MSI)
 			one = wafer_set_pin(vm->irq.chips, route->chip, route->pin, source, level);
@@ -220,12 +221,18 @@ static struct wafer_route default_route(unsigned int i)
 
 int wafer_replace_routes(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, u32 nr)
 {
-	struct wafer_routes *routes = kvzalloc(struct_size(routes, route, nr), GFP_KERNEL_ACCOUNT);
+	struct wafer_routes *routes;
+	u32 nr_gsis = KVM_IOAPIC_NUM_PINS;
 	int r;
 
+	for (unsigned int i = 0; e && i < nr; i++)
+		nr_gsis = max(nr_gsis, e[i].gsi + 1);
+	routes = kvzalloc(struct_size(routes, route, nr) + nr_gsis * sizeof(*routes->first), GFP_KERNEL_ACCOUNT);
 	if (!routes)
 		return -ENOMEM;
 	routes->nr = nr;
+	routes->nr_gsis = nr_gsis;
+	routes->first = (u16 *)&routes->route[nr];
 	for (unsigned int i = 0; i < nr; i++)
 		routes->route[i] = e ? make_route(vm, &e[i]) : default_route(i);
 	r = index_routes(vm, routes);
