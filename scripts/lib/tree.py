@@ -123,6 +123,7 @@ def add_programs(archive, count=False):
         _mirror(path, lambda n: n.split("/")[0] in USER_PARTS)
         _bench(archive, path, "exitcost")
         _bench(archive, path, "manyvms")
+        _bench(archive, path, "bigguest")
         if count:
             _bench(archive, path, "exitcost-count", "-DCOUNTS")
         if (path / "tools/Makefile").exists():
