@@ -22,17 +22,22 @@ static const char *kinds[KINDS] = { "vm_kib", "vm_with_chips_kib", "vm_that_ran_
 
 static void die(const char *what) { fprintf(stderr, "manyvms: %s: %s\n", what, strerror(errno)); exit(1); }
 
+// Free pages, those on the lists of single CPUs included, which MemFree does not know.
 static long free_kib(void)
 {
-	char b[4096], *at;
-	int fd = open("/proc/meminfo", O_RDONLY);
-	ssize_t n = read(fd, b, sizeof b - 1);
+	static char b[1 << 16];
+	long pages = 0;
+	size_t n = 0;
+	ssize_t r;
+	int fd = open("/proc/zoneinfo", O_RDONLY);
 
+	while ((r = read(fd, b + n, sizeof b - 1 - n)) > 0) n += r;
 	close(fd);
-	b[n > 0 ? n : 0] = 0;
-	at = strstr(b, "MemFree:");
-	if (!at) die("/proc/meminfo");
-	return strtol(at + 8, NULL, 10);
+	b[n] = 0;
+	if (!n) die("/proc/zoneinfo");
+	for (char *at = b; (at = strstr(at, "pages free")); at++) pages += strtol(at + 10, NULL, 10);
+	for (char *at = b; (at = strstr(at, " count:")); at++) pages += strtol(at + 7, NULL, 10);
+	return pages * 4;
 }
 
 // What free_kib() tells once the kernel has freed what it frees later.
