@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Each ioctl with good and with bad arguments: the errno, and that a refusal changes nothing. */
+#include <cpuid.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -520,7 +521,7 @@ TEST(lists_tell_their_length)
 	static const unsigned long cmd[] = { KVM_GET_MSR_INDEX_LIST, KVM_GET_MSR_FEATURE_INDEX_LIST };
 	struct kvm_msr_list *list = calloc(1, 4 + 4 * 4096);
 	struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + 256 * sizeof(c->entries[0]));
-	unsigned int i, n;
+	unsigned int i, n, r[4];
 
 	for (i = 0; i < 2; i++) {
 		list->nmsrs = 0;
@@ -549,6 +550,11 @@ TEST(lists_tell_their_length)
 	/* A VMM with a local APIC of its own offers what is told here (KVM_CAP_TSC_DEADLINE_TIMER). */
 	for (n = 0; n < c->nent; n++)
 		EXPECT_FALSE(c->entries[n].function == 1 && c->entries[n].ecx & 1u << 24);
+	/* Five levels of paging (SDM vol. 3 §4.5) are up to the CPU and the guest, not to the host's kernel. */
+	__cpuid_count(7, 0, r[0], r[1], r[2], r[3]);
+	for (n = 0; n < c->nent; n++)
+		if (c->entries[n].function == 7 && !c->entries[n].index)
+			EXPECT_EQ(c->entries[n].ecx & 1u << 16, r[2] & 1u << 16);
 	/* A VMM asks what else there is before it looks at it: never an empty list. */
 	c->nent = 256;
 	EXPECT_EQ(ioctl(vm_sys(), KVM_GET_EMULATED_CPUID, c), 0);

@@ -136,8 +136,9 @@ static void __init find_offered(void)
 				may[offers[i].features[n] / 32] |= BIT(offers[i].features[n] % 32);
 	for (w = feature_words; w < feature_words + ARRAY_SIZE(feature_words); w++) {
 		cpuid_count(w->leaf, w->index, &host.eax, &host.ebx, &host.ecx, &host.edx);
+		/* Five levels of paging are the guest's own, whatever the host's kernel runs with. */
 		offered[w->word] = *reg_of(&host, w->reg) & may[w->word] &
-				   boot_cpu_data.x86_capability[w->word];
+				   (boot_cpu_data.x86_capability[w->word] | (w->word == F(LA57) / 32 ? B(LA57) : 0));
 	}
 	for (i = 0; i < ARRAY_SIZE(provided); i++)
 		offered[provided[i] / 32] |= BIT(provided[i] % 32);
