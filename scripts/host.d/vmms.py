@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -52,9 +53,13 @@ class Serial:
 
     def _read(self):
         with contextlib.suppress(OSError):
-            self.peer, _ = self.door.accept()
-            while data := self.peer.recv(65536):
-                self.text += data.decode(errors="replace").replace("\r", "")
+            # libvirt starts another QEMU for the same guest
+            while True:
+                self.peer, _ = self.door.accept()
+                with contextlib.suppress(ConnectionError):
+                    while data := self.peer.recv(65536):
+                        self.text += data.decode(errors="replace").replace("\r", "")
+                self.peer = None
 
     def find(self, pattern):
         """The next match, beyond all that was found before."""
@@ -64,7 +69,11 @@ class Serial:
         return m
 
     def send(self, text):
-        self.peer.sendall(text.encode())
+        def attempt():
+            with contextlib.suppress(BrokenPipeError, AttributeError):
+                self.peer.sendall(text.encode())
+                return True
+        wait("peer of the serial port", 20, attempt)
 
 
 class Vm:
@@ -178,6 +187,103 @@ class Vm:
         self.serial.door.close()
 
 
+DOMAIN = """<domain type='kvm'><name>domain</name><memory unit='MiB'>192</memory><vcpu>2</vcpu>
+<os><type arch='x86_64' machine='{machine}'>hvm</type><kernel>{kernel}</kernel><initrd>{initrd}</initrd>
+<cmdline>{append}</cmdline></os>
+<features><acpi/><apic/></features><cpu mode='{cpu}'/><on_poweroff>destroy</on_poweroff>
+<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
+<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{run}/state.qcow2'/>
+<target dev='vda' bus='virtio'/></disk>
+<serial type='unix'><source mode='connect' path='{place}/serial'/></serial>
+<controller type='usb' model='none'/><memballoon model='none'/></devices></domain>
+"""
+# what a package's installation makes; for a second daemon all of it is its own, but for what is in the cache
+DAEMON = """set -e
+own="/run /var/lib/libvirt /var/log/libvirt /etc/libvirt"
+if [ -n "$SECOND" ]; then
+	cp -r /etc/libvirt /tmp/vmm/etc
+	for d in $own; do mount -t tmpfs none $d; done
+	cp /tmp/vmm/etc/*.conf /etc/libvirt
+	sed -i '/host_uuid/d' /etc/libvirt/libvirtd.conf
+	echo 'host_uuid = "22222222-1111-4444-3333-555555555555"' >> /etc/libvirt/libvirtd.conf
+	echo "unix_sock_dir = \\"$SECOND\\"" >> /etc/libvirt/libvirtd.conf
+	mkdir -p $SECOND
+else
+	rm -rf /run/libvirt /var/lib/libvirt /etc/libvirt/qemu
+fi
+mkdir -p /run/libvirt /var/lib/libvirt/qemu /var/log/libvirt/qemu /var/cache/libvirt
+exec /usr/sbin/libvirtd
+"""
+
+
+class Domain(Vm):
+    """A guest of libvirt's."""
+
+    def __init__(self, row):
+        self.row, self.name, self.place = row, "domain", f"{RUN}/domain"
+        os.makedirs(self.place)
+        self.serial = Serial(f"{self.place}/serial")
+        self.out = open(f"{self.place}/out", "wb+")
+        self.daemons = {}
+        self.uri = self.daemon()
+        self.child = self.daemons[self.uri]
+        Vm.all.append(self)
+
+    def daemon(self, place=""):
+        """Starts a libvirtd; its URI."""
+        uri = f"qemu:///system?socket={place}/libvirt-sock" if place else "qemu:///system"
+        self.daemons[uri] = subprocess.Popen(["unshare", "-m", "sh", "-c", DAEMON], stdin=subprocess.DEVNULL, stdout=self.out,
+                                             stderr=self.out, env={**os.environ, "SECOND": place}, start_new_session=True)
+        return uri
+
+    def alive(self):
+        """libvirtd's own end; QEMU's shows in what virsh says."""
+        for child in self.daemons.values():
+            if child.poll() is not None:
+                raise Bad(f"libvirtd ended with status {child.returncode}: {self.said()}")
+
+    def virsh(self, line, pattern="", seconds=120, uri=None):
+        return self.program(f"virsh -q -c {uri or self.uri} {line}", pattern, seconds)
+
+    def program(self, line, pattern="", seconds=120):
+        # the driver's own Python has another home than virt-install's
+        p = subprocess.run(["env", "-u", "PYTHONHOME", *shlex.split(line)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                           timeout=seconds * SLOW)
+        if p.returncode or not re.search(pattern, p.stdout, re.M):
+            raise Bad(f"{line}: status {p.returncode}, no /{pattern}/ in: {p.stdout[-500:]} {p.stderr[-700:]}")
+        return p.stdout
+
+    def ready(self, uri):
+        """Until a daemon answers."""
+        said = ""
+
+        def answer():
+            nonlocal said
+            self.alive()
+            try:
+                return self.virsh("version", "QEMU", uri=uri)
+            except Bad as e:
+                said = e
+        try:
+            wait("answer of libvirtd", 90, answer)
+        except Bad:
+            raise Bad(f"no answer of libvirtd: {said}") from None
+
+    def where(self):
+        with contextlib.suppress(Bad, OSError, subprocess.TimeoutExpired):
+            yield self.virsh(f"qemu-monitor-command {self.name} --hmp info\x20status")
+
+    def end(self):
+        for uri, child in self.daemons.items():
+            for line in ("destroy domain", "undefine domain --snapshots-metadata --managed-save"):
+                with contextlib.suppress(Bad, OSError, subprocess.TimeoutExpired):
+                    self.virsh(line, uri=uri)
+            child.kill()
+            child.wait()
+        self.out.close()
+        self.serial.door.close()
+
+
 # -- steps: each gets the VM and gives the one that goes on, or None for the same
 
 def boot(vm, cpus=None, seconds=180):
@@ -195,6 +301,65 @@ def guest(vm, command, pattern="", seconds=60):
     text = vm.guest(command, seconds)
     if not re.search(pattern, text, re.M):
         raise Bad(f"guest: {command}: no /{pattern}/ in: {text[-400:]}")
+
+
+def define(vm, machine, cpu, kernel, initrd):
+    """libvirt gets a domain and starts it."""
+    vm.ready(vm.uri)
+    with open(f"{vm.place}/xml", "w") as f:
+        f.write(DOMAIN.format(machine=machine, cpu=cpu, kernel=kernel, initrd=initrd, run=RUN, place=vm.place,
+                              append=f"{APPEND} {vm.row['append']}"))
+    vm.virsh(f"define {vm.place}/xml")
+    vm.virsh("start domain")
+
+
+def virsh(vm, line, pattern=""):
+    vm.virsh(line.replace("{place}", vm.place), pattern)
+
+
+def until(vm, state):
+    """Until the domain is in a state."""
+    def look():
+        with contextlib.suppress(Bad):
+            return vm.virsh("domstate domain", state)
+    wait(f"state {state}", 60, look)
+
+
+def install(vm, line):
+    """virt-install makes the domain."""
+    vm.ready(vm.uri)
+    line = line.format(place=vm.place, run=RUN, append=f"{APPEND} {vm.row['append']}")
+    vm.program(f"virt-install --connect {vm.uri} {line}", "", 240)
+
+
+def button(vm, line):
+    """What libvirt does through the power button of ACPI: the guest sees it and powers off."""
+    vm.guest("modprobe button; modprobe evdev; for e in /dev/input/event*; do (head -c 24 $e > /tmp/event; poweroff -f) & done; "
+             "sleep 1")
+    vm.virsh(line)
+
+
+def moved(vm, megabytes):
+    """Live to a second libvirt on this host, and back, while the guest works on its memory."""
+    there = vm.daemon(f"{RUN}/second")
+    vm.ready(there)
+    vm.guest(f"rm -f /tmp/stop; dirty {megabytes} > /tmp/dirty 2>&1 & echo $! > /tmp/pid; sleep 3")
+    before = vm.tick()
+    for here, there, n in ((vm.uri, there, 1), (there, vm.uri, 2)):
+        begin = time.monotonic()
+        vm.virsh("migrate-setmaxdowntime domain 1500", uri=here)    # as for QEMU alone: an emulator is slow
+        vm.virsh(f"migrate --live --persistent --undefinesource --unsafe --timeout 120 domain {there} --migrateuri unix://{RUN}/m{n}",
+                 seconds=240, uri=here)
+        print(f"# migration {n}: {time.monotonic() - begin:.1f} s", flush=True)
+        vm.virsh("domstate domain", "running", uri=there)
+        if "domain" in vm.virsh("list --all", uri=here):
+            raise Bad("the domain is where it came from, too")
+        after = vm.tick()
+        if after < before:
+            raise Bad(f"the guest's clock went back, from {before} to {after}")
+        before = after
+    vm.guest("touch /tmp/stop; while [ -d /proc/$(cat /tmp/pid) ]; do sleep 1; done", 60)
+    guest(vm, "cat /tmp/dirty", r"dirty: \d+ rounds, 0 wrong")
 
 
 def type(vm, text, pattern):
@@ -592,13 +757,14 @@ def run(row):
     os.makedirs(RUN)
     for command in row.get("before", []):
         subprocess.run(command.replace("{run}", RUN), shell=True, check=True, capture_output=True)
-    vm = Vm(row)
+    vm = (Vm if row["args"] else Domain)(row)
     try:
         for name, *arguments in row["steps"]:
             step = f"{name} {' '.join(map(str, arguments))}".strip()
             try:
                 vm = globals()[name](vm, *arguments) or vm
-            except (Bad, OSError, KeyError, ValueError, TypeError, AttributeError) as e:
+            except (Bad, OSError, KeyError, ValueError, TypeError, AttributeError,
+                    subprocess.TimeoutExpired) as e:
                 why = [f"{step}: {e}", "serial: " + " / ".join(vm.serial.text.split("\n")[-8:])[-600:]]
                 if vm.child.poll() is None:
                     why += [f"at: {w}" for w in vm.where()]

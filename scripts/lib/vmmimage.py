@@ -22,7 +22,7 @@ DISPLAYS = ["virtio-gpu", "virtio-gpu-pci", "virtio-vga"]
 # modules of the guest, with what they depend on
 MODULES = [*guest.MODULES, "virtio_mmio", "virtio_scsi", "virtio_balloon", "virtio_console", "ahci", "ata_piix", "sd_mod",
            "sr_mod", "e1000", "e1000e", "bochs", "virtio-gpu", "usbhid", "hid-generic", "uhci-hcd", "xhci-pci", "virtiofs",
-           "vmw_vsock_virtio_transport", "i6300esb"]
+           "vmw_vsock_virtio_transport", "i6300esb", "button", "evdev"]
 # parts of Python's library that the driver and the modules it imports need
 PYTHON = ["*.py", "collections", "json", "encodings", "re", "importlib", "lib-dynload", "concurrent", "urllib"]
 
@@ -65,6 +65,8 @@ def qemu(version):
         shutil.copytree(root / "usr/share/qemu/keymaps", path / "keymaps")
         for name in DISPLAYS:
             shutil.copy(root / f"usr/lib/x86_64-linux-gnu/qemu/hw-display-{name}.so", path)
+        for f in (root / "usr/lib/x86_64-linux-gnu/qemu").glob("accel-tcg-*.so"):
+            shutil.copy(f, path)        # libvirt looks at what QEMU can do without KVM as well
         if (root / "usr/lib/qemu/virtiofsd").exists():
             _program(root, root / "usr/lib/qemu/virtiofsd", path)
     return once(ROOT / "images" / f"qemu-{version}-{digest(HERE)}", make)
@@ -85,6 +87,78 @@ def python():
         run([path / "ld.so", "--library-path", path / "lib", path / "python3.11", "-m", "compileall", "-q", to],
             env={"PYTHONHOME": str(path / "usr"), "PATH": os.environ["PATH"]})
     return once(ROOT / "images" / f"python-{digest(HERE)}", make)
+
+
+QEMU_CONF = """user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+security_driver = "none"
+swtpm_user = "root"
+swtpm_group = "root"
+namespaces = []
+cgroup_controllers = []
+stdio_handler = "file"
+"""
+# libvirt starts QEMU by one name only, and it is not installed
+QEMU = """#!/bin/sh
+QEMU_MODULE_DIR=/vmm/7.2 exec /vmm/7.2/ld.so --library-path /vmm/7.2/lib /vmm/7.2/qemu -L /vmm/7.2 "$@"
+"""
+
+
+# virt-install's packages; what they pull in (perl, systemd, dbus) is for other programs
+VIRTINST = ["virtinst", "python3-gi", "python3-libvirt", "python3-libxml2", "python3-requests", "python3-urllib3", "python3-chardet",
+            "python3-idna", "python3-certifi", "python3-six", "gir1.2-glib-2.0", "gir1.2-freedesktop", "gir1.2-libosinfo-1.0",
+            "libgirepository-1.0-1", "libosinfo-1.0-0", "libsoup-3.0-0", "libpsl5", "libbrotli1", "libxslt1.1", "libproxy1v5",
+            "libglib2.0-0"]
+
+
+def libvirt():
+    """libvirtd with its drivers for QEMU and storage, virsh, virt-install: what is copied to the host's root directory."""
+    def make(path):
+        root = _packages("libvirt-1", "both", lambda: debian.closure("both", "bookworm", [
+            "libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-clients", "python3.11-minimal", "libpython3.11-stdlib",
+            "libosinfo-1.0-0", "libgirepository-1.0-1"]) + VIRTINST)
+        to, triple = path / "root", "usr/lib/x86_64-linux-gnu"
+        files = [f"{triple}/libvirt/connection-driver/libvirt_driver_{n}.so" for n in ("qemu", "storage")]
+        files += [f"{triple}/libvirt/storage-backend/libvirt_storage_backend_fs.so", "usr/lib/libvirt/libvirt_iohelper"]
+        files += [f"usr/bin/{n}" for n in ("virsh", "virt-host-validate", "python3.11", "virt-install")]
+        files += [str(p.relative_to(root)) for d in (f"{triple}/girepository-1.0", "usr/lib/python3/dist-packages",
+                                                     "usr/lib/python3.11", "usr/share/virt-manager")
+                  for p in (root / d).rglob("*") if p.is_file() and "/test" not in str(p) and "__pycache__" not in str(p)]
+        for f in ["usr/sbin/libvirtd", *files]:
+            (to / f).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / f, to / f)
+        # what the typelibs name
+        named = [root / triple / n for n in ("libosinfo-1.0.so.0", "libgirepository-1.0.so.1", "libgio-2.0.so.0")]
+        _program(root, root / "usr/sbin/libvirtd", path / "all",
+                 [*named, *(root / f for f in files if f.endswith(".so") or "/bin/" in f and f != "usr/bin/virt-install")])
+        for f in named:
+            shutil.copy(f, path / "all/lib")
+        shutil.copytree(path / "all/lib", to / triple, dirs_exist_ok=True)
+        (to / "lib64").mkdir()
+        (path / "all/ld.so").rename(to / "lib64/ld-linux-x86-64.so.2")
+        shutil.rmtree(path / "all")
+        (to / "usr/bin/python3").symlink_to("python3.11")
+        for d in ("libvirt/cpu_map", "libvirt/schemas"):
+            shutil.copytree(root / "usr/share" / d, to / "usr/share" / d, dirs_exist_ok=True)
+        run([to / "lib64/ld-linux-x86-64.so.2", "--library-path", to / triple, to / "usr/bin/python3.11", "-m", "compileall", "-q",
+             to / "usr/lib", to / "usr/share/virt-manager"], env={"PYTHONHOME": str(to / "usr"), "PATH": os.environ["PATH"]})
+        (to / "usr/share/misc").mkdir()
+        for name in ("pci.ids", "usb.ids"):     # libosinfo stops without them
+            (to / "usr/share/misc" / name).touch()
+        (to / "etc/libvirt").mkdir(parents=True)
+        (to / "etc/libvirt/qemu.conf").write_text(QEMU_CONF)
+        (to / "etc/libvirt/libvirtd.conf").write_text('auth_unix_rw = "none"\nhost_uuid_source = "machine-id"\n')
+        # users that its packages make; it looks for them whatever the configuration says
+        (to / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"
+                                       "libvirt-qemu:x:64055:107::/:/bin/false\ntss:x:64056:64056::/:/bin/false\n")
+        (to / "etc/group").write_text("root:x:0:\nkvm:x:107:\nlibvirt-qemu:x:64055:\ntss:x:64056:\nnogroup:x:65534:\n")
+        (to / "etc/machine-id").write_text("11111111222233334444555555555555\n")
+        (to / "etc/hosts").write_text("127.0.0.1 localhost\n127.0.1.1 host\n")
+        (to / "usr/bin/qemu-system-x86_64").write_text(QEMU)
+        (to / "usr/bin/qemu-system-x86_64").chmod(0o755)
+    return once(ROOT / "images" / f"libvirt-{digest(HERE)}", make) / "root"
 
 
 def boot():
@@ -268,6 +342,7 @@ def gnumach():
 FILES = {
     "/vmm/7.2": lambda: qemu("7.2"),
     "/vmm/10.0": lambda: qemu("10.0"),
+    "/vmm/libvirt": libvirt,
     "/vmm/vmlinuz": lambda: unpacked.image(kernels.get("debian").vmlinuz),
     "/vmm/vmlinuz-6.12": lambda: unpacked.image(kernels.get("6.12").vmlinuz),
     "/vmm/vmlinuz-7.2": lambda: unpacked.image(kernels.get("7.2").vmlinuz),
