@@ -7,7 +7,10 @@
  * Findings: an errno that the ABI does not have, a call that does not come back, a child that dies of a signal, a
  * complaint in the host's log, a module that is still in use after the child's end, memory that does not come back, a
  * VMM's own sequence that fails afterwards.
+ *
+ * With --trace each call's errno goes to a file. Two devices' files of the same seed are compared by fuzz_compare.sh.
  */
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
@@ -19,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "uapi/wafer.h"
 #include "vmm.h"
 
 #define MAX_RECORDS	512
@@ -35,6 +39,11 @@ static struct {
 	unsigned long calls, refused;
 	uint8_t *bitmap;
 	char finding[160];
+	FILE *trace;
+	uint64_t seed;			/* of this run */
+	unsigned int call;		/* of this step */
+	char what[80];			/* the call that is made, for the trace */
+	int fd;				/* its descriptor */
 } f;
 
 /* Where the child is, for the parent. */
@@ -125,6 +134,22 @@ static void keep_harmless(struct vmm *m, unsigned long nr, void *arg)
 	}
 }
 
+/* A call as the trace has it: the same on every device if its argument is the same. */
+static void describe(struct vmm *m, int fd, unsigned long nr, const uint8_t *data)
+{
+	const char *name = fd == m->sys ? "sys" : fd == m->vm ? "vm" : fd == m->cpu[0].fd ? "cpu0" :
+			   fd == m->cpu[1].fd ? "cpu1" : "other";
+	unsigned long first = (uintptr_t)data, hash = 0;
+	unsigned int i;
+
+	if (_IOC_SIZE(nr) && first >= 1 << 16) {
+		memcpy(&first, data, sizeof(first));
+		for (i = 0; i < _IOC_SIZE(nr); i++)
+			hash = (hash ^ data[i]) * 16777619;
+	}
+	snprintf(f.what, sizeof(f.what), "%s %#lx %08lx %#lx", name, nr, hash & 0xffffffff, first);
+}
+
 static void mangle(struct vmm *m, int *fd, unsigned long *nr, void **data, size_t size)
 {
 	const int fds[] = { m->sys, m->vm, m->cpu[0].fd, m->cpu[1].fd, m->irqfd, -1 };
@@ -172,8 +197,11 @@ static void mangle(struct vmm *m, int *fd, unsigned long *nr, void **data, size_
 	else if (_IOC_SIZE(*nr))
 		*data = (void *)8;
 	where->nr = *nr;
+	f.fd = *fd;
 	if (f.verbose)
 		fprintf(stderr, "# ioctl(%d, %#lx, %p)", *fd, *nr, *data);
+	if (f.trace)
+		describe(m, *fd, *nr, *data);
 }
 
 static void result(struct vmm *m, unsigned long nr, long r, int error)
@@ -184,8 +212,18 @@ static void result(struct vmm *m, unsigned long nr, long r, int error)
 	};
 	unsigned int i;
 
-	if (f.verbose)
-		fprintf(stderr, " = %ld %s\n", r, error ? strerror(error) : "");
+	if (f.verbose) {
+		struct wafer_last_error why = { };
+
+		fprintf(stderr, " = %ld %s", r, error ? strerror(error) : "");
+		if (error && !ioctl(f.fd, WAFER_LAST_ERROR, &why) && why.ioctl == nr)
+			fprintf(stderr, ": %s %#llx: %s", why.field, (unsigned long long)why.value, why.rule);
+		fputc('\n', stderr);
+	}
+	/* how often the guest's run is interrupted is chance */
+	if (f.trace && nr != KVM_RUN)
+		fprintf(f.trace, "%#llx %u.%u %s %s %s\n", (unsigned long long)f.seed, where->n, f.call++, f.what,
+			error ? strerrorname_np(error) : "0", where->step);
 	f.refused += !!error;
 	where->nr = 0;
 	for (i = 0; error && i < sizeof(known) / sizeof(known[0]); i++)
@@ -333,12 +371,14 @@ static void on_tick(int sig)
 static int one_run(uint64_t seed)
 {
 	static struct record list[MAX_RECORDS];
-	struct itimerval tick = { { 0, TICK }, { 0, TICK } };
+	/* with a trace the guest shall get as far on a slow device */
+	unsigned int often = f.trace ? 10 * TICK : TICK;
+	struct itimerval tick = { { 0, often }, { 0, often } };
 	struct sigaction act = { .sa_handler = on_tick };
 	unsigned int i, n;
 	struct vmm *m;
 
-	f.random = seed;
+	f.random = f.seed = seed;
 	f.bitmap = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	m = vmm_new(&vmm_kinds[below(vmm_nr_kinds)]);
 	vmm_load_guest(m);
@@ -359,6 +399,9 @@ static int one_run(uint64_t seed)
 		snprintf(where->step, sizeof(where->step), "%s", list[i].step->name);
 		where->cpu = m->cur;
 		where->n = i;
+		/* a step's chances are its own, whatever the steps before it met */
+		f.random = seed + (i + 1) * 0xd1342543de82ef95ull;
+		f.call = 0;
 		m->mangle = precious(list[i].step->call) ? NULL : mangle;
 		list[i].step->call(m, list[i].step->arg);
 	}
@@ -528,9 +571,11 @@ static bool child(uint64_t seed, bool control, long used, char *what, size_t siz
 static int usage(int status)
 {
 	fprintf(status ? stderr : stdout,
-		"usage: fuzz_ioctl [--seed N] [--time S] | --replay N\n"
+		"usage: fuzz_ioctl [--seed N] [--time S | --runs N] [--trace FILE] | --replay N\n"
 		"  --seed N    what the runs are made of (default: 1)\n"
 		"  --time S    seconds (default: 10)\n"
+		"  --runs N    as many runs, however long they take\n"
+		"  --trace F   what each call gave, for fuzz_compare.sh\n"
 		"  --replay N  one run, with all of its calls told\n"
 		"WAFER_DEVICE names another device than /dev/wafer.\n");
 	return status;
@@ -540,9 +585,10 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "seed", required_argument, NULL, 's' }, { "time", required_argument, NULL, 't' },
-		{ "replay", required_argument, NULL, 'r' }, { "help", no_argument, NULL, 'h' }, { }
+		{ "replay", required_argument, NULL, 'r' }, { "runs", required_argument, NULL, 'n' },
+		{ "trace", required_argument, NULL, 'f' }, { "help", no_argument, NULL, 'h' }, { }
 	};
-	unsigned long seed = 1, runs = 0;
+	unsigned long seed = 1, runs = 0, most = ~0ul;
 	double seconds = 10, end;
 	bool replay = false;
 	uint64_t this = 0;
@@ -555,6 +601,10 @@ int main(int argc, char **argv)
 			seed = strtoul(optarg, NULL, 0);
 		else if (opt == 't')
 			seconds = strtod(optarg, NULL);
+		else if (opt == 'n')
+			most = strtoul(optarg, NULL, 0), seconds = 1e9;
+		else if (opt == 'f' && (f.trace = fopen(optarg, "w")))
+			setlinebuf(f.trace);
 		else if (opt == 'r')
 			replay = true, this = strtoul(optarg, NULL, 0);
 		else
@@ -589,7 +639,7 @@ int main(int argc, char **argv)
 		}
 		if (runs == 20)
 			memory = kernel_memory();
-	} while (!replay && now() < end);
+	} while (!replay && now() < end && runs < most);
 	if (memory && kernel_memory() - memory > LEAK) {
 		printf("not ok 1 %ld KiB of kernel memory did not come back in %lu runs\n# again: %s --seed %lu --time %.0f\n",
 		       kernel_memory() - memory, runs, argv[0], seed, seconds);
