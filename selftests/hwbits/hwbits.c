@@ -24,12 +24,12 @@ static void read_bits(void *to)
 {
 	struct bits *b = to;
 	unsigned long cr4;
-	u64 efer = 0;
+	u32 low = 0, high;
 
 	/* not the kernel's copy of CR4, which may not know of a bit */
 	asm volatile("mov %%cr4, %0" : "=r" (cr4));
-	rdmsrl_safe(MSR_EFER, &efer);
-	*b = (struct bits){ cr4 & X86_CR4_VMXE, efer >> EFER_SVME_BIT & 1 };
+	rdmsr_safe(MSR_EFER, &low, &high);
+	*b = (struct bits){ cr4 & X86_CR4_VMXE, low >> EFER_SVME_BIT & 1 };
 }
 
 static int cpus_get(char *text, const struct kernel_param *kp)
