@@ -105,8 +105,9 @@ static void rearm(struct wafer_mmu *mmu, gfn_t gfn, u64 n)
 /*
  * Takes back what user space has read, at most one turn of the ring: it could go on marking entries.
  * The next write to each of the pages is to be noticed: [first, first + pages) is still to be told so,
- * which guests that write in order make long.
+ * which guests that write in order make long: up to RUN, so that zap_lock is not held for a whole ring.
  */
+#define RUN 512
 static int recycle(struct wafer_mmu *mmu, struct wafer_dirty_ring *ring)
 {
 	const struct wafer_slot *slot;
@@ -133,7 +134,7 @@ static int recycle(struct wafer_mmu *mmu, struct wafer_dirty_ring *ring)
 		if (!slot || page >= slot->npages)
 			continue;
 		page = slot->gfn + array_index_nospec(page, slot->npages);
-		if (page != first + pages) {
+		if (page != first + pages || pages == RUN) {
 			rearm(mmu, first, pages);
 			first = page;
 			pages = 0;

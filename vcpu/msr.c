@@ -279,7 +279,6 @@ static const struct wafer_msr msrs[] = {
 	{ 0x1a0, "IA32_MISC_ENABLE", M_SAVED, STATE(misc_enable), SET(misc_enable),
 	  .value = MSR_IA32_MISC_ENABLE_PEBS_UNAVAIL | MSR_IA32_MISC_ENABLE_BTS_UNAVAIL },
 	READS(0x1ad, "TURBO_RATIO_LIMIT", 0),
-	{ 0x345, "IA32_PERF_CAPABILITIES", M_FEATURE | M_READONLY, GUEST(PDCM) },
 	{ 0x1d9, "IA32_DEBUGCTL", 0, .reserved = ~3ull },	/* LBR and BTF do nothing */
 	READS(0x1db, "LASTBRANCHFROMIP", 0), READS(0x1dc, "LASTBRANCHTOIP", 0),
 	READS(0x1dd, "LASTINTFROMIP", 0), READS(0x1de, "LASTINTTOIP", 0),
@@ -290,6 +289,7 @@ static const struct wafer_msr msrs[] = {
 	{ 0x268, "IA32_MTRR_FIX4K", .more = 7, STATE(mtrr_fixed[3]), SET(mtrr) },
 	{ 0x277, "IA32_PAT", M_SAVED, ARCH(pat, PAT), SET(pat) },
 	{ 0x2ff, "IA32_MTRR_DEF_TYPE", STATE(mtrr_def), SET(mtrr), .reserved = ~0xcffull },
+	{ 0x345, "IA32_PERF_CAPABILITIES", M_FEATURE | M_READONLY, GUEST(PDCM) },
 	{ 0x400, "IA32_MC0_CTL", .more = WAFER_MCE_BANKS * 4 - 1, STATE(mce),
 	  .get = wafer_mce_get_bank, .set = wafer_mce_set_bank },
 	{ 0x6e0, "IA32_TSC_DEADLINE", M_SAVED, GET(tsc_deadline), SET(tsc_deadline),

@@ -79,7 +79,7 @@ int wafer_interrupt(struct wafer_vcpu *vcpu, u32 irq)
 	return 0;
 }
 
-/* KVM_TRANSLATE: for debuggers, so rights do not count, only that something is mapped. */
+/* KVM_TRANSLATE: for debuggers, so rights do not count, only that something is mapped; ~0 is how nothing is told. */
 void wafer_translate_ioctl(struct wafer_vcpu *vcpu, struct kvm_translation *t)
 {
 	const u32 look = WAFER_FAULT_READ | WAFER_WALK_NO_AD;
@@ -87,7 +87,7 @@ void wafer_translate_ioctl(struct wafer_vcpu *vcpu, struct kvm_translation *t)
 	gpa_t gpa = 0;
 
 	t->valid = (!wafer_translate(vcpu, t->linear_address, look | WAFER_WALK_IMPLICIT, &gpa, &fault) ||
-		   !wafer_translate(vcpu, t->linear_address, look | WAFER_WALK_USER, &gpa, &fault)) && ~gpa;
+		    !wafer_translate(vcpu, t->linear_address, look | WAFER_WALK_USER, &gpa, &fault)) && ~gpa;
 	t->physical_address = t->valid ? gpa : ~0ull;
 	t->writeable = 1;
 	t->usermode = 0;

@@ -271,7 +271,7 @@ class Domain(Vm):
 
     def where(self):
         with contextlib.suppress(Bad, OSError, subprocess.TimeoutExpired):
-            yield self.virsh(f"qemu-monitor-command {self.name} --hmp info\x20status")
+            yield self.virsh(f"qemu-monitor-command {self.name} --hmp info status")
 
     def end(self):
         for uri, child in self.daemons.items():
