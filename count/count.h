@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The counting build, make COUNT=1: how often the module does what is one instruction to an emulator and tens to
- * hundreds of cycles to a CPU. In this build alone the compiler reads this file before every other one: it brings
- * the headers that define such operations, and then puts a macro of the same name over each. The figures are
- * /sys/module/wafer/parameters/wafer_counts.
+ * The counting build, make COUNT=1: how often the module does what is one instruction to an
+ * emulator and tens to hundreds of cycles to a CPU. In this build alone the compiler reads this
+ * file before every other one: it brings the headers that define such operations, and then puts a
+ * macro of the same name over each. The figures are /sys/module/wafer/parameters/wafer_counts.
  *
- * Counted is what the module's C code does through named functions, and what enter.S does at each entry; what the
- * kernel's functions do inside is not, nor the VMSAVE of the host's state when a window opens. FPU state that is
- * loaded and saved again counts as one, by its kernel_fpu_begin_mask().
+ * Counted is what the module's C code does through named functions, and what enter.S does at each
+ * entry; what the kernel's functions do inside is not, nor the VMSAVE of the host's state when a
+ * window opens. FPU state that is loaded and saved again counts as one, by its
+ * kernel_fpu_begin_mask().
  */
 /* exitcost.c has the names in this order. */
 enum {
@@ -22,7 +23,10 @@ extern unsigned long long wafer_counts[NR_COUNTS];
 #define COUNTED(what, expression) ({ wafer_count(what, 1); expression; })
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt		/* as the files have it that say one */
 
-/* The kernel's atomic operations tell these. They are inline: so this comes before the headers that have them. */
+/*
+ * The kernel's atomic operations tell these. They are inline: so this comes before the headers that
+ * have them.
+ */
 #include <linux/instrumented.h>
 #define instrument_atomic_write(v, size) wafer_count(ATOMIC, 1)
 #define instrument_atomic_read_write(v, size) wafer_count(ATOMIC, 1)
@@ -33,7 +37,8 @@ extern unsigned long long wafer_counts[NR_COUNTS];
 #include <asm/fpu/xcr.h>
 
 #undef smp_mb
-#define smp_mb() COUNTED(ATOMIC, __atomic_thread_fence(__ATOMIC_SEQ_CST))	/* the same instruction */
+/* the same instruction as the kernel's */
+#define smp_mb() COUNTED(ATOMIC, __atomic_thread_fence(__ATOMIC_SEQ_CST))
 #define spin_lock(l) COUNTED(LOCK, spin_lock(l))
 #define _raw_spin_lock_irqsave(l) COUNTED(LOCK, _raw_spin_lock_irqsave(l))
 #define mutex_lock(l) COUNTED(LOCK, mutex_lock(l))
@@ -54,8 +59,8 @@ extern unsigned long long wafer_counts[NR_COUNTS];
 #define paravirt_write_msr_safe(...) COUNTED(WRMSR, paravirt_write_msr_safe(__VA_ARGS__))
 
 /*
- * The backends, whose headers never meet. HOST_RSP is written by enter.S where the stack is another than the last
- * time, which is not counted.
+ * The backends, whose headers never meet. HOST_RSP is written by enter.S where the stack is another
+ * than the last time, which is not counted.
  */
 #ifdef WAFER_COUNT_VMX
 #include "vmx/vmx.h"

@@ -14,7 +14,8 @@ struct wafer_pt_format;
 enum { WAFER_WINDOW_IRQ = BIT(0), WAFER_WINDOW_NMI = BIT(1) };
 
 /**
- * enum wafer_icpt - intercepts that change at run time; everything else is intercepted or not once and for all
+ * enum wafer_icpt - intercepts that change at run time; everything else is intercepted or not once
+ * and for all
  * @WAFER_ICPT_BP: #BP: KVM_GUESTDBG_USE_SW_BP
  * @WAFER_ICPT_HLT: HLT; this and the two that follow are off with KVM_CAP_X86_DISABLE_EXITS
  * @WAFER_ICPT_MWAIT: MWAIT and MONITOR
@@ -36,7 +37,8 @@ enum wafer_icpt {
  * @has_pml: page-modification log
  * @has_len: instruction length at (nearly) every exit
  * @has_tsc_scaling: set_tsc() honours a ratio
- * @pdptr_from_memory: PAE PDPTEs are read from memory at each walk (SVM), not kept since the load of CR3 (VMX)
+ * @pdptr_from_memory: PAE PDPTEs are read from memory at each walk (SVM), not kept since the load
+ *	of CR3 (VMX)
  * @shutdown_undefined: a triple fault leaves no defined state behind (SVM, APM vol. 2 §15.14.3)
  * @tsc_frac_bits: fraction bits of the ratio
  * @has_tpr_shadow: CR8 needs no intercept with the local APIC in the kernel
@@ -65,30 +67,33 @@ struct wafer_caps {
  * @name: "vmx" or "svm"
  * @rival: the in-tree module that may hold the hardware
  * @hypercall: third byte of the hypercall instruction, after 0F 01
- * @detect: once, at module load; -ENODEV: not this vendor's CPU (silent); -EOPNOTSUPP: unusable, with
- *	one line in the log that says why and what to do
+ * @detect: once, at module load; -ENODEV: not this vendor's CPU (silent); -EOPNOTSUPP: unusable,
+ *	with one line in the log that says why and what to do
  * @teardown: undoes detect()
  * @cpu_on: on the CPU, interrupts off: take the hardware; -EBUSY where somebody else has it
  * @cpu_off: on the CPU, interrupts off: give it back. Harmless when it was not taken
  * @vcpu_create: may sleep; allocates vcpu->hw (VMCS/VMCB, bitmaps) with everything intercepted that
- *	is not known; must not touch the hardware beyond VMCLEAR-like initialisation done lazily in load()
+ *	is not known; must not touch the hardware beyond VMCLEAR-like initialisation done lazily in
+ *	load()
  * @vcpu_free: may sleep; the vCPU is not loaded anywhere (detach() was called)
  * @detach: on the CPU where vcpu->hw_cpu says it is bound, interrupts off: unbind (VMCLEAR)
- * @load: opens a window: makes the vCPU's hardware state accessible on this CPU and sets vcpu->hw_cpu.
- *	Called with interrupts off and after detach() if it was bound to another CPU. A vCPU that comes
- *	to a CPU anew has WAFER_H_FLUSH raised by the backend or flushes by itself
+ * @load: opens a window: makes the vCPU's hardware state accessible on this CPU and sets
+ *	vcpu->hw_cpu. Called with interrupts off and after detach() if it was bound to another CPU.
+ *	A vCPU that comes to a CPU anew has WAFER_H_FLUSH raised by the backend or flushes by itself
  * @put: closes the window; pairs with load(). What is the host's is the host's again
  * @enter: window. Writes arch.dirty groups, runs the guest until it exits, clears
- *	arch.avail of all groups that the guest can change, stores the guest's TPR in vcpu->cr8, puts what the
- *	exit found in delivery into vcpu->reinject, and fills @exit. Reads only what that kind needs
- * @read_state: window. Fills the groups of @mask in vcpu->arch (bits that are already available are not
- *	passed)
+ *	arch.avail of all groups that the guest can change, stores the guest's TPR in vcpu->cr8,
+ *	puts what the exit found in delivery into vcpu->reinject, and fills @exit. Reads only what
+ *	that kind needs
+ * @read_state: window. Fills the groups of @mask in vcpu->arch (bits that are already available are
+ *	not passed)
  * @inject: window. @ev is delivered at the next enter()
  * @windows: window. Sets which of WAFER_WINDOW_* make the guest exit, and the TPR threshold: with
  *	@tpr > 0 exit when the guest's CR8 falls below it (0: never)
  * @set_root: window. A (new) nested table for this vCPU
  * @flush_tlb: window. Drops all of this vCPU's (its root's) translations on this CPU
- * @intercept_msr: window or vCPU not running. Direct access (false) or exit (true) for reads and writes
+ * @intercept_msr: window or vCPU not running. Direct access (false) or exit (true) for reads and
+ *	writes
  * @intercept: window. WAFER_ICPT_* bits in force
  * @set_tsc: window. offset, and ratio with caps.tsc_frac_bits (ignored without scaling)
  */

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Everything that differs between the supported kernels (6.1, 6.12, 7.2). The only file that asks for the version;
- * where distributions backport, it asks for the feature.
+ * Everything that differs between the supported kernels (6.1, 6.12, 7.2). The only file that asks
+ * for the version; where distributions backport, it asks for the feature.
  */
 #ifndef WAFER_COMPAT_H
 #define WAFER_COMPAT_H
 
 #include <linux/version.h>
 
-/* CR4.VMXE can be set for good through the CPU's CR4 shadow (not exported to us any more on 7.x). */
+/*
+ * CR4.VMXE can be set for good through the CPU's CR4 shadow (not exported to us any more on 7.x).
+ */
 #define WAFER_VMX_PERSISTENT (LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0))
 
 /* Work before entering a guest: signals, task work, reschedule. */
@@ -86,7 +88,10 @@ static inline void wafer_hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (
 /* smp_send_reschedule() is a macro over a tracepoint from 6.4 on. */
 #include <trace/events/ipi.h>
 
-/* Processor Trace has to stay off in VMX operation on CPUs without VMX_MISC[14]; 7.x offers no way to say so. */
+/*
+ * Processor Trace has to stay off in VMX operation on CPUs without VMX_MISC[14]; 7.x offers no way
+ * to say so.
+ */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
 #include <asm/perf_event.h>
 #define wafer_pt_forbid(forbid) intel_pt_handle_vmx(forbid)
@@ -94,7 +99,10 @@ static inline void wafer_hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (
 #define wafer_pt_forbid(forbid) do { } while (0)
 #endif
 
-/* Does the administrator do without protection from L1TF? 7.x shows no more than the switch for everything. */
+/*
+ * Does the administrator do without protection from L1TF? 7.x shows no more than the switch for
+ * everything.
+ */
 #include <linux/cpu.h>
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
 #define wafer_l1tf_off() (cpu_mitigations_off() || l1tf_mitigation == L1TF_MITIGATION_OFF)

@@ -100,7 +100,9 @@ struct wafer_emu_page {
 	u32 access;
 };
 
-/* Big enough for the largest operand; the last element is room for handling it 8 bytes at a time. */
+/*
+ * Big enough for the largest operand; the last element is room for handling it 8 bytes at a time.
+ */
 union wafer_value {
 	u64 q[5];
 	u8 b[40];
@@ -123,8 +125,8 @@ struct wafer_emu;
  * @translate: linear to guest-physical for an access of WAFER_FAULT_READ or WAFER_FAULT_WRITE at
  *	the current CPL (a read-modify-write operand is a write): 0 and *@gpa; 1 with emu->event
  *	filled in (#PF, with has_payload and payload = the address); or -errno
- * @access: @len bytes (1-8) at guest-physical @gpa, not crossing a page. 0: done; 1: the VMM must do
- *	it, its data (for a read) will be in the log at the re-run; -errno
+ * @access: @len bytes (1-8) at guest-physical @gpa, not crossing a page. 0: done; 1: the VMM must
+ *	do it, its data (for a read) will be in the log at the re-run; -errno
  * @port: the same for an element of INS or OUTS
  * @cmpxchg: compare-and-exchange of @len bytes (1, 2, 4, 8; 16 for CMPXCHG16B, aligned) that do not
  *	cross a page, for locked instructions whose operand is RAM after all: 0 done, or not done
@@ -132,8 +134,8 @@ struct wafer_emu;
  * @get_vec, @set_vec: @bytes (16 or 32) of vector register @nr in the guest's FPU state; set_vec
  *	with @zero_upper clears the rest up to the register's full width (VEX forms)
  * @mmx: read or write MMX register @nr, as an MMX instruction does it
- * @load_segment: load CS (a far jump within the code's mode and privilege), another segment register
- *	or TR, with all checks: 0, WAFER_EMU_EVENT, WAFER_EMU_UNKNOWN, or -errno
+ * @load_segment: load CS (a far jump within the code's mode and privilege), another segment
+ *	register or TR, with all checks: 0, WAFER_EMU_EVENT, WAFER_EMU_UNKNOWN, or -errno
  * @set_msw: LMSW; 0 or -errno
  *
  * After -errno nothing is lost: with the same @emu, wafer_emulate() goes on where it was.
@@ -171,12 +173,12 @@ struct wafer_emu_ops {
  * @page: executor-internal: translations of the operands' pages. They are made before the first
  *	access of a step and stay until it is over, so that a re-run does not fault after a device
  *	was touched
- * @op, @old: executor-internal: source and destination of the current step, and what the destination
- *	was (here, for kernels clear what is on the stack)
+ * @op, @old: executor-internal: source and destination of the current step, and what the
+ *	destination was (here, for kernels clear what is on the stack)
  * @log: the accesses of the current step
  *
- * Whoever fills it in for a new instruction sets @ops, @insn, @gpr, @rip, @rflags, @cr0, @va_bits, @real
- * and clears @nr_log and @batch; the rest need not be initialised.
+ * Whoever fills it in for a new instruction sets @ops, @insn, @gpr, @rip, @rflags, @cr0, @va_bits,
+ * @real and clears @nr_log and @batch; the rest need not be initialised.
  */
 struct wafer_emu {
 	const struct wafer_emu_ops *ops;

@@ -66,16 +66,21 @@ enum wafer_exit_kind {
 /**
  * struct wafer_exit - one exit in vendor-neutral form
  * @kind: what happened
- * @len: length of the instruction that exited, prefixes included; 0: it, or the operands, must be decoded
- * @code: (WAFER_G_CODE) WAFER_CODE_*, of the code that was left. That of another exit is the same only if those are
+ * @len: length of the instruction that exited, prefixes included; 0: it, or the operands, must be
+ *	decoded
+ * @code: (WAFER_G_CODE) WAFER_CODE_*, of the code that was left. That of another exit is the same
+ *	only if those are
  * @reason: the raw VMX exit reason or SVM exit code, for diagnostics
  * @info: raw qualification (VMX) or EXITINFO1 (SVM), for diagnostics
  * @event: exception
  * @io: size is 1, 2 or 4; string: INS or OUTS, which is decoded for the rest
- * @fault: access is WAFER_FAULT_*; nr_bytes of the instruction are in bytes (decode assist), 0: none
- * @cr: nr is 0, 3, 4 or 8; gpr is source or destination or WAFER_GPR_UNKNOWN; op WAFER_CR_*; msw LMSW's operand
+ * @fault: access is WAFER_FAULT_*; nr_bytes of the instruction are in bytes (decode assist), 0:
+ *	none
+ * @cr: nr is 0, 3, 4 or 8; gpr is source or destination or WAFER_GPR_UNKNOWN; op WAFER_CR_*; msw
+ *	LMSW's operand
  * @dr: likewise
- * @task: cause is WAFER_TASK_*; has_event: the switch was part of delivering the vector through a task gate
+ * @task: cause is WAFER_TASK_*; has_event: the switch was part of delivering the vector through a
+ *	task gate
  * @bad: field: which one the CPU (or our check) refused, or NULL; hw_reason for KVM_EXIT_FAIL_ENTRY
  *
  * The registers of RDMSR, WRMSR, CPUID, XSETBV are in the general registers.
@@ -118,7 +123,7 @@ struct wafer_exit {
 };
 
 #define WAFER_CODE_CPL		3u
-#define WAFER_CODE_L		BIT(17)		/* CS.L; above it CS.D, which nobody asks for by itself */
+#define WAFER_CODE_L		BIT(17)		/* CS.L; above it CS.D, for which nobody asks */
 #define WAFER_CODE_FLAT		BIT(31)		/* CS's base is 0 */
 #define WAFER_CODE_NONE		(~0u)		/* no code's */
 

@@ -2,9 +2,10 @@
 /*
  * Interrupt controllers and their wiring, the device bus, eventfds.
  *
- * Contexts: what is marked "any" may be called with interrupts off and from interrupt handlers (irqfd wake-ups, timers);
- * its locks are raw spinlocks taken with interrupts off, held for a bounded time and never while waiting for
- * another CPU. What is marked "window" runs in the run loop: it takes no lock but by trylock.
+ * Contexts: what is marked "any" may be called with interrupts off and from interrupt handlers
+ * (irqfd wake-ups, timers); its locks are raw spinlocks taken with interrupts off, held for a
+ * bounded time and never while waiting for another CPU. What is marked "window" runs in the run
+ * loop: it takes no lock but by trylock.
  */
 #ifndef WAFER_IRQ_H
 #define WAFER_IRQ_H
@@ -39,7 +40,8 @@ enum wafer_chip_mode { WAFER_CHIP_NONE, WAFER_CHIP_SPLIT, WAFER_CHIP_FULL };
  * @lock: mutex over all that is set up: routes, buses, eventfds, zones
  * @irqfds: RCU list, changed under @lock
  * @nr_resamplers: those of them with KVM_IRQFD_FLAG_RESAMPLE; written under @lock
- * @coalesced_ring: struct kvm_coalesced_mmio_ring, one page, shared with the VMM; written under @ring_lock
+ * @coalesced_ring: struct kvm_coalesced_mmio_ring, one page, shared with the VMM; written under
+ *	@ring_lock
  * @ring_lock: for @coalesced_ring
  */
 struct wafer_irq {
@@ -64,9 +66,11 @@ void wafer_irq_quiesce(struct wafer_vm *vm);
 void wafer_irq_free(struct wafer_vm *vm);
 
 /* ---- chips (ioctls; vm->lock held) ---- */
-int wafer_create_irqchip(struct wafer_vm *vm);			/* -EEXIST twice, -EINVAL after a vCPU */
+/* -EEXIST twice, -EINVAL after a vCPU */
+int wafer_create_irqchip(struct wafer_vm *vm);
 int wafer_enable_split_irqchip(struct wafer_vm *vm, u64 pins);
-int wafer_create_pit(struct wafer_vm *vm, u32 flags);		/* -EEXIST, -ENXIO without full chip */
+/* -EEXIST, -ENXIO without full chip */
+int wafer_create_pit(struct wafer_vm *vm, u32 flags);
 int wafer_irqchip_state(struct wafer_vm *vm, struct kvm_irqchip *chip, bool set);
 int wafer_pit_state(struct wafer_vm *vm, struct kvm_pit_state2 *ps, bool set);
 int wafer_reinject_control(struct wafer_vm *vm, bool reinject);
@@ -89,30 +93,45 @@ enum wafer_bus_kind { WAFER_BUS_MMIO, WAFER_BUS_PIO, WAFER_NR_BUSES };	/* as the
 struct wafer_bus { struct wafer_bus_table __rcu *table; };
 
 /*
- * @len 1-8 at @addr. 0 done; -EOPNOTSUPP nobody takes it, ask the VMM; -EAGAIN (only in the window): a lock was busy or the
- * device must sleep: try outside
+ * @len 1-8 at @addr. 0 done; -EOPNOTSUPP nobody takes it, ask the VMM; -EAGAIN (only in the
+ * window): a lock was busy or the device must sleep: try outside
  */
 int wafer_bus(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len,
 	      void *val, bool write);
 
 /* ---- the CPU's side: what the run loop asks (irq/deliver.c) ---- */
-/* Window or vCPU thread: is there a maskable interrupt that the guest's TPR and priority let through? */
+/*
+ * Window or vCPU thread: is there a maskable interrupt that the guest's TPR and priority let
+ * through?
+ */
 bool wafer_irq_pending(struct wafer_vcpu *vcpu);
-/* Takes it: the vector (0-255), now in service (LAPIC) or acknowledged (PIC); -1 none; -EAGAIN: the PIC's lock was busy */
+/*
+ * Takes it: the vector (0-255), now in service (LAPIC) or acknowledged (PIC); -1 none; -EAGAIN: the
+ * PIC's lock was busy
+ */
 int wafer_irq_ack(struct wafer_vcpu *vcpu);
-/* The lowest TPR class (CR8) that must be undercut for the highest pending interrupt, 0 none is held back. */
+/*
+ * The lowest TPR class (CR8) that must be undercut for the highest pending interrupt, 0 none is
+ * held back.
+ */
 u8 wafer_irq_tpr_threshold(struct wafer_vcpu *vcpu);
-/* Split or full chip: may KVM_INTERRUPT's / PIC's ExtINT reach this vCPU (LINT0, software enable)? */
+/*
+ * Split or full chip: may KVM_INTERRUPT's / PIC's ExtINT reach this vCPU (LINT0, software enable)?
+ */
 bool wafer_irq_accepts_extint(struct wafer_vcpu *vcpu);
 
 /* ---- local APIC ---- */
 int wafer_lapic_create(struct wafer_vcpu *vcpu);	/* may sleep; vcpu->lapic */
 void wafer_lapic_free(struct wafer_vcpu *vcpu);
-void wafer_lapic_reset(struct wafer_vcpu *vcpu, bool init);	/* init: INIT keeps the id and APIC_BASE */
+/* init: INIT keeps the id and APIC_BASE */
+void wafer_lapic_reset(struct wafer_vcpu *vcpu, bool init);
 /* Window or not. The guest's CR8 as the hardware left it; and the other way round. */
 void wafer_lapic_set_cr8(struct wafer_vcpu *vcpu, u8 cr8);
 u8 wafer_lapic_get_cr8(struct wafer_vcpu *vcpu);
-/* MMIO page access, @offset 0-4095, window: true if in the window. 0; -EOPNOTSUPP (hw-disabled, x2APIC); -EAGAIN */
+/*
+ * MMIO page access, @offset 0-4095, window: true if in the window. 0; -EOPNOTSUPP (hw-disabled,
+ * x2APIC); -EAGAIN
+ */
 int wafer_lapic_mmio(struct wafer_vcpu *vcpu, u32 offset, unsigned int len, void *val, bool write,
 		     bool window);
 /* x2APIC MSRs 0x800-0x8ff: 0, 1 (#GP), -EAGAIN (only in the window) */
@@ -121,7 +140,10 @@ int wafer_x2apic(struct wafer_vcpu *vcpu, u32 msr, u64 *val, bool write, bool wi
 int wafer_apic_base_set(struct wafer_vcpu *vcpu, u64 val, bool host);
 u64 wafer_tsc_deadline_get(struct wafer_vcpu *vcpu);
 void wafer_tsc_deadline_set(struct wafer_vcpu *vcpu, u64 val);
-/* WAFER_H_TIMER: the timer has fired, make it an interrupt; or the guest's TSC offset or ratio has changed. Window or not. */
+/*
+ * WAFER_H_TIMER: the timer has fired, make it an interrupt; or the guest's TSC offset or ratio has
+ * changed. Window or not.
+ */
 void wafer_lapic_timer_due(struct wafer_vcpu *vcpu);
 int wafer_lapic_get(struct wafer_vcpu *vcpu, struct kvm_lapic_state *s);
 int wafer_lapic_set(struct wafer_vcpu *vcpu, const struct kvm_lapic_state *s);
@@ -135,7 +157,8 @@ int wafer_lapic_set(struct wafer_vcpu *vcpu, const struct kvm_lapic_state *s);
  * @logical: @dest is a logical destination
  * @level: triggered by level
  * @assert: with @level: assert, not de-assert
- * @x2apic_dest: @dest is an IPI's from an x2APIC: 0xff is an id, a logical one has cluster and members
+ * @x2apic_dest: @dest is an IPI's from an x2APIC: 0xff is an id, a logical one has cluster and
+ *	members
  * @redir_hint: fixed: one of several destinations is enough
  */
 struct wafer_irq_msg {
@@ -144,7 +167,10 @@ struct wafer_irq_msg {
 	bool logical, level, assert, x2apic_dest, redir_hint;
 };
 
-/* Any context. @src: the sending vCPU or NULL. Return: number of vCPUs reached, 0 coalesced, <0 none matched. */
+/*
+ * Any context. @src: the sending vCPU or NULL. Return: number of vCPUs reached, 0 coalesced, <0
+ * none matched.
+ */
 int wafer_deliver(struct wafer_vm *vm, struct wafer_vcpu *src, const struct wafer_irq_msg *msg);
 
 #endif

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Numbers of the KVM ABI that the oldest supported headers (6.1) lack. Numbers only; meaning in Documentation/. */
+/*
+ * Numbers of the KVM ABI that the oldest supported headers (6.1) lack. Numbers only; meaning in
+ * Documentation/.
+ */
 #ifndef WAFER_KVM_ABI_H
 #define WAFER_KVM_ABI_H
 
@@ -15,7 +18,10 @@
 #define KVM_CAP_MEMORY_FAULT_INFO	232
 #endif
 
-/* Newer headers give the field a name that warns in-kernel readers: user space writes it at any time. */
+/*
+ * Newer headers give the field a name that warns in-kernel readers: user space writes it at any
+ * time.
+ */
 #ifdef HINT_UNSAFE_IN_KVM
 #define wafer_immediate_exit(run) READ_ONCE((run)->HINT_UNSAFE_IN_KVM(immediate_exit))
 #else

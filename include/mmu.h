@@ -292,7 +292,8 @@ int wafer_guest_cmpxchg(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_
  * struct wafer_way - the way to a guest page in the kernel's direct map (mmu/direct.c)
  * @page: the page
  * @seq: generation of the pointers
- * @entry: the guest's page-table entries that led there, with what they said; those not needed: a constant
+ * @entry: the guest's page-table entries that led there, with what they said; those not needed: a
+ *	constant
  */
 struct wafer_way {
 	const u8 *page;

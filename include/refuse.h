@@ -15,8 +15,8 @@
  * @field: name of the field
  * @rule: what it has to be, with the manual's section where there is one
  *
- * Written without a lock: two refusals at once on one descriptor may mix, which harms nobody. The strings
- * are literals, so that a torn copy still points at text.
+ * Written without a lock: two refusals at once on one descriptor may mix, which harms nobody. The
+ * strings are literals, so that a torn copy still points at text.
  */
 struct wafer_refusal {
 	u32 ioctl, refused;

@@ -115,7 +115,8 @@ enum wafer_group {
 
 /**
  * struct wafer_arch - architectural state of a vCPU, vendor-neutral
- * @gpr: general registers; [WAFER_RSP] follows WAFER_G_RSP, all others are always valid outside the guest
+ * @gpr: general registers; [WAFER_RSP] follows WAFER_G_RSP, all others are always valid outside the
+ *	guest
  * @avail: groups of which the copy here is valid
  * @dirty: groups to be written to the VMCS/VMCB before the next entry (a subset of @avail)
  *

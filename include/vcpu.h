@@ -2,8 +2,8 @@
 /*
  * A vCPU and what the rooms may do to it.
  *
- * Who protects what: [v] the thread that holds vcpu->mutex; [a] atomic; [I] immutable once the vCPU is published;
- * [w] the window (interrupts off, loaded on this CPU).
+ * Who protects what: [v] the thread that holds vcpu->mutex; [a] atomic; [I] immutable once the vCPU
+ * is published; [w] the window (interrupts off, loaded on this CPU).
  */
 #ifndef WAFER_VCPU_H
 #define WAFER_VCPU_H
@@ -32,11 +32,13 @@ struct wafer_cpuid;
  * @WAFER_H_INIT_SIPI: INIT or SIPI pending: vcpu->init_sipi, see vcpu/mp.c
  * @WAFER_H_NMI: NMI pending (nmi_pending counts)
  * @WAFER_H_INTERCEPT: recompute intercepts (guest debug, MSR filter, CPUID)
- * @WAFER_H_EXIT: leave to user space: requested_exit() in vcpu/run.c knows why (EOI, triple fault, ring full)
+ * @WAFER_H_EXIT: leave to user space: requested_exit() in vcpu/run.c knows why (EOI, triple fault,
+ *	ring full)
  * @WAFER_H_MCE: an injected machine check
  * @WAFER_H_CHECK: state was set by user space: check it against what the CPU accepts
  *
- * Raised by anybody with wafer_vcpu_raise(), tested as one word in the window after vcpu->mode says IN_GUEST.
+ * Raised by anybody with wafer_vcpu_raise(), tested as one word in the window after vcpu->mode says
+ * IN_GUEST.
  */
 enum wafer_hazard {
 	WAFER_H_EVENT, WAFER_H_FLUSH, WAFER_H_KICK, WAFER_H_CLOCK, WAFER_H_STEAL, WAFER_H_TSC, WAFER_H_TIMER,
@@ -116,14 +118,16 @@ struct wafer_msr_state {
  * @want_irq_window: run->request_interrupt_window as read at KVM_RUN
  * @step_due: [v] an emulated instruction ended under the VMM's single step
  * @eoi_exit: [v] KVM_EXIT_IOAPIC_EOI for eoi_vector is due (split chip)
- * @mode: [a] enum wafer_vcpu_mode. Set, full barrier, then hazards are read; raiser: hazard, full barrier, mode
+ * @mode: [a] enum wafer_vcpu_mode. Set, full barrier, then hazards are read; raiser: hazard, full
+ *	barrier, mode
  * @hw_cpu: [v, preemption off] CPU where the hardware state is bound, -1 none
  * @guest_cpu: [w] CPU in the window; for kicks
  * @extint: [v] vector given by KVM_INTERRUPT, -1 none
  * @hazards: [a] BIT(enum wafer_hazard)
  * @init_sipi: [a] WAFER_GOT_INIT, WAFER_GOT_SIPI, WAFER_GOT_UNHALT
  * @exit: [v] the last exit
- * @reinject: [v] what must be delivered before all else: found in delivery by the last exit, or injected by user space
+ * @reinject: [v] what must be delivered before all else: found in delivery by the last exit, or
+ *	injected by user space
  * @pending: [v] an exception to be delivered, after @reinject
  * @nmi_pending: [a] NMIs waiting, at most 2
  * @windows: [w] WAFER_WINDOW_* in force
@@ -191,7 +195,8 @@ struct wafer_vcpu {
 	u32 fetch_victim;
 	struct wafer_emu emu;
 	struct {
-		u32 count, left;	/* elements that the VMM was asked for; that INS has yet to store */
+		/* elements that the VMM was asked for; that INS has yet to store */
+		u32 count, left;
 	} pio;
 	sigset_t sigmask;
 	struct wafer_refusal refusal;
@@ -199,7 +204,8 @@ struct wafer_vcpu {
 };
 
 /* ---- register access: read on demand, written before the next entry (vcpu/regs.c) ---- */
-void wafer_fetch_state(struct wafer_vcpu *vcpu, u32 mask);	/* groups of @mask not yet available */
+/* groups of @mask not yet available */
+void wafer_fetch_state(struct wafer_vcpu *vcpu, u32 mask);
 
 static inline void wafer_need(struct wafer_vcpu *vcpu, u32 mask)
 {
@@ -252,9 +258,11 @@ static inline unsigned int wafer_cpl(struct wafer_vcpu *vcpu)
 enum wafer_code_mode wafer_code_mode(struct wafer_vcpu *vcpu);
 
 /* ---- life (vcpu/vcpu.c) ---- */
-struct wafer_vcpu *wafer_vcpu_create(struct wafer_vm *vm, u32 id);	/* ERR_PTR; vm->lock held; not yet published */
+/* ERR_PTR; vm->lock held; not yet published */
+struct wafer_vcpu *wafer_vcpu_create(struct wafer_vm *vm, u32 id);
 void wafer_vcpu_free(struct wafer_vcpu *vcpu);
-void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init);		/* architectural RESET or INIT */
+/* architectural RESET or INIT */
+void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init);
 
 /* ---- the window (vcpu/window.c): preemption and interrupts off, loaded ---- */
 void wafer_window_open(struct wafer_vcpu *vcpu);
@@ -264,7 +272,8 @@ void wafer_vcpu_detach(struct wafer_vcpu *vcpu);
 /* ---- kicks (vcpu/kick.c); any context ---- */
 int wafer_kick_init(void);
 void wafer_kick_exit(void);
-void wafer_vcpu_raise(struct wafer_vcpu *vcpu, enum wafer_hazard hazard);	/* and kick or wake */
+/* and kick or wake */
+void wafer_vcpu_raise(struct wafer_vcpu *vcpu, enum wafer_hazard hazard);
 /* By the vCPU's own thread, or while it cannot be in the guest: no kick is needed. */
 static inline void wafer_hazard_set(struct wafer_vcpu *vcpu, enum wafer_hazard hazard)
 {
@@ -278,7 +287,10 @@ static inline void wafer_hazards_set(struct wafer_vcpu *vcpu, unsigned long haza
 }
 void wafer_vcpu_nmi(struct wafer_vcpu *vcpu);
 void wafer_vm_raise(struct wafer_vm *vm, enum wafer_hazard hazard);
-/* Raises @hazard on all vCPUs and waits until none is in the guest without having seen it. Interrupts on. */
+/*
+ * Raises @hazard on all vCPUs and waits until none is in the guest without having seen it.
+ * Interrupts on.
+ */
 void wafer_vm_raise_wait(struct wafer_vm *vm, enum wafer_hazard hazard);
 
 /* ---- running (vcpu/run.c) ---- */
@@ -290,8 +302,8 @@ void wafer_queue_event(struct wafer_vcpu *vcpu, const struct wafer_event *ev);
 int wafer_queue_exception(struct wafer_vcpu *vcpu, u8 vector, u32 error);
 void wafer_queue_db(struct wafer_vcpu *vcpu, u64 dr6);
 /*
- * What the CPU reports with #DB, without the breakpoints that are not armed: it may tell of those too (SDM vol. 3
- * §17.2.3), and what stands in their registers can be another guest's.
+ * What the CPU reports with #DB, without the breakpoints that are not armed: it may tell of those
+ * too (SDM vol. 3 §17.2.3), and what stands in their registers can be another guest's.
  */
 static inline u64 wafer_db_payload(struct wafer_vcpu *vcpu, u64 dr6)
 {
@@ -302,16 +314,22 @@ static inline u64 wafer_db_payload(struct wafer_vcpu *vcpu, u64 dr6)
 static inline int wafer_queue_gp(struct wafer_vcpu *vcpu) { return wafer_queue_exception(vcpu, 13, 0); }
 static inline int wafer_queue_ud(struct wafer_vcpu *vcpu) { return wafer_queue_exception(vcpu, 6, 0); }
 void wafer_deliver_payload(struct wafer_vcpu *vcpu, struct wafer_event *ev);
-int wafer_inject_events(struct wafer_vcpu *vcpu);			/* window; at WAFER_H_EVENT */
+/* window; at WAFER_H_EVENT */
+int wafer_inject_events(struct wafer_vcpu *vcpu);
 bool wafer_ready_for_extint(struct wafer_vcpu *vcpu);
 
 /* ---- instructions (vcpu/insn.c) ---- */
 /* What the CPU does at the end of an instruction: the shadow ends, TF traps. */
 void wafer_retired(struct wafer_vcpu *vcpu);
-/* Guest-physical memory in the window (-EAGAIN: not to be had there) or where sleeping is allowed. */
+/*
+ * Guest-physical memory in the window (-EAGAIN: not to be had there) or where sleeping is allowed.
+ */
 int wafer_copy_guest(struct wafer_vcpu *vcpu, gpa_t gpa, void *data, unsigned int len, bool write);
 int wafer_cmpxchg_guest(struct wafer_vcpu *vcpu, gpa_t gpa, void *old, const void *new, unsigned int len);
-/* Linear to guest-physical. 0; 1: an event was queued (or, with @ev, filled in); -EAGAIN (window); -errno */
+/*
+ * Linear to guest-physical. 0; 1: an event was queued (or, with @ev, filled in); -EAGAIN (window);
+ * -errno
+ */
 int wafer_translate(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, struct wafer_event *ev);
 int wafer_translate_walk(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, struct wafer_event *ev,
 			 struct wafer_walk *w);
@@ -325,21 +343,27 @@ int wafer_set_xcr0(struct wafer_vcpu *vcpu, u64 val);
 bool wafer_cr0_valid(u64 cr0);
 bool wafer_pae_paging(u64 cr0, u64 cr4, u64 efer);			/* PAE without long mode */
 bool wafer_pdptrs_valid(struct wafer_vcpu *vcpu, const u64 *pdptr);
-bool wafer_cr4_valid(struct wafer_vcpu *vcpu, u64 cr4);		/* by host and, once set, the guest's CPUID */
-u64 wafer_guest_cr4(struct wafer_vcpu *vcpu);				/* by the guest's CPUID, set or not */
+/* by host and, once set, the guest's CPUID */
+bool wafer_cr4_valid(struct wafer_vcpu *vcpu, u64 cr4);
+/* by the guest's CPUID, set or not */
+u64 wafer_guest_cr4(struct wafer_vcpu *vcpu);
 u64 wafer_efer_allowed(void);
 
 /* ---- CPUID (vcpu/cpuid.c) ---- */
 void wafer_cpuid_setup(void);					/* once, after wafer_fpu_setup() */
-int wafer_supported_cpuid(struct kvm_cpuid_entry2 *e, unsigned int max);	/* number, or -E2BIG */
+/* number, or -E2BIG */
+int wafer_supported_cpuid(struct kvm_cpuid_entry2 *e, unsigned int max);
 int wafer_set_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, unsigned int nr);
 /* The number of entries; as many as @max are copied. */
 int wafer_get_cpuid(struct wafer_vcpu *vcpu, struct kvm_cpuid_entry2 *e, unsigned int max);
 const struct kvm_cpuid_entry2 *wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index,
-					    struct kvm_cpuid_entry2 *e);	/* the instruction; any */
+					    /* the instruction; any */
+					    struct kvm_cpuid_entry2 *e);
 const struct kvm_cpuid_entry2 *wafer_cpuid_fixed(struct wafer_vcpu *vcpu, u32 leaf, u32 index);
 int wafer_cpuid_create(struct wafer_vcpu *vcpu);	/* an empty table */
-/* A feature bit of <asm/cpufeatures.h>, word * 32 + bit: can guests have it; has this one got it? */
+/*
+ * A feature bit of <asm/cpufeatures.h>, word * 32 + bit: can guests have it; has this one got it?
+ */
 bool wafer_offered(unsigned int feature);
 bool wafer_guest_has(struct wafer_vcpu *vcpu, unsigned int feature);
 void wafer_cpuid_update(struct wafer_vcpu *vcpu);		/* MISC_ENABLE has changed */
@@ -348,18 +372,23 @@ u8 wafer_guest_phys_bits(struct wafer_vcpu *vcpu);
 /* ---- MSRs (vcpu/msr.c, mce.c, msr_filter.c) ---- */
 void wafer_msr_setup(void);						/* once, at module load */
 /*
- * What became of an access. GP: #GP, or the host's ioctl stops here; SLOW: not in the window: guest memory or a lock is
- * needed; USER_UNKNOWN: goes to user space if it asked for unknown ones, else #GP; USER_FILTER: denied by the filter:
- * user space if it asked, else #GP.
+ * What became of an access. GP: #GP, or the host's ioctl stops here; SLOW: not in the window: guest
+ * memory or a lock is needed; USER_UNKNOWN: goes to user space if it asked for unknown ones, else
+ * #GP; USER_FILTER: denied by the filter: user space if it asked, else #GP.
  */
 enum { WAFER_MSR_OK, WAFER_MSR_GP, WAFER_MSR_SLOW, WAFER_MSR_USER_UNKNOWN, WAFER_MSR_USER_FILTER };
-/* How it is made. HOST: by the VMM: no read-only registers, no CPUID, no filter; WINDOW: in the window. */
+/*
+ * How it is made. HOST: by the VMM: no read-only registers, no CPUID, no filter; WINDOW: in the
+ * window.
+ */
 enum { WAFER_MSR_WRITE = BIT(0), WAFER_MSR_HOST = BIT(1), WAFER_MSR_WINDOW = BIT(2) };
 int wafer_msr_access(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how);
-int wafer_msr_list(u32 *index, unsigned int max, bool feature);		/* KVM_GET_MSR_(FEATURE_)INDEX_LIST; count */
+/* KVM_GET_MSR_(FEATURE_)INDEX_LIST; count */
+int wafer_msr_list(u32 *index, unsigned int max, bool feature);
 int wafer_feature_msr(u32 index, u64 *val);					/* 0 or 1 */
 void wafer_msr_reset(struct wafer_vcpu *vcpu, bool init);
-void wafer_msr_intercepts(struct wafer_vcpu *vcpu);				/* at WAFER_H_INTERCEPT, window */
+/* at WAFER_H_INTERCEPT, window */
+void wafer_msr_intercepts(struct wafer_vcpu *vcpu);
 void wafer_msr_filter_free(struct wafer_vm *vm);
 int wafer_set_msr_filter(struct wafer_vm *vm, const struct kvm_msr_filter *filter);
 int wafer_setup_mce(struct wafer_vcpu *vcpu, u64 mcg_cap);
@@ -367,7 +396,8 @@ int wafer_set_mce(struct wafer_vcpu *vcpu, const struct kvm_x86_mce *mce);
 u64 wafer_mce_cap(void);
 
 /* ---- FPU (vcpu/fpu.c) ---- */
-void wafer_fpu_setup(void);						/* once, after the hardware is found */
+/* once, after the hardware is found */
+void wafer_fpu_setup(void);
 int wafer_fpu_create(struct wafer_vcpu *vcpu);
 void wafer_fpu_reset(struct wafer_vcpu *vcpu, bool init);
 void wafer_fpu_load(struct wafer_vcpu *vcpu);		/* preemption is off from here ... */
@@ -375,7 +405,8 @@ void wafer_fpu_put(struct wafer_vcpu *vcpu);		/* ... to here */
 u64 wafer_host_xcr0(void);				/* components offered to guests */
 u32 wafer_xsave_size(u64 xcr0, bool compacted);
 unsigned int wafer_xsave_bytes(void);			/* KVM_CAP_XSAVE2 */
-void wafer_get_xsave(struct wafer_vcpu *vcpu, void *buf);	/* wafer_xsave_bytes() bytes, zeroed */
+/* wafer_xsave_bytes() bytes, zeroed */
+void wafer_get_xsave(struct wafer_vcpu *vcpu, void *buf);
 int wafer_set_xsave(struct wafer_vcpu *vcpu, const void *buf);
 int wafer_get_xcrs(struct wafer_vcpu *vcpu, struct kvm_xcrs *x);
 int wafer_set_xcrs(struct wafer_vcpu *vcpu, const struct kvm_xcrs *x);
@@ -405,7 +436,10 @@ int wafer_set_guest_debug(struct wafer_vcpu *vcpu, const struct kvm_guest_debug 
 void wafer_translate_ioctl(struct wafer_vcpu *vcpu, struct kvm_translation *t);
 void wafer_sync_regs_out(struct wafer_vcpu *vcpu);			/* kvm_valid_regs */
 int wafer_sync_regs_in(struct wafer_vcpu *vcpu);			/* kvm_dirty_regs */
-/* Is the whole state what the CPU accepts at entry? NULL, or the name of the field that is not. Window or not. */
+/*
+ * Is the whole state what the CPU accepts at entry? NULL, or the name of the field that is not.
+ * Window or not.
+ */
 const char *wafer_check_state(struct wafer_vcpu *vcpu);
 
 /* ---- INIT, SIPI, HLT (vcpu/mp.c) ---- */

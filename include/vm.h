@@ -25,7 +25,8 @@ struct wafer_msr_filter;
  * @nr_vcpus: published with release, read with acquire; shrinks only when the VM goes
  * @max_vcpu_id: [m] KVM_CAP_MAX_VCPU_ID, 0: not set
  * @boot_cpu_id: [m]
- * @exits_disabled: KVM_X86_DISABLE_EXITS_*. This and the following to @tss_addr: [m] to write, read anywhere once set
+ * @exits_disabled: KVM_X86_DISABLE_EXITS_*. This and the following to @tss_addr: [m] to write, read
+ *	anywhere once set
  * @msr_exits: KVM_MSR_EXIT_REASON_* to user space
  * @tss_addr: KVM_SET_TSS_ADDR
  * @quirks_disabled: KVM_X86_QUIRK_*
@@ -71,8 +72,9 @@ struct wafer_vm {
 };
 
 /**
- * wafer_vm_create() - a VM for current->mm, the hardware taken. ERR_PTR: -EBUSY in use by another hypervisor, -ENOMEM
- * wafer_vm_get(), wafer_vm_put() - references; the last put frees, without waiting
+ * wafer_vm_create() - a VM for current->mm, the hardware taken. ERR_PTR: -EBUSY in use by another
+ * hypervisor, -ENOMEM wafer_vm_get(), wafer_vm_put() - references; the last put frees, without
+ * waiting
  */
 struct wafer_vm *wafer_vm_create(void);
 static inline void wafer_vm_get(struct wafer_vm *vm) { refcount_inc(&vm->users); }
@@ -85,7 +87,9 @@ void wafer_vm_put(struct wafer_vm *vm);
 
 struct wafer_vcpu *wafer_vcpu_by_id(struct wafer_vm *vm, u32 id);
 
-/* Taking and giving back the hardware (vcpu/hardware.c): per-CPU, hotplug, suspend, reboot, panic. */
+/*
+ * Taking and giving back the hardware (vcpu/hardware.c): per-CPU, hotplug, suspend, reboot, panic.
+ */
 int wafer_hardware_init(void);
 void wafer_hardware_exit(void);
 int wafer_hardware_get(struct wafer_vm *vm);

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /dev/kvm as a second name of the device, for VMMs that open no other: the module parameter "alias", which may be
- * changed while the module is loaded. One module at a time has it: the in-tree one's vendor part is kept from loading
- * meanwhile, before it starts, since that of 6.1 leaves a registration behind when it does not get the device.
+ * /dev/kvm as a second name of the device, for VMMs that open no other: the module parameter
+ * "alias", which may be changed while the module is loaded. One module at a time has it: the
+ * in-tree one's vendor part is kept from loading meanwhile, before it starts, since that of 6.1
+ * leaves a registration behind when it does not get the device.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include "door.h"
 
-/* What is wanted is known before the module has started, and may be asked for until its parameters are gone. */
+/*
+ * What is wanted is known before the module has started, and may be asked for until its parameters
+ * are gone.
+ */
 static DEFINE_MUTEX(alias_lock);
 static bool started, wanted, rival_here;
 

@@ -2,7 +2,7 @@
 /* What KVM_CHECK_EXTENSION says, and what KVM_ENABLE_CAP switches on. */
 #include "door.h"
 
-#define VALID_QUIRKS	0x7f		/* KVM_X86_QUIRK_LINT0_REENABLED to _MWAIT_NEVER_UD_FAULTS */
+#define VALID_QUIRKS	0x7f	/* KVM_X86_QUIRK_LINT0_REENABLED to _MWAIT_NEVER_UD_FAULTS */
 #define VALID_MSR_EXITS	(KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER)
 #define VALID_CLOCK	(KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)
 #define VALID_MANUAL	(KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET)
@@ -127,8 +127,8 @@ static const struct switchable {
  * @vm: the VM, vm->lock held
  * @cap: as user space gave it
  *
- * Return: 0; -EINVAL: not a capability that can be switched on, flags, or unknown bits in args[0]; or the
- * capability's own error.
+ * Return: 0; -EINVAL: not a capability that can be switched on, flags, or unknown bits in args[0];
+ * or the capability's own error.
  */
 long wafer_vm_enable_cap(struct wafer_vm *vm, const struct kvm_enable_cap *cap)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The way of every ioctl: find it, copy its argument, lock, call, copy back. Telling why something was refused: to the
- * program (WAFER_LAST_ERROR) and, where debugging is on, to the log.
+ * The way of every ioctl: find it, copy its argument, lock, call, copy back. Telling why something
+ * was refused: to the program (WAFER_LAST_ERROR) and, where debugging is on, to the log.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -47,8 +47,8 @@ static long call_locked(const struct wafer_doors *d, u32 flags, u32 cmd, void *d
 }
 
 /*
- * The argument is copied before the mutex is taken and after it is released: a page fault in the VMM (userfaultfd) holds
- * up nobody else.
+ * The argument is copied before the mutex is taken and after it is released: a page fault in the
+ * VMM (userfaultfd) holds up nobody else.
  */
 static noinline long call_with_copy(const struct wafer_doors *d, u32 flags, u32 cmd, unsigned long arg)
 {
@@ -77,8 +77,8 @@ static noinline long call_with_copy(const struct wafer_doors *d, u32 flags, u32 
  * @cmd: number
  * @arg: argument
  *
- * Return: the handler's result, -ENOTTY for an unknown number, -EFAULT, -ENOMEM, -EINTR (a fatal signal while waiting
- * for the object's mutex).
+ * Return: the handler's result, -ENOTTY for an unknown number, -EFAULT, -ENOMEM, -EINTR (a fatal
+ * signal while waiting for the object's mutex).
  */
 long wafer_door(const struct wafer_doors *d, unsigned int cmd, unsigned long arg)
 {
@@ -107,7 +107,8 @@ long wafer_door(const struct wafer_doors *d, unsigned int cmd, unsigned long arg
  * wafer_new_file() - a descriptor and a file for an object, not yet installed
  * @name: as it shows in /proc/PID/fd
  * @fops: file operations
- * @obj: private data; the caller's reference goes to the file, which is given back by its release function
+ * @obj: private data; the caller's reference goes to the file, which is given back by its release
+ *	function
  * @file: result
  *
  * Return: the descriptor; install it with fd_install() when the object is complete. -errno.

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the files of this room share. How an ioctl gets in: a table for each kind of descriptor, one function for all. */
+/*
+ * What the files of this room share. How an ioctl gets in: a table for each kind of descriptor, one
+ * function for all.
+ */
 #ifndef WAFER_DOOR_H
 #define WAFER_DOOR_H
 
@@ -18,16 +21,16 @@
 #include "vm.h"
 
 /*
- * IN: copy _IOC_SIZE(cmd) bytes in before the handler; OUT: and out, if the handler returns >= 0; LOCK: the object's
- * mutex around the handler; NO_ARG: the argument must be 0.
+ * IN: copy _IOC_SIZE(cmd) bytes in before the handler; OUT: and out, if the handler returns >= 0;
+ * LOCK: the object's mutex around the handler; NO_ARG: the argument must be 0.
  */
 enum { DOOR_IN = BIT(0), DOOR_OUT = BIT(1), DOOR_LOCK = BIT(2), DOOR_NO_ARG = BIT(3) };
 
 /*
- * A descriptor's ioctls are a function that is a table. With @look it says the DOOR_* of @cmd; what the
- * number itself says of the direction is not used: some of KVM's are wrong. Without, it calls the handler:
- * an expression of the object, of @data (a kernel copy of the argument with DOOR_IN and DOOR_OUT, zeroed if
- * only out; else NULL) and of @arg or USER, the argument as it came.
+ * A descriptor's ioctls are a function that is a table. With @look it says the DOOR_* of @cmd; what
+ * the number itself says of the direction is not used: some of KVM's are wrong. Without, it calls
+ * the handler: an expression of the object, of @data (a kernel copy of the argument with DOOR_IN
+ * and DOOR_OUT, zeroed if only out; else NULL) and of @arg or USER, the argument as it came.
  */
 #define IOCTL(flags, handler) (look ? (flags) : (handler))
 #define USER ((void __user *)arg)

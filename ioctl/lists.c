@@ -15,8 +15,8 @@ static void *get_entries(void __user *arg, u32 max, size_t size, u32 *nr)
 }
 
 /*
- * KVM_GET_CPUID2 tells the number of entries in any case; without a vCPU KVM_GET_SUPPORTED_CPUID and
- * KVM_GET_EMULATED_CPUID: -E2BIG leaves the header as it was.
+ * KVM_GET_CPUID2 tells the number of entries in any case; without a vCPU KVM_GET_SUPPORTED_CPUID
+ * and KVM_GET_EMULATED_CPUID: -E2BIG leaves the header as it was.
  */
 long wafer_door_get_cpuid(struct wafer_vcpu *vcpu, void __user *arg, bool emulated)
 {
@@ -31,7 +31,8 @@ long wafer_door_get_cpuid(struct wafer_vcpu *vcpu, void __user *arg, bool emulat
 	if (!e)
 		return -ENOMEM;
 	r = vcpu ? wafer_get_cpuid(vcpu, e, MAX_CPUID) :
-	    emulated ? 1 : wafer_supported_cpuid(e, MAX_CPUID);	/* leaf 0 alone: nothing that the CPU lacks is emulated */
+	    /* leaf 0 alone: nothing that the CPU lacks is emulated */
+	    emulated ? 1 : wafer_supported_cpuid(e, MAX_CPUID);
 	if (nent < r || (!nent && !vcpu))
 		r = vcpu && put_user(r, &user->nent) ? -EFAULT : -E2BIG;
 	else if (r >= 0)
@@ -68,8 +69,8 @@ long wafer_door_msr_list(void __user *arg, bool feature)
 }
 
 /*
- * KVM_GET_MSRS, without a vCPU the feature MSRs; KVM_SET_MSRS. Return: how many were read or set before the first that
- * could not be.
+ * KVM_GET_MSRS, without a vCPU the feature MSRs; KVM_SET_MSRS. Return: how many were read or set
+ * before the first that could not be.
  */
 long wafer_door_msrs(struct wafer_vcpu *vcpu, void __user *arg, bool set)
 {
@@ -117,8 +118,8 @@ long wafer_door_routing(struct wafer_vm *vm, void __user *arg)
 }
 
 /*
- * KVM_GET_XSAVE and KVM_SET_XSAVE; the size of what the VMM's buffer holds is KVM_CAP_XSAVE2's, for KVM_GET_XSAVE
- * that of struct kvm_xsave.
+ * KVM_GET_XSAVE and KVM_SET_XSAVE; the size of what the VMM's buffer holds is KVM_CAP_XSAVE2's, for
+ * KVM_GET_XSAVE that of struct kvm_xsave.
  */
 long wafer_door_xsave(struct wafer_vcpu *vcpu, void __user *arg, bool set, bool xsave2)
 {

@@ -2,8 +2,8 @@
 /*
  * KVM_GET_STATS_FD: a descriptor from which counters are read, with a description of themselves.
  *
- * The file is: header, identification, descriptors, values. Counters are written by their owners without a lock; a
- * reader gets each one whole.
+ * The file is: header, identification, descriptors, values. Counters are written by their owners
+ * without a lock; a reader gets each one whole.
  */
 
 #include "door.h"

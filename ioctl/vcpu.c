@@ -200,7 +200,8 @@ int wafer_vcpu_open(struct wafer_vm *vm, u32 id)
 	if (r >= 0) {
 		wafer_vm_get(vm);
 		vm->vcpus[vm->nr_vcpus] = vcpu;
-		smp_store_release(&vm->nr_vcpus, vm->nr_vcpus + 1);	/* pairs with wafer_for_each_vcpu() */
+		/* pairs with wafer_for_each_vcpu() */
+		smp_store_release(&vm->nr_vcpus, vm->nr_vcpus + 1);
 		fd_install(r, file);
 	} else if (!IS_ERR(vcpu)) {
 		wafer_vcpu_free(vcpu);

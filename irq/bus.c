@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Which device in the kernel answers at an address? A sorted array per bus, replaced as a whole, read under RCU.
+ * Which device in the kernel answers at an address? A sorted array per bus, replaced as a whole,
+ * read under RCU.
  *
- * A device that goes leaves an empty place, for that can't fail; the next one that comes makes a table without it.
+ * A device that goes leaves an empty place, for that can't fail; the next one that comes makes a
+ * table without it.
  *
- * Devices may overlap (ioeventfds that differ in what they match, zones over devices): all that cover an address are
- * asked, those that begin last first, until one takes the access.
+ * Devices may overlap (ioeventfds that differ in what they match, zones over devices): all that
+ * cover an address are asked, those that begin last first, until one takes the access.
  */
 #include "chips.h"
 
@@ -16,8 +18,8 @@
  * struct wafer_bus_table - one generation of a bus
  * @rcu: for kvfree_rcu()
  * @nr: number of devices
- * @slot: sorted by address; @end is the highest end (exclusive) of this and all before, so that a search
- *	backwards knows when nothing can cover an address any more
+ * @slot: sorted by address; @end is the highest end (exclusive) of this and all before, so that a
+ *	search backwards knows when nothing can cover an address any more
  */
 struct wafer_bus_table {
 	struct rcu_head rcu;
@@ -48,8 +50,9 @@ static unsigned int upper_bound(const struct wafer_bus_table *t, gpa_t addr)
 }
 
 /*
- * Are @len bytes at @addr the device's? A write that is longer than an ioeventfd's single byte (any length) is its
- * matter, too: it goes by its first byte there, and a device with registers checks the length.
+ * Are @len bytes at @addr the device's? A write that is longer than an ioeventfd's single byte (any
+ * length) is its matter, too: it goes by its first byte there, and a device with registers checks
+ * the length.
  */
 static bool covers(const struct wafer_bus_dev *dev, gpa_t addr, unsigned int len, bool write)
 {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The chips of a VM as a whole: made, saved, restored, silenced, freed, and how guests and lines reach them.
+ * The chips of a VM as a whole: made, saved, restored, silenced, freed, and how guests and lines
+ * reach them.
  *
- * What a chip does is in pic.c, ioapic.c and pit.c. One lock is enough for all of them: they are slow devices.
+ * What a chip does is in pic.c, ioapic.c and pit.c. One lock is enough for all of them: they are
+ * slow devices.
  */
 #include "chips.h"
 #include "lapic.h"
@@ -91,7 +93,10 @@ int wafer_irq_init(struct wafer_vm *vm)
 	return vm->irq.coalesced_ring ? 0 : -ENOMEM;
 }
 
-/* Nobody uses the VM any more but what fires by itself: that ends here. No vCPU runs, so nothing starts it again. */
+/*
+ * Nobody uses the VM any more but what fires by itself: that ends here. No vCPU runs, so nothing
+ * starts it again.
+ */
 void wafer_irq_quiesce(struct wafer_vm *vm)
 {
 	struct wafer_chips *c = vm->irq.chips;

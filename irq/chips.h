@@ -22,14 +22,18 @@ static inline enum wafer_chip_mode wafer_chip_mode(struct wafer_vm *vm)
 	return smp_load_acquire(&vm->irq.mode);
 }
 
-/* One rule for what user space hands in through @obj's descriptor: refused if @broken, else 0. To be chained with ?: */
+/*
+ * One rule for what user space hands in through @obj's descriptor: refused if @broken, else 0. To
+ * be chained with ?:
+ */
 #define REFUSE_IF(broken, obj, err, field, value, rule) \
 	((broken) ? wafer_refuse(&(obj)->refusal, err, field, value, rule) : 0)
 #define RULE(broken, obj, field, value, rule) REFUSE_IF(broken, obj, -EINVAL, field, value, rule)
 
 /*
- * A spinlock of this room: in the window only if it is free at once. Interrupts are off while it is held, as it is taken
- * by interrupt handlers (irqfds, timers), too. sparse can't follow a lock that may not be had, so it is kept from it.
+ * A spinlock of this room: in the window only if it is free at once. Interrupts are off while it is
+ * held, as it is taken by interrupt handlers (irqfds, timers), too. sparse can't follow a lock that
+ * may not be had, so it is kept from it.
  */
 static inline bool wafer_lock(raw_spinlock_t *lock, unsigned long *flags, bool window)
 {
@@ -52,7 +56,8 @@ struct wafer_bus_dev;
 
 /**
  * struct wafer_bus_ops - what a device on the bus does
- * @access: @len 1-8 at @addr inside the range, or at its only byte; as wafer_bus(). -EOPNOTSUPP: the next device is asked
+ * @access: @len 1-8 at @addr inside the range, or at its only byte; as wafer_bus(). -EOPNOTSUPP:
+ *	the next device is asked
  * @free: a grace period after it was taken off; NULL: the VM's end frees it
  */
 struct wafer_bus_ops {
@@ -64,7 +69,8 @@ struct wafer_bus_ops {
 struct wafer_bus_dev {
 	const struct wafer_bus_ops *ops;
 	enum wafer_bus_kind kind;
-	u64 addr, len;		/* bytes covered, at least 1 (an ioeventfd with length 0 covers 1) */
+	/* bytes covered, at least 1 (an ioeventfd with length 0 covers 1) */
+	u64 addr, len;
 	struct rcu_head rcu;
 };
 
@@ -84,17 +90,20 @@ enum { MASTER, SLAVE, IOAPIC };	/* KVM_IRQCHIP_* */
 #define WAFER_PIT_UNSET		0xff	/* a channel's mode: not programmed since RESET */
 
 /**
- * struct wafer_chips - the two 8259A, the I/O APIC (version 0x11: no EOI register) and the 8254 of a PC
+ * struct wafer_chips - the two 8259A, the I/O APIC (version 0x11: no EOI register) and the 8254 of
+ * a PC
  * @lock: protects all of it but the atomics
  * @vm: [I] whose they are
  * @sources: levels by source (enum wafer_irq_source) of each pin
  * @pic: registers as KVM_GET_IRQCHIP has them
- * @intr: INTR of the master. Read without the lock by vCPUs; whoever raises it raises WAFER_H_EVENT after
+ * @intr: INTR of the master. Read without the lock by vCPUs; whoever raises it raises WAFER_H_EVENT
+ *	after
  * @acked: PIC lines (slave's from 8) that were ended; told when the lock is given back
  * @unblock: a pin was set up anew, so that the PIT's last tick may never be taken; as @acked
  * @ioapic: registers as KVM_GET_IRQCHIP has them; in irr the pins that are asserted
  * @delivered: edge pins in irr of which the interrupt was sent
- * @pit_pin: the I/O APIC's pin that the PIT's line leads to, if any does: the EOI of its vector is asked for. No lock
+ * @pit_pin: the I/O APIC's pin that the PIT's line leads to, if any does: the EOI of its vector is
+ *	asked for. No lock
  * @eois: level interrupts in a row that came back at their EOI
  * @storm: sends them later when there were too many
  * @has_pit: under vm->lock
@@ -132,13 +141,17 @@ int wafer_set_pin(struct wafer_chips *c, unsigned int chip, unsigned int pin,
 /* Gives the lock back and tells what has happened under it. */
 void wafer_chips_unlock(struct wafer_chips *c, unsigned long flags);
 
-/* ---- irq/pic.c, ioapic.c, pit.c: the chips' models; the lock is held where nothing else is said ---- */
+/*
+ * ---- irq/pic.c, ioapic.c, pit.c: the chips' models; the lock is held where nothing else is said
+ * ----
+ */
 void wafer_pic_init(struct wafer_chips *c);
 u32 wafer_pic_read(struct wafer_chips *c, u32 port);
 void wafer_pic_write(struct wafer_chips *c, u32 port, u32 val);
 int wafer_pic_set(struct wafer_chips *c, unsigned int chip, unsigned int line, bool level);
 void wafer_pic_restored(struct wafer_chips *c);
-int wafer_pic_ack(struct wafer_chips *c);	/* the vector; -EAGAIN: the lock was busy. Window, without the lock */
+/* the vector; -EAGAIN: the lock was busy. Window, without the lock */
+int wafer_pic_ack(struct wafer_chips *c);
 
 void wafer_ioapic_init(struct wafer_chips *c);
 u32 wafer_ioapic_read(struct wafer_chips *c, u32 addr);
@@ -160,15 +173,19 @@ void wafer_pit_unblock(struct wafer_chips *c);	/* any context */
 /* @e: checked; NULL: KVM's @nr default routes */
 #define WAFER_DEFAULT_ROUTES (KVM_IOAPIC_NUM_PINS + 2 * WAFER_PIC_LINES)
 int wafer_replace_routes(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, u32 nr);
-/* The guest has ended the interrupt of a chip's pin: whom does that concern? Outside the chips' lock */
+/*
+ * The guest has ended the interrupt of a chip's pin: whom does that concern? Outside the chips'
+ * lock
+ */
 void wafer_pin_acked(struct wafer_vm *vm, unsigned int chip, unsigned int pin);
 int wafer_pin_gsi(struct wafer_vm *vm, unsigned int chip, unsigned int pin);	/* -1 none */
 /* Split chip: does a level-triggered route of a reserved pin send @vector? */
 bool wafer_routes_level_vector(struct wafer_vm *vm, u8 vector);
 
 /*
- * The message that ICR, I/O APIC entries and MSI data have in common: vector, mode, destination mode, trigger mode. The
- * same bits everywhere, but for MSIs, where an address bit says whether @dest is logical.
+ * The message that ICR, I/O APIC entries and MSI data have in common: vector, mode, destination
+ * mode, trigger mode. The same bits everywhere, but for MSIs, where an address bit says whether
+ * @dest is logical.
  */
 static inline struct wafer_irq_msg wafer_message(u32 dest, u32 bits)
 {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KVM_REGISTER_COALESCED_MMIO: writes to a zone are collected in a ring and the VMM takes them when it comes by.
+ * KVM_REGISTER_COALESCED_MMIO: writes to a zone are collected in a ring and the VMM takes them when
+ * it comes by.
  *
- * The ring is one page that all vCPUs' mappings show. The VMM writes to it as it likes: indices are read once and
- * checked, and what it makes of its own data is its own affair.
+ * The ring is one page that all vCPUs' mappings show. The VMM writes to it as it likes: indices are
+ * read once and checked, and what it makes of its own data is its own affair.
  */
 #include "chips.h"
 

@@ -2,9 +2,9 @@
 /*
  * Interrupt messages to local APICs, and from there, or from the PIC, to the CPU.
  *
- * Delivery takes no lock: vCPUs are published once and stay, what a destination is compared with is read from the
- * APICs themselves, and an IRR bit is one atomic operation. It is called from the window, from hardirqs and
- * from ioctls alike.
+ * Delivery takes no lock: vCPUs are published once and stay, what a destination is compared with is
+ * read from the APICs themselves, and an IRR bit is one atomic operation. It is called from the
+ * window, from hardirqs and from ioctls alike.
  */
 #include <linux/hash.h>
 
@@ -12,8 +12,8 @@
 #include "lapic.h"
 
 /*
- * 8-bit messages (MSI, I/O APIC, IPIs in xAPIC mode) know 0xff as "all", for x2APIC CPUs only by the quirk that
- * KVM_CAP_X2APIC_API can switch off.
+ * 8-bit messages (MSI, I/O APIC, IPIs in xAPIC mode) know 0xff as "all", for x2APIC CPUs only by
+ * the quirk that KVM_CAP_X2APIC_API can switch off.
  */
 static bool is_broadcast(struct wafer_vm *vm, const struct wafer_irq_msg *msg, bool x2apic)
 {
@@ -57,7 +57,7 @@ static int accept(struct wafer_vcpu *vcpu, const struct wafer_irq_msg *msg)
 		return wafer_lapic_accept(vcpu->lapic, msg->vector, msg->level);
 	if (msg->mode == WAFER_DM_NMI)
 		wafer_vcpu_nmi(vcpu);
-	else if (msg->mode == WAFER_DM_INIT && msg->assert)	/* de-assert: an arbitration id matter of old (§11.7) */
+	else if (msg->mode == WAFER_DM_INIT && msg->assert)	/* else: an arbitration id (§11.7) */
 		wafer_vcpu_init_ipi(vcpu);
 	else if (msg->mode == WAFER_DM_SIPI)
 		wafer_vcpu_sipi(vcpu, msg->vector);
@@ -72,8 +72,9 @@ static int accept(struct wafer_vcpu *vcpu, const struct wafer_irq_msg *msg)
  * @src: the sending vCPU, or NULL for devices
  * @msg: message
  *
- * Where one of several is enough, vector and id choose it, so that a device's interrupts stay on one CPU and devices
- * spread. The members of an x2APIC cluster are known by their ids: there are at most 16.
+ * Where one of several is enough, vector and id choose it, so that a device's interrupts stay on
+ * one CPU and devices spread. The members of an x2APIC cluster are known by their ids: there are at
+ * most 16.
  *
  * Context: any.
  * Return: number of vCPUs that took it; 0: coalesced with a pending one; -1: nobody was there.
@@ -119,7 +120,10 @@ int wafer_eoi_broadcast(struct wafer_vcpu *vcpu, u8 vector, bool level, bool win
 {
 	struct wafer_chips *c = vcpu->vm->irq.chips;
 
-	/* Edge pins have no EOI broadcast: it is the PIT that wants to know, and irqfds that resample. */
+	/*
+	 * Edge pins have no EOI broadcast: it is the PIT that wants to know, and irqfds that
+	 * resample.
+	 */
 	if (c && (level || READ_ONCE(vcpu->vm->irq.nr_resamplers) ||
 		  vector == (u8)READ_ONCE(c->ioapic.redirtbl[READ_ONCE(c->pit_pin)].bits)))
 		return wafer_ioapic_eoi(c, vector, level, window);
@@ -180,8 +184,8 @@ int wafer_irq_ack(struct wafer_vcpu *vcpu)
  * wafer_irq_tpr_threshold() - when does lowering the TPR let an interrupt through?
  * @vcpu: vCPU with a local APIC
  *
- * Return: the class of the highest interrupt if it is the TPR alone that holds it back, which it does as long as CR8
- * is not below it; 0: lowering the TPR changes nothing.
+ * Return: the class of the highest interrupt if it is the TPR alone that holds it back, which it
+ * does as long as CR8 is not below it; 0: lowering the TPR changes nothing.
  */
 u8 wafer_irq_tpr_threshold(struct wafer_vcpu *vcpu)
 {

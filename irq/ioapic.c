@@ -19,8 +19,8 @@ enum { IOAPICID = 0, IOAPICVER = 1, IOAPICARB = 2, IOREDTBL = 0x10 };
 #define VERSION	(0x11 | (PINS - 1) << 16)
 
 /*
- * A level interrupt that is back at once at each of its EOIs keeps the guest from all else, and the host busy: after
- * so many in a row the next one comes later.
+ * A level interrupt that is back at once at each of its EOIs keeps the guest from all else, and the
+ * host busy: after so many in a row the next one comes later.
  */
 #define STORM_EOIS	10000
 #define STORM_DELAY_NS	(10 * NSEC_PER_MSEC)
@@ -36,7 +36,8 @@ static int service(struct wafer_chips *c, unsigned int pin)
 		return -1;
 	r = wafer_deliver(c->vm, NULL, &msg);
 	if (r < 0)
-		return r;	/* nobody took it: a level pin is looked at again when its entry is written */
+		/* nobody took it: a level pin is looked at again when its entry is written */
+		return r;
 	if (*entry & RT_LEVEL)
 		*entry |= RT_REMOTE_IRR;
 	else
@@ -95,8 +96,8 @@ static void end_pin(struct wafer_chips *c, unsigned int pin)
  * @level: it was triggered by level
  * @window: in the window
  *
- * Acknowledgments go first: a resampling irqfd takes its line down, so that a level interrupt does not come back
- * for nothing. A pin that is asserted still is sent again.
+ * Acknowledgments go first: a resampling irqfd takes its line down, so that a level interrupt does
+ * not come back for nothing. A pin that is asserted still is sent again.
  *
  * Return: 0; -EAGAIN: not in the window. What was done until then may be done again.
  */
@@ -132,7 +133,9 @@ static void write_entry(struct wafer_chips *c, unsigned int pin, bool high, u32 
 		new = (*entry & GENMASK_ULL(31, 0)) | (u64)val << 32;
 	else
 		new = (*entry & (GENMASK_ULL(63, 32) | RT_RO)) | (val & ~RT_RO);
-	/* Switching to edge is the EOI of old for pins whose remote IRR got stuck; Linux does it. */
+	/*
+	 * Switching to edge is the EOI of old for pins whose remote IRR got stuck; Linux does it.
+	 */
 	if (new & RT_LEVEL)
 		c->delivered &= ~BIT(pin);
 	else

@@ -91,8 +91,8 @@ static int check_args(struct wafer_vm *vm, const struct kvm_ioeventfd *a)
  * @vm: VM
  * @args: as user space gave them
  *
- * Return: 0; -EINVAL; -EBADF; -EEXIST: a write would signal another one, too; -ENOENT: nothing to deassign;
- * -ENOSPC: too many devices; -ENOMEM.
+ * Return: 0; -EINVAL; -EBADF; -EEXIST: a write would signal another one, too; -ENOENT: nothing to
+ * deassign; -ENOSPC: too many devices; -ENOMEM.
  */
 int wafer_ioeventfd(struct wafer_vm *vm, const struct kvm_ioeventfd *args)
 {
@@ -101,7 +101,8 @@ int wafer_ioeventfd(struct wafer_vm *vm, const struct kvm_ioeventfd *args)
 	u32 len = args->len;
 	struct wafer_bus_dev *found;
 	struct wafer_ioeventfd *io;
-	int r = deassign ? 0 : check_args(vm, args);	/* what does not exist need not be checked, as in KVM */
+	/* what does not exist need not be checked, as in KVM */
+	int r = deassign ? 0 : check_args(vm, args);
 
 	if (r)
 		return r;

@@ -2,15 +2,16 @@
 /*
  * KVM_IRQFD: signalling an eventfd drives an interrupt line.
  *
- * Everything on the way into the guest may be called from any context, so the wake-up callback delivers at once; it
- * looks the line up in the routing table of the moment. What ends an irqfd ends with
- * eventfd_ctx_remove_wait_queue(): it takes the lock that the callback runs under, so after it there is none.
+ * Everything on the way into the guest may be called from any context, so the wake-up callback
+ * delivers at once; it looks the line up in the routing table of the moment. What ends an irqfd
+ * ends with eventfd_ctx_remove_wait_queue(): it takes the lock that the callback runs under, so
+ * after it there is none.
  *
- * An eventfd that is closed without KVM_IRQFD_FLAG_DEASSIGN marks its irqfd dead in the callback; the
- * memory is taken back by the next KVM_IRQFD or with the VM.
+ * An eventfd that is closed without KVM_IRQFD_FLAG_DEASSIGN marks its irqfd dead in the callback;
+ * the memory is taken back by the next KVM_IRQFD or with the VM.
  *
- * With KVM_IRQFD_FLAG_RESAMPLE the line is a level: up with the eventfd, down when the guest ends the interrupt, which
- * the resamplefd tells, so that the device can raise it anew.
+ * With KVM_IRQFD_FLAG_RESAMPLE the line is a level: up with the eventfd, down when the guest ends
+ * the interrupt, which the resamplefd tells, so that the device can raise it anew.
  */
 #include <linux/poll.h>
 
@@ -69,7 +70,10 @@ static void enqueue(struct file *file, wait_queue_head_t *wqh, poll_table *pt)
 	add_wait_queue(wqh, &container_of(pt, struct wafer_irqfd, pt)->wait);
 }
 
-/* The guest has ended the interrupt: the line goes down, then those who raised it may look whether it is over. */
+/*
+ * The guest has ended the interrupt: the line goes down, then those who raised it may look whether
+ * it is over.
+ */
 void wafer_resample(struct wafer_vm *vm, u32 gsi)
 {
 	struct wafer_irqfd *irqfd;
@@ -100,8 +104,8 @@ static void free_irqfd(struct rcu_head *rcu)
 }
 
 /*
- * irq.lock held, or the VM's end. Who walks the list may signal the resamplefd once more: nobody waits for them. With
- * the last that resamples a line it goes down.
+ * irq.lock held, or the VM's end. Who walks the list may signal the resamplefd once more: nobody
+ * waits for them. With the last that resamples a line it goes down.
  */
 static void destroy(struct wafer_irqfd *irqfd)
 {
@@ -178,15 +182,19 @@ static int change(struct wafer_vm *vm, const struct kvm_irqfd *args, struct file
  *
  * A GSI that leads nowhere is legal: routes may come later.
  *
- * Return: 0, also if there was nothing to deassign; -EINVAL: flags, no irqchip, or resampling without I/O APIC and PIC in
- * the kernel; -EBADF; -EBUSY: the eventfd drives a line already; -ENOMEM.
+ * Return: 0, also if there was nothing to deassign; -EINVAL: flags, no irqchip, or resampling
+ * without I/O APIC and PIC in the kernel; -EBADF; -EBUSY: the eventfd drives a line already;
+ * -ENOMEM.
  */
 int wafer_irqfd(struct wafer_vm *vm, const struct kvm_irqfd *args)
 {
 	const u32 known = KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE;
 	bool assign = !(args->flags & KVM_IRQFD_FLAG_DEASSIGN);
 	enum wafer_chip_mode mode = wafer_chip_mode(vm);
-	/* The file is held until all is in place: it can't be closed, with nobody there to hear it, before. */
+	/*
+	 * The file is held until all is in place: it can't be closed, with nobody there to hear it,
+	 * before.
+	 */
 	struct fd f = fdget(args->fd);
 	u32 flags = args->flags;
 	int r = RULE(flags & ~known, vm, "flags", flags, "is of DEASSIGN and RESAMPLE") ?:

@@ -2,8 +2,9 @@
 /*
  * The local APIC's registers and priorities (SDM vol. 3 ch. 11, APM vol. 2 ch. 16).
  *
- * One table says who may read and write which register; what a write does is in write_reg(). Interrupts come
- * in from any context through wafer_lapic_accept(), everything else belongs to the vCPU's thread.
+ * One table says who may read and write which register; what a write does is in write_reg().
+ * Interrupts come in from any context through wafer_lapic_accept(), everything else belongs to the
+ * vCPU's thread.
  */
 #include "lapic.h"
 
@@ -19,7 +20,9 @@ enum { XR = BIT(0), XW = BIT(1), NR = BIT(2), NW = BIT(3), RO = XR | NR, RW = RO
 #define ICR_RESERVED (GENMASK(31, 20) | GENMASK(17, 16) | BIT(13))
 #define REG(offset) WAFER_APIC_REG(offset)
 
-/* SDM vol. 3 tables 11-1 and 11-6. Bits that are not in @bits are dropped, in x2APIC mode refused. */
+/*
+ * SDM vol. 3 tables 11-1 and 11-6. Bits that are not in @bits are dropped, in x2APIC mode refused.
+ */
 static const struct {
 	u8 access;
 	u32 bits;
@@ -54,7 +57,8 @@ static void note_error(struct wafer_lapic *apic, u32 bit)
  * @level: triggered by level: its EOI is broadcast to the I/O APICs
  *
  * Context: any.
- * Return: 1; 0: coalesced with one that is pending already; -1: the vector is below 16 (SDM vol. 3 §11.5.2).
+ * Return: 1; 0: coalesced with one that is pending already; -1: the vector is below 16 (SDM vol. 3
+ * §11.5.2).
  */
 int wafer_lapic_accept(struct wafer_lapic *apic, u8 vector, bool level)
 {
@@ -110,7 +114,8 @@ int wafer_lapic_requested(struct wafer_lapic *apic)
 	if (vector >= 0)
 		return vector;
 	WRITE_ONCE(apic->irr_maybe, 0);
-	smp_mb();	/* pairs with the atomic in wafer_lapic_accept(), which sets IRR before irr_maybe */
+	/* pairs with the atomic in wafer_lapic_accept(), which sets IRR before irr_maybe */
+	smp_mb();
 	vector = wafer_highest_vector(apic, APIC_IRR);
 	if (vector >= 0)
 		WRITE_ONCE(apic->irr_maybe, 1);
@@ -164,8 +169,8 @@ u8 wafer_lapic_get_cr8(struct wafer_vcpu *vcpu)
 }
 
 /*
- * The end of the highest interrupt in service. The I/O APIC is told first: if its lock is busy nothing has been done
- * yet, and the write can be repeated.
+ * The end of the highest interrupt in service. The I/O APIC is told first: if its lock is busy
+ * nothing has been done yet, and the write can be repeated.
  */
 static int end_of_interrupt(struct wafer_lapic *apic, bool window)
 {
@@ -185,8 +190,8 @@ static int end_of_interrupt(struct wafer_lapic *apic, bool window)
 }
 
 /*
- * SDM vol. 3 §11.6.1. Trigger mode and level mean something for INIT alone. A message with an illegal vector is not
- * sent (§11.5.2).
+ * SDM vol. 3 §11.6.1. Trigger mode and level mean something for INIT alone. A message with an
+ * illegal vector is not sent (§11.5.2).
  */
 static void send_ipi(struct wafer_lapic *apic, u32 icr)
 {
@@ -216,7 +221,8 @@ static int write_reg(struct wafer_lapic *apic, u32 offset, u32 val, bool window)
 		break;
 	case APIC_EOI:
 		return end_of_interrupt(apic, window);
-	case APIC_SPIV:		/* software-disabling masks all local interrupts (SDM vol. 3 §11.4.7.2) */
+	case APIC_SPIV:
+		/* software-disabling masks all local interrupts (SDM vol. 3 §11.4.7.2) */
 		wafer_apic_set_reg(apic, APIC_SPIV, val);
 		for (lvt = APIC_LVTT; lvt <= APIC_LVTERR && !wafer_apic_enabled(apic); lvt += 16)
 			wafer_apic_set_reg(apic, lvt, wafer_apic_reg(apic, lvt) | APIC_LVT_MASKED);
@@ -232,7 +238,8 @@ static int write_reg(struct wafer_lapic *apic, u32 offset, u32 val, bool window)
 	case APIC_LVTT ... APIC_LVTERR:
 		val &= ~LVT_RO;
 		val |= wafer_apic_enabled(apic) ? 0 : APIC_LVT_MASKED;
-		wafer_hazard_set(apic->vcpu, WAFER_H_EVENT);	/* LVT0: the PIC may reach this vCPU now */
+		/* LVT0: the PIC may reach this vCPU now */
+		wafer_hazard_set(apic->vcpu, WAFER_H_EVENT);
 		if (offset != APIC_LVTT) {
 			wafer_apic_set_reg(apic, offset, val);
 			break;
@@ -275,9 +282,9 @@ static u32 read_reg(struct wafer_lapic *apic, u32 nr)
  * @write: write
  * @window: in the window
  *
- * Registers are 32 bits at multiples of 16; what is read beyond them is 0. They take aligned 32-bit writes alone (SDM
- * vol. 3 §11.4.1), others are dropped. Without an xAPIC behind the page, as the quirk has it, reads give ones and
- * writes go nowhere.
+ * Registers are 32 bits at multiples of 16; what is read beyond them is 0. They take aligned 32-bit
+ * writes alone (SDM vol. 3 §11.4.1), others are dropped. Without an xAPIC behind the page, as the
+ * quirk has it, reads give ones and writes go nowhere.
  *
  * Return: 0; -EOPNOTSUPP: the APIC is not there; -EAGAIN: not in the window, nothing was done.
  */

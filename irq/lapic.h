@@ -2,9 +2,10 @@
 /*
  * The local APIC as the files of this room know it.
  *
- * Who protects what: [a] atomic, from any context; [v] the vCPU's thread (vcpu->mutex). What others only look at
- * when they match destinations (mode, LDR, DFR, SPIV, LVT0) is written with WRITE_ONCE: a message that comes
- * while the guest reprograms its APIC may find it before or after the change, as on the bus.
+ * Who protects what: [a] atomic, from any context; [v] the vCPU's thread (vcpu->mutex). What others
+ * only look at when they match destinations (mode, LDR, DFR, SPIV, LVT0) is written with
+ * WRITE_ONCE: a message that comes while the guest reprograms its APIC may find it before or after
+ * the change, as on the bus.
  */
 #ifndef WAFER_LAPIC_H
 #define WAFER_LAPIC_H
@@ -32,15 +33,18 @@ enum {
  * struct wafer_lapic - a local APIC
  * @vcpu: [I] whose it is
  * @isrv: [v] highest vector in service, -1 none
- * @irr_maybe: [a] 0: IRR is empty. Set after a bit of IRR; cleared by [v], then a full barrier, then IRR is read
+ * @irr_maybe: [a] 0: IRR is empty. Set after a bit of IRR; cleared by [v], then a full barrier,
+ *	then IRR is read
  * @mode: [v] enum wafer_apic_mode, follows vcpu->apic_base
  * @errors: [a] what the next write of ESR shows
- * @reg: [v] registers as in the APIC's page and in struct kvm_lapic_state. IRR [a] is set by anybody, cleared by the
- *	vCPU's thread; TMR [a] is written before the vector's IRR bit is set. PPR and the timer's count are computed
+ * @reg: [v] registers as in the APIC's page and in struct kvm_lapic_state. IRR [a] is set by
+ *	anybody, cleared by the vCPU's thread; TMR [a] is written before the vector's IRR bit is
+ *	set. PPR and the timer's count are computed
  * @timer: the local APIC timer; all of it is [v] but the hrtimer's expiry
  * @timer.hrtimer: does nothing but raise WAFER_H_TIMER
  * @timer.target: when the guest's timer is due, CLOCK_MONOTONIC ns; WAFER_NEVER
- * @timer.armed: when @timer.hrtimer will fire at the latest, as far as is known; may be earlier than @timer.target
+ * @timer.armed: when @timer.hrtimer will fire at the latest, as far as is known; may be earlier
+ *	than @timer.target
  * @timer.period: of periodic mode, ns
  * @timer.tsc_deadline: IA32_TSC_DEADLINE
  */
@@ -91,21 +95,31 @@ static inline bool wafer_apic_enabled(const struct wafer_lapic *apic)
 }
 
 /* ---- irq/deliver.c ---- */
-/* At EOI of @vector: tells I/O APICs and the VMM what they want to know. 0; -EAGAIN (window only): nothing was done */
+/*
+ * At EOI of @vector: tells I/O APICs and the VMM what they want to know. 0; -EAGAIN (window only):
+ * nothing was done
+ */
 int wafer_eoi_broadcast(struct wafer_vcpu *vcpu, u8 vector, bool level, bool window);
 
 /* ---- irq/lapic.c ---- */
-int wafer_lapic_accept(struct wafer_lapic *apic, u8 vector, bool level);	/* any; 1, 0 coalesced, -1 illegal */
-void wafer_lapic_local(struct wafer_lapic *apic, u32 lvt);			/* any; an LVT entry's interrupt */
-int wafer_lapic_requested(struct wafer_lapic *apic);				/* [v] highest vector in IRR, -1 */
-int wafer_lapic_pending(struct wafer_lapic *apic);				/* [v] deliverable vector, -1 */
-int wafer_lapic_ack(struct wafer_lapic *apic);					/* [v] the same, now in service */
+/* any; 1, 0 coalesced, -1 illegal */
+int wafer_lapic_accept(struct wafer_lapic *apic, u8 vector, bool level);
+/* any; an LVT entry's interrupt */
+void wafer_lapic_local(struct wafer_lapic *apic, u32 lvt);
+/* [v] highest vector in IRR, -1 */
+int wafer_lapic_requested(struct wafer_lapic *apic);
+/* [v] deliverable vector, -1 */
+int wafer_lapic_pending(struct wafer_lapic *apic);
+/* [v] the same, now in service */
+int wafer_lapic_ack(struct wafer_lapic *apic);
 
 /* ---- irq/lapic_timer.c; [v] ---- */
 void wafer_lapic_timer_init(struct wafer_lapic *apic);
-void wafer_lapic_timer_stop(struct wafer_lapic *apic);			/* never fires again by itself */
+/* never fires again by itself */
+void wafer_lapic_timer_stop(struct wafer_lapic *apic);
 u32 wafer_lapic_timer_count(struct wafer_lapic *apic);			/* TMCCT */
-void wafer_lapic_timer_write(struct wafer_lapic *apic, u32 offset, u32 val);	/* of LVTT, TMICT, TDCR */
+/* of LVTT, TMICT, TDCR */
+void wafer_lapic_timer_write(struct wafer_lapic *apic, u32 offset, u32 val);
 void wafer_lapic_timer_restore(struct wafer_lapic *apic);		/* KVM_SET_LAPIC */
 
 #endif

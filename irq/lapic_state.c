@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The local APIC as a whole: made and freed, RESET and INIT, IA32_APIC_BASE, KVM_GET_LAPIC and KVM_SET_LAPIC. */
+/*
+ * The local APIC as a whole: made and freed, RESET and INIT, IA32_APIC_BASE, KVM_GET_LAPIC and
+ * KVM_SET_LAPIC.
+ */
 #include <asm/cpufeatures.h>
 
 #include "lapic.h"
@@ -75,8 +78,8 @@ void wafer_lapic_free(struct wafer_vcpu *vcpu)
  * @vcpu: vCPU with a local APIC
  * @init: INIT: APIC_BASE, and with it the mode, and the id stay
  *
- * The boot CPU's LINT0 takes the PIC's interrupts from the start, so that firmware that knows nothing of APICs
- * gets them; KVM_X86_QUIRK_LINT0_REENABLED off: as on a real CPU.
+ * The boot CPU's LINT0 takes the PIC's interrupts from the start, so that firmware that knows
+ * nothing of APICs gets them; KVM_X86_QUIRK_LINT0_REENABLED off: as on a real CPU.
  */
 void wafer_lapic_reset(struct wafer_vcpu *vcpu, bool init)
 {
@@ -102,8 +105,8 @@ void wafer_lapic_reset(struct wafer_vcpu *vcpu, bool init)
 }
 
 /*
- * Of the modes off, illegal, xAPIC and x2APIC, which are the two bits' values here, x2APIC can't go back to xAPIC but
- * through "off", nor be entered from there (SDM vol. 3 §11.12.5).
+ * Of the modes off, illegal, xAPIC and x2APIC, which are the two bits' values here, x2APIC can't go
+ * back to xAPIC but through "off", nor be entered from there (SDM vol. 3 §11.12.5).
  */
 static bool transition_allowed(u64 old, u64 new)
 {
@@ -164,7 +167,8 @@ int wafer_lapic_get(struct wafer_vcpu *vcpu, struct kvm_lapic_state *s)
 /**
  * wafer_lapic_set() - KVM_SET_LAPIC
  * @vcpu: vCPU with a local APIC; the mode is that of APIC_BASE, which is set before
- * @s: taken as it is but for what is computed (version, PPR, LDR in x2APIC mode) and the id, which is the vCPU's
+ * @s: taken as it is but for what is computed (version, PPR, LDR in x2APIC mode) and the id, which
+ *	is the vCPU's
  *
  * Return: 0; -EINVAL: another id in x2APIC mode.
  */

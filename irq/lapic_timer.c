@@ -2,10 +2,11 @@
 /*
  * The local APIC timer: one-shot, periodic, TSC deadline (SDM vol. 3 §11.5.4).
  *
- * The vCPU's thread alone decides what is due when; the hrtimer's callback does nothing but tell it to look. So an
- * expiry that is not wanted any more does no harm, and a timer that is put off (what guests do all the time)
- * costs no reprogramming: the callback comes at the old time and the thread arms the new one. A vCPU that
- * does not run (paused, starved) gets one callback and no more, however short its period is.
+ * The vCPU's thread alone decides what is due when; the hrtimer's callback does nothing but tell it
+ * to look. So an expiry that is not wanted any more does no harm, and a timer that is put off (what
+ * guests do all the time) costs no reprogramming: the callback comes at the old time and the thread
+ * arms the new one. A vCPU that does not run (paused, starved) gets one callback and no more,
+ * however short its period is.
  *
  * The APIC's clock runs at 1 GHz, as KVM's does: one count is one nanosecond times the divisor.
  */
@@ -30,7 +31,10 @@ void wafer_lapic_timer_init(struct wafer_lapic *apic)
 			    HRTIMER_MODE_ABS_PINNED_HARD);
 }
 
-/* Pinned: the interrupt then comes where the vCPU runs and ends its stay in the guest without a kick. */
+/*
+ * Pinned: the interrupt then comes where the vCPU runs and ends its stay in the guest without a
+ * kick.
+ */
 static void arm(struct wafer_lapic *apic, u64 target)
 {
 	apic->timer.target = target;
@@ -136,8 +140,9 @@ u32 wafer_lapic_timer_count(struct wafer_lapic *apic)
 }
 
 /*
- * What is left to count is counted at a new speed, or in a new mode. Between TSC deadline and the other modes the timer is
- * disarmed; with TSC deadline writes of the initial count are ignored (SDM vol. 3 §11.5.4.1).
+ * What is left to count is counted at a new speed, or in a new mode. Between TSC deadline and the
+ * other modes the timer is disarmed; with TSC deadline writes of the initial count are ignored (SDM
+ * vol. 3 §11.5.4.1).
  */
 void wafer_lapic_timer_write(struct wafer_lapic *apic, u32 offset, u32 val)
 {
@@ -159,9 +164,9 @@ void wafer_lapic_timer_write(struct wafer_lapic *apic, u32 offset, u32 val)
 }
 
 /*
- * KVM_SET_LAPIC: goes on counting from TMCCT. A one-shot timer that is set and has count 0 has expired; whether its
- * interrupt is in the IRR that was saved with it is not known, so it comes (again): a tick too many does no
- * harm, a lost one may be the guest's last.
+ * KVM_SET_LAPIC: goes on counting from TMCCT. A one-shot timer that is set and has count 0 has
+ * expired; whether its interrupt is in the IRR that was saved with it is not known, so it comes
+ * (again): a tick too many does no harm, a lost one may be the guest's last.
  */
 void wafer_lapic_timer_restore(struct wafer_lapic *apic)
 {

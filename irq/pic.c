@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The two 8259A interrupt controllers of a PC and their edge/level control registers (Intel 8259A data sheet;
- * ELCR: 82371AB data sheet, §4.2.7).
+ * The two 8259A interrupt controllers of a PC and their edge/level control registers (Intel 8259A
+ * data sheet; ELCR: 82371AB data sheet, §4.2.7).
  *
- * The registers are kept as struct kvm_pic_state has them. Polarity, buffered mode and the MCS-80 commands
- * mean nothing here.
+ * The registers are kept as struct kvm_pic_state has them. Polarity, buffered mode and the MCS-80
+ * commands mean nothing here.
  */
 #include "chips.h"
 
@@ -33,7 +33,10 @@ static int requesting(struct wafer_chips *c, unsigned int chip)
 	return place < first(s, blocking) ? (int)(place + s->priority_add) & 7 : -1;
 }
 
-/* The output follows. A vCPU that takes ExtINT is told of a rising one, and looks by itself after that. */
+/*
+ * The output follows. A vCPU that takes ExtINT is told of a rising one, and looks by itself after
+ * that.
+ */
 static void update(struct wafer_chips *c)
 {
 	bool was = c->intr;
@@ -69,7 +72,10 @@ int wafer_pic_set(struct wafer_chips *c, unsigned int chip, unsigned int line, b
 	return s->imr & bit ? -1 : r;
 }
 
-/* INTA for the line that asks, which with automatic EOI ends it, too. -1: the request went away meanwhile */
+/*
+ * INTA for the line that asks, which with automatic EOI ends it, too. -1: the request went away
+ * meanwhile
+ */
 static int intack(struct wafer_chips *c, unsigned int chip)
 {
 	struct kvm_pic_state *s = &c->pic[chip];
@@ -161,7 +167,10 @@ static void write_command(struct wafer_chips *c, unsigned int chip, u8 val)
 	}
 }
 
-/* Port 21 or a1: the rest of the initialisation, or the mask. ICW3 says nothing new: the cascade is wired. */
+/*
+ * Port 21 or a1: the rest of the initialisation, or the mask. ICW3 says nothing new: the cascade is
+ * wired.
+ */
 static void write_data(struct wafer_chips *c, struct kvm_pic_state *s, u8 val)
 {
 	u8 state = s->init_state;
@@ -223,8 +232,8 @@ void wafer_pic_init(struct wafer_chips *c)
 }
 
 /*
- * Whatever the registers hold, the model stays within its bounds: only bits of them are ever used as numbers. A new
- * state has its requests told anew.
+ * Whatever the registers hold, the model stays within its bounds: only bits of them are ever used
+ * as numbers. A new state has its requests told anew.
  */
 void wafer_pic_restored(struct wafer_chips *c)
 {

@@ -2,9 +2,10 @@
 /*
  * The 8254 interval timer (Intel 8254 data sheet) and, for KVM_PIT_SPEAKER_DUMMY, port 61.
  *
- * Counters are not counted: what they hold follows from when they were loaded. Channel 0 has an hrtimer that drives
- * its line. Ticks that the guest was too slow to take are made up for, one for each that it acknowledges
- * (KVM_REINJECT_CONTROL), since guests of the time counted them. BCD is counted in binary.
+ * Counters are not counted: what they hold follows from when they were loaded. Channel 0 has an
+ * hrtimer that drives its line. Ticks that the guest was too slow to take are made up for, one for
+ * each that it acknowledges (KVM_REINJECT_CONTROL), since guests of the time counted them. BCD is
+ * counted in binary.
  */
 #include "chips.h"
 #include "lapic.h"
@@ -61,8 +62,8 @@ static bool output(const struct kvm_pit_channel_state *ch)
 }
 
 /*
- * The next rise of channel 0's output. Counted from the load each time, so that nothing adds up. Return: how many
- * were due before, and have to be made up for.
+ * The next rise of channel 0's output. Counted from the load each time, so that nothing adds up.
+ * Return: how many were due before, and have to be made up for.
  */
 static u64 arm(struct wafer_chips *c, u64 now)
 {
@@ -101,7 +102,10 @@ void wafer_pit_unblock(struct wafer_chips *c)
 	atomic_set(&c->waiting, 0);
 }
 
-/* A pulse on the PIT's line, unless the last one waits for its acknowledgment still; LINT0 may be the NMI watchdog's. */
+/*
+ * A pulse on the PIT's line, unless the last one waits for its acknowledgment still; LINT0 may be
+ * the NMI watchdog's.
+ */
 static void pulse(struct wafer_chips *c)
 {
 	struct wafer_vcpu *vcpu;
@@ -150,7 +154,8 @@ void wafer_pit_acked(struct wafer_chips *c)
 	if (!atomic_read(&c->reinject))
 		return;
 	atomic_set(&c->waiting, 0);
-	smp_mb();	/* waiting is 0 before pending is read: timer_fn() adds to it, then looks at waiting */
+	/* waiting is 0 before pending is read: timer_fn() adds to it, then looks at waiting */
+	smp_mb();
 	if (atomic_dec_if_positive(&c->pending) > 0)
 		irq_work_queue(&c->next);
 }
@@ -189,7 +194,10 @@ static void write_control(struct wafer_chips *c, u8 val)
 	}
 }
 
-/* Port 61: bit 0 is channel 2's gate; a rising one starts modes 1, 2, 3 and 5 anew. Bit 1 is the speaker's data. */
+/*
+ * Port 61: bit 0 is channel 2's gate; a rising one starts modes 1, 2, 3 and 5 anew. Bit 1 is the
+ * speaker's data.
+ */
 static void write_port61(struct wafer_chips *c, u8 val)
 {
 	struct kvm_pit_channel_state *ch = &c->pit.channels[2];
@@ -241,7 +249,10 @@ static u8 read_count(struct kvm_pit_channel_state *ch)
 	return half == MSB || half == WORD1 ? count >> 8 : count;
 }
 
-/* Bit 4 of port 61 is the refresh clock, which programs count to measure time: it changes every 15 us. */
+/*
+ * Bit 4 of port 61 is the refresh clock, which programs count to measure time: it changes every 15
+ * us.
+ */
 u32 wafer_pit_read(struct wafer_chips *c, u32 port)
 {
 	struct kvm_pit_channel_state *ch = &c->pit.channels[2];

@@ -2,8 +2,8 @@
 /*
  * From GSIs to chips' pins and messages: KVM_SET_GSI_ROUTING's table.
  *
- * The table is replaced as a whole and read under RCU. Nobody waits for readers: one that started before the change may
- * still deliver by the old table, as a message that was already on the bus.
+ * The table is replaced as a whole and read under RCU. Nobody waits for readers: one that started
+ * before the change may still deliver by the old table, as a message that was already on the bus.
  */
 #include <linux/sort.h>
 
@@ -24,7 +24,8 @@ struct wafer_route {
  * @rcu: for kvfree_rcu()
  * @nr: number of routes
  * @nr_gsis: no GSI from here on has a route
- * @first: behind the routes, by GSI: index of its first route; of one that has none, the index of another's
+ * @first: behind the routes, by GSI: index of its first route; of one that has none, the index of
+ *	another's
  * @pin_gsi: chip and pin back to GSI, -1 none
  * @route: sorted by GSI, then chip
  */
@@ -93,8 +94,8 @@ void wafer_pin_acked(struct wafer_vm *vm, unsigned int chip, unsigned int pin)
 }
 
 /*
- * Split chip: the VMM's I/O APIC wants the EOIs of what its level pins send. Whether the vCPU that ends it is the one
- * that the route leads to now is not asked: it got the interrupt from somewhere.
+ * Split chip: the VMM's I/O APIC wants the EOIs of what its level pins send. Whether the vCPU that
+ * ends it is the one that the route leads to now is not asked: it got the interrupt from somewhere.
  */
 bool wafer_routes_level_vector(struct wafer_vm *vm, u8 vector)
 {
@@ -121,7 +122,10 @@ static struct wafer_irq_msg msi_message(struct wafer_vm *vm, u32 lo, u32 hi, u32
 	return msg;
 }
 
-/* With 32-bit ids the high half's low byte is reserved; without them the high half is not looked at. */
+/*
+ * With 32-bit ids the high half's low byte is reserved; without them the high half is not looked
+ * at.
+ */
 static int check_msi(struct wafer_vm *vm, u32 hi)
 {
 	bool wide = vm->irq.x2apic_32bit_ids;
@@ -139,7 +143,8 @@ static int needs_apics(struct wafer_vm *vm)
  * @vm: VM
  * @msi: address and data
  *
- * Return: > 0: delivered; 0: coalesced, or nobody there; -EINVAL: no local APICs, flags, reserved bits.
+ * Return: > 0: delivered; 0: coalesced, or nobody there; -EINVAL: no local APICs, flags, reserved
+ * bits.
  */
 int wafer_signal_msi(struct wafer_vm *vm, const struct kvm_msi *msi)
 {
@@ -210,7 +215,10 @@ static int index_routes(struct wafer_vm *vm, struct wafer_routes *routes)
 	return r;
 }
 
-/* The @i'th of KVM's routes after KVM_CREATE_IRQCHIP: GSIs are the I/O APIC's pins, the first 16 the PICs', too. */
+/*
+ * The @i'th of KVM's routes after KVM_CREATE_IRQCHIP: GSIs are the I/O APIC's pins, the first 16
+ * the PICs', too.
+ */
 static struct wafer_route default_route(unsigned int i)
 {
 	if (i < KVM_IOAPIC_NUM_PINS)

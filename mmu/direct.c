@@ -77,7 +77,10 @@ static __always_inline u64 entry_changed(const struct wafer_way *way, unsigned i
 	return READ_ONCE(*way->entry[i].at) ^ way->entry[i].val;
 }
 
-/* In a section: the page, nonzero in *@changed if the way no longer leads there; NULL: the pointers are not good any more. */
+/*
+ * In a section: the page, nonzero in *@changed if the way no longer leads there; NULL: the pointers
+ * are not good any more.
+ */
 static __always_inline const u8 *go(struct wafer_fault_ctx *ctx, const struct wafer_way *way, u64 *changed)
 {
 	if (unlikely(way->seq != READ_ONCE(ctx->mmu->section_seq) || READ_ONCE(ctx->mmu->nr_invalid)))

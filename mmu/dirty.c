@@ -216,8 +216,8 @@ int wafer_mmu_set_manual_protect(struct wafer_mmu *mmu, u64 flags)
 }
 
 /*
- * Enters one page in the log, and in the ring of @ctx, the current vCPU's, or NULL. After the write:
- * who reads the log first and the page then misses nothing.
+ * Enters one page in the log, and in the ring of @ctx, the current vCPU's, or NULL. After the
+ * write: who reads the log first and the page then misses nothing.
  */
 void wafer_mark_dirty(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gfn_t gfn)
 {

@@ -45,9 +45,9 @@ static void open_range(struct wafer_mmu *mmu)
 }
 
 /*
- * After PROTECTION_PAGE and SOFT_DIRTY the same page is there for reading. All other events may take
- * it away: an mprotect() or NUMA hinting (PROTECTION_VMA) may leave no right at all, and KSM says
- * CLEAR.
+ * After PROTECTION_PAGE and SOFT_DIRTY the same page is there for reading. All other events may
+ * take it away: an mprotect() or NUMA hinting (PROTECTION_VMA) may leave no right at all, and KSM
+ * says CLEAR.
  */
 static int invalidate_range_start(struct mmu_notifier *notifier,
 				  const struct mmu_notifier_range *range)

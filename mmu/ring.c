@@ -103,9 +103,10 @@ static void rearm(struct wafer_mmu *mmu, gfn_t gfn, u64 n)
 }
 
 /*
- * Takes back what user space has read, at most one turn of the ring: it could go on marking entries.
- * The next write to each of the pages is to be noticed: [first, first + pages) is still to be told so,
- * which guests that write in order make long: up to RUN, so that zap_lock is not held for a whole ring.
+ * Takes back what user space has read, at most one turn of the ring: it could go on marking
+ * entries. The next write to each of the pages is to be noticed: [first, first + pages) is still to
+ * be told so, which guests that write in order make long: up to RUN, so that zap_lock is not held
+ * for a whole ring.
  */
 #define RUN 512
 static int recycle(struct wafer_mmu *mmu, struct wafer_dirty_ring *ring)

@@ -164,8 +164,8 @@ static struct wafer_slots *rebuild(const struct wafer_slots *slots, const struct
  * What can fail comes first. After it no vCPU uses a mapping that @old had and @new does not have.
  *
  * Until it is unmapped a slot that goes from where it was stays known to the notifier: its memory
- * must not be freed under the guest. Its range is closed, as no fault meets it there any more, but a
- * section may look at the tables that are taken out (mmu/direct.c).
+ * must not be freed under the guest. Its range is closed, as no fault meets it there any more, but
+ * a section may look at the tables that are taken out (mmu/direct.c).
  */
 static int replace(struct wafer_mmu *mmu, u32 id, struct wafer_slot *old, struct wafer_slot *new)
 {

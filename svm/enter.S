@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Into the guest and back: general registers, what VMRUN does not switch, speculation controls, and nothing else. */
+/*
+ * Into the guest and back: general registers, what VMRUN does not switch, speculation controls, and
+ * nothing else.
+ */
 #include <linux/linkage.h>
 #include <asm/alternative.h>
 #include <asm/asm.h>
@@ -135,7 +138,10 @@ SYM_FUNC_START(wafer_svm_run)
 #endif
 .Libpb_done:
 
-	/* No value of the guest's stays in a register for speculation to use; those not named are restored below. */
+	/*
+	 * No value of the guest's stays in a register for speculation to use; those not named are
+	 * restored below.
+	 */
 	.irp reg, eax, ecx, edx, edi, r8d, r9d, r10d, r11d
 	xor %\reg, %\reg
 	.endr

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What exits, one entry into the guest, and what the exit code says in the words of struct wafer_exit. */
+/*
+ * What exits, one entry into the guest, and what the exit code says in the words of struct
+ * wafer_exit.
+ */
 #include "svm.h"
 
 /*
- * By intercept, which is the exit code too: what the exit is, + 1. ON: it exits from the start. The others are switched
- * at run time (state.c: CR0, CR4; inject.c: VINTR, IRET, CR8; vmcb.c), never asked for, or no intercepts at all.
+ * By intercept, which is the exit code too: what the exit is, + 1. ON: it exits from the start. The
+ * others are switched at run time (state.c: CR0, CR4; inject.c: VINTR, IRET, CR8; vmcb.c), never
+ * asked for, or no intercepts at all.
  *
- * CR2, CR3 and CR8 run natively (below), reading CR0 and CR4 mostly; numbers without a register give #UD anyway. #DB and #AC can
- * be made to follow themselves for ever: every one exits (CVE-2015-5307, CVE-2015-8104).
+ * CR2, CR3 and CR8 run natively (below), reading CR0 and CR4 mostly; numbers without a register
+ * give #UD anyway. #DB and #AC can be made to follow themselves for ever: every one exits
+ * (CVE-2015-5307, CVE-2015-8104).
  */
 #define MAY(kind) (WAFER_EXIT_##kind + 1)
 #define ON(kind) (MAY(kind) | 0x80)
@@ -18,7 +23,8 @@ static const u8 codes[SVM_NR_ICPTS] = {
 	ON(EXCEPTION),
 	[SVM_EXCEPTION + 7 ... SVM_EXCEPTION + 16] = MAY(EXCEPTION), ON(EXCEPTION), ON(MCE),
 	[SVM_EXCEPTION + 19 ... SVM_EXCEPTION + 31] = MAY(EXCEPTION),
-	[SVM_INTR] = ON(EXTINT), ON(HOST_DONE), ON(HOST_DONE), ON(HOST_DONE),	/* NMI, SMI, INIT: taken at STGI */
+	/* NMI, SMI, INIT: taken at STGI */
+	[SVM_INTR] = ON(EXTINT), ON(HOST_DONE), ON(HOST_DONE), ON(HOST_DONE),
 	[SVM_VINTR] = MAY(IRQ_WINDOW), [SVM_CR0_SEL_WRITE] = ON(CR), [SVM_RDTSC] = MAY(RDTSC), [SVM_RDPMC] = ON(RDPMC),
 	[SVM_CPUID] = ON(CPUID), [SVM_RSM] = ON(DENIED), [SVM_IRET] = MAY(IRET), [SVM_INVD] = ON(WBINVD),
 	[SVM_PAUSE] = MAY(PAUSE), [SVM_HLT] = ON(HLT), [SVM_INVLPGA] = ON(DENIED), [SVM_IOIO] = ON(IO),
@@ -77,8 +83,8 @@ static void decode_npf(const struct svm_vmcb *v, struct wafer_exit *exit)
 }
 
 /*
- * CLTS, LMSW and SMSW exit with MOV CR0's codes. Only decode assists tell them apart, and then only that it was one of
- * these three: without a register the instruction has to be decoded.
+ * CLTS, LMSW and SMSW exit with MOV CR0's codes. Only decode assists tell them apart, and then only
+ * that it was one of these three: without a register the instruction has to be decoded.
  */
 static void decode_cr(struct wafer_exit *exit)
 {
@@ -93,8 +99,8 @@ static void decode_cr(struct wafer_exit *exit)
 }
 
 /*
- * DR6 in the VMCB starts without a report at each entry, so what it has now is news (the guest's own DR6 is kept in
- * wafer_arch). The CPU's is put back for the host at once.
+ * DR6 in the VMCB starts without a report at each entry, so what it has now is news (the guest's
+ * own DR6 is kept in wafer_arch). The CPU's is put back for the host at once.
  */
 static void decode_db(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 {
@@ -139,7 +145,10 @@ static void decode_io(const struct svm_vmcb *v, struct wafer_exit *exit)
 	exit->io.size = info >> 4 & 7;
 }
 
-/* What came through a task gate is part of the switch, and not to be delivered once more (§15.14.1). */
+/*
+ * What came through a task gate is part of the switch, and not to be delivered once more
+ * (§15.14.1).
+ */
 static void decode_task(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 {
 	const struct svm_vmcb *v = vcpu->hw->vmcb;
@@ -160,8 +169,8 @@ static void decode_task(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 }
 
 /*
- * VMRUN refused the state, or did not run at all. What the save area holds now is not relied on where wafer_arch has a
- * copy: emulators have been seen to leave the host's registers there.
+ * VMRUN refused the state, or did not run at all. What the save area holds now is not relied on
+ * where wafer_arch has a copy: emulators have been seen to leave the host's registers there.
  */
 static void decode_refused(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 {
@@ -219,8 +228,8 @@ static __always_inline void decode(struct wafer_vcpu *vcpu, const struct svm_vmc
 }
 
 /*
- * One bit stands for the shadows of STI and of MOV SS. Told apart as they matter to whoever takes the state over: STI's
- * shadow without IF is a state that VMX refuses.
+ * One bit stands for the shadows of STI and of MOV SS. Told apart as they matter to whoever takes
+ * the state over: STI's shadow without IF is a state that VMX refuses.
  */
 static __always_inline void read_block(struct wafer_vcpu *vcpu, const struct svm_vmcb *v)
 {

@@ -20,7 +20,10 @@ static atomic64_t generations = ATOMIC64_INIT(0);
 /* VM_CR (§15.30.1) */
 #define VM_CR_SVMDIS	BIT(4)
 
-/* Newer kernels have no bit for whether barriers are wanted at all, only one for whether the CPU has them. */
+/*
+ * Newer kernels have no bit for whether barriers are wanted at all, only one for whether the CPU
+ * has them.
+ */
 #ifdef X86_FEATURE_USE_IBPB
 #define SVM_WANT_IBPB	X86_FEATURE_USE_IBPB
 #else
@@ -139,7 +142,10 @@ static int svm_cpu_on(void)
 		svm_wrmsr(MSR_EFER, efer);
 		return -EOPNOTSUPP;
 	}
-	/* Whoever had the CPU before may have left translations under any ASID: the first one taken flushes all. */
+	/*
+	 * Whoever had the CPU before may have left translations under any ASID: the first one taken
+	 * flushes all.
+	 */
 	c->generation = atomic64_inc_return(&generations);
 	c->next_asid = nr_asids;
 	c->last_serial = 0;
@@ -152,8 +158,8 @@ static int svm_cpu_on(void)
 
 /*
  * Also called while the machine goes down, perhaps from an NMI in the middle of a window: GIF is
- * set first, or the CPU would stay deaf to INIT (§15.17). Where SVM is off for good after a crash or reboot, STGI here and
- * VMSAVE below do nothing.
+ * set first, or the CPU would stay deaf to INIT (§15.17). Where SVM is off for good after a crash
+ * or reboot, STGI here and VMSAVE below do nothing.
  */
 static void svm_cpu_off(void)
 {
@@ -248,7 +254,10 @@ static void svm_load(struct wafer_vcpu *vcpu)
 		if (boot_cpu_has(SVM_WANT_IBPB) && !boot_cpu_has(X86_FEATURE_IBPB_ON_VMEXIT))
 			svm_wrmsr(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 	}
-	/* FS, GS, TR, LDTR, KernelGSBase, MSRs of SYSCALL and SYSENTER: they do not change while the window is open. */
+	/*
+	 * FS, GS, TR, LDTR, KernelGSBase, MSRs of SYSCALL and SYSENTER: they do not change while
+	 * the window is open.
+	 */
 	hw->host_pa = __pa(c->pages) + PAGE_SIZE;
 	asm volatile("1: vmsave %%rax\n2:\n" _ASM_EXTABLE(1b, 2b) : : "a" (hw->host_pa) : "memory");
 	if (static_cpu_has(X86_FEATURE_MSR_SPEC_CTRL) && !svm_virtual_spec())
@@ -260,7 +269,10 @@ static void svm_put(struct wafer_vcpu *vcpu)
 {
 	svm_load_tsc_aux(this_cpu_read(svm_cpu.host_tsc_aux));
 #ifdef X86_FEATURE_IBPB_EXIT_TO_USER
-	/* VMSCAPE: user space must not run on what the guest taught the predictor. The kernel clears it again. */
+	/*
+	 * VMSCAPE: user space must not run on what the guest taught the predictor. The kernel
+	 * clears it again.
+	 */
 	if (boot_cpu_has(X86_FEATURE_IBPB_EXIT_TO_USER))
 		this_cpu_write(x86_ibpb_exit_to_user, true);
 #endif

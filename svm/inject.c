@@ -2,9 +2,10 @@
 /*
  * Events on their way into the guest: injection, windows, NMI blocking, single steps.
  *
- * Without vNMI the CPU does not know that the guest is in an NMI's handler: wafer_arch.block alone does. The end of it is
- * seen by intercepting IRET. The exit comes before IRET is executed. It is let through (SVM_WATCH_IRET), and NMIs are
- * blocked until RIP has moved on. If one waits, IRET is single-stepped, so that it exits right behind.
+ * Without vNMI the CPU does not know that the guest is in an NMI's handler: wafer_arch.block alone
+ * does. The end of it is seen by intercepting IRET. The exit comes before IRET is executed. It is
+ * let through (SVM_WATCH_IRET), and NMIs are blocked until RIP has moved on. If one waits, IRET is
+ * single-stepped, so that it exits right behind.
  */
 #include "svm.h"
 
@@ -41,8 +42,9 @@ void svm_iret_exit(struct wafer_vcpu *vcpu)
 }
 
 /*
- * INT n, INT3 and INTO push the RIP behind them. A CPU with next-RIP takes that from the VMCB; without it RIP itself is
- * moved there for the injection, and moved back if the delivery was interrupted by an exit.
+ * INT n, INT3 and INTO push the RIP behind them. A CPU with next-RIP takes that from the VMCB;
+ * without it RIP itself is moved there for the injection, and moved back if the delivery was
+ * interrupted by an exit.
  */
 static void inject_soft(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 {
@@ -64,10 +66,11 @@ static void inject_soft(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 #define V_IRQ_ANY_TPR (SVM_V_IRQ | SVM_V_INTR_PRIO | SVM_V_IGN_TPR)
 
 /*
- * An interrupt goes in as a virtual one, which the guest can take at once, else it would not be here; by event injection
- * only if that is what the window, a step or an exception behind it rests on. QEMU's TCG delivers an interrupt that was
- * injected as an event now and then twice (Documentation/emulator-bugs.md); to a CPU both ways are the same (§15.20,
- * §15.21.4). If the host has an interrupt to take first it stays with the vCPU: svm_after_exit().
+ * An interrupt goes in as a virtual one, which the guest can take at once, else it would not be
+ * here; by event injection only if that is what the window, a step or an exception behind it rests
+ * on. QEMU's TCG delivers an interrupt that was injected as an event now and then twice
+ * (Documentation/emulator-bugs.md); to a CPU both ways are the same (§15.20, §15.21.4). If the host
+ * has an interrupt to take first it stays with the vCPU: svm_after_exit().
  */
 static bool inject_virq(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 {
@@ -102,9 +105,10 @@ void svm_inject(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 }
 
 /*
- * An interrupt window is a virtual interrupt that would be taken if its taking did not exit (§15.21.4). The threshold of
- * CR8 is watched by having its writes exit; and beside a virtual interrupt that waits they are not left to the CPU, since
- * QEMU's TCG dies of them (Documentation/emulator-bugs.md).
+ * An interrupt window is a virtual interrupt that would be taken if its taking did not exit
+ * (§15.21.4). The threshold of CR8 is watched by having its writes exit; and beside a virtual
+ * interrupt that waits they are not left to the CPU, since QEMU's TCG dies of them
+ * (Documentation/emulator-bugs.md).
  */
 void svm_windows(struct wafer_vcpu *vcpu, u32 which, u8 tpr)
 {
@@ -123,11 +127,13 @@ void svm_windows(struct wafer_vcpu *vcpu, u32 which, u8 tpr)
 }
 
 /*
- * Only with something in hw->watch. A step is due if it is asked for, or if the NMI that waits could be taken one
- * instruction later: behind the IRET that was let through, behind the shadow of STI or MOV SS.
+ * Only with something in hw->watch. A step is due if it is asked for, or if the NMI that waits
+ * could be taken one instruction later: behind the IRET that was let through, behind the shadow of
+ * STI or MOV SS.
  *
- * RFLAGS.TF would be pushed by the delivery of an event: that one is ended by an interrupt of our own instead, which is
- * pending when the guest is entered and taken before the handler's first instruction.
+ * RFLAGS.TF would be pushed by the delivery of an event: that one is ended by an interrupt of our
+ * own instead, which is pending when the guest is entered and taken before the handler's first
+ * instruction.
  */
 void svm_before_entry(struct wafer_vcpu *vcpu)
 {
@@ -162,7 +168,10 @@ void svm_after_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 		hw->vmcb->int_ctl &= ~V_IRQ_ANY_TPR;
 		hw->dirty |= SVM_DIRTY_INT_CTL;
 	}
-	/* IRET has loaded TF from the guest's stack; other instructions have left ours where it was. */
+	/*
+	 * IRET has loaded TF from the guest's stack; other instructions have left ours where it
+	 * was.
+	 */
 	if (hw->watch & SVM_WATCH_TF && !iret_done)
 		a->rflags &= ~(u64)X86_EFLAGS_TF;
 	if (hw->watch & SVM_WATCH_KICK && hw->watch & SVM_WATCH_STEP && exit->kind == WAFER_EXIT_EXTINT &&
@@ -186,15 +195,19 @@ bool svm_is_soft(u8 type, u8 vector)
 }
 
 /*
- * The exit interrupted an event's delivery, or the entry was refused with one waiting. An instruction that had caused a
- * software interrupt is simply executed again, unless we had injected that: then RIP need not even be at one.
+ * The exit interrupted an event's delivery, or the entry was refused with one waiting. An
+ * instruction that had caused a software interrupt is simply executed again, unless we had injected
+ * that: then RIP need not even be at one.
  */
 void svm_found_in_delivery(struct wafer_vcpu *vcpu, u32 info, u32 error)
 {
 	struct wafer_hw *hw = vcpu->hw;
 	u8 vector = info & SVM_EVENT_VECTOR, type = (info & SVM_EVENT_TYPE) >> SVM_EVENT_TYPE_SHIFT;
 
-	/* The delivery of ours may have raised an exception whose delivery was interrupted: not an instruction further. */
+	/*
+	 * The delivery of ours may have raised an exception whose delivery was interrupted: not an
+	 * instruction further.
+	 */
 	if (hw->watch & SVM_WATCH_SOFT && vcpu->arch.rip == hw->soft_start) {
 		vcpu->arch.rip = hw->soft_rip;
 		if (vector == hw->soft.vector) {

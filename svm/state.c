@@ -2,15 +2,22 @@
 /*
  * The guest's registers between struct wafer_arch and the VMCB's state save area.
  *
- * What most exits need goes across at every entry and exit (svm_enter()): RIP, RSP, RFLAGS, RAX, CR0, CR3 and what blocks
- * events. CR4, EFER, PAT and the debug registers never change behind our back: every write of them exits.
+ * What most exits need goes across at every entry and exit (svm_enter()): RIP, RSP, RFLAGS, RAX,
+ * CR0, CR3 and what blocks events. CR4, EFER, PAT and the debug registers never change behind our
+ * back: every write of them exits.
  */
 #include "svm.h"
 
-/* CD and NW would slow the guest's memory down for real; with nested paging nothing depends on them. */
+/*
+ * CD and NW would slow the guest's memory down for real; with nested paging nothing depends on
+ * them.
+ */
 #define CR0_HIDDEN	(X86_CR0_CD | X86_CR0_NW)
 
-/* Registers of eight bytes. @flush: bits of which translations depend (§5.5.2): those from before do not hold after. */
+/*
+ * Registers of eight bytes. @flush: bits of which translations depend (§5.5.2): those from before
+ * do not hold after.
+ */
 #define ROW(g, v, a, ...) { WAFER_G_##g, offsetof(struct svm_vmcb, v), offsetof(struct wafer_arch, a), ##__VA_ARGS__ }
 static const struct row {
 	u32 group;
@@ -37,9 +44,9 @@ static struct svm_seg *place(struct svm_vmcb *v, enum wafer_seg_reg n)
 }
 
 /*
- * What the CPU keeps in the hidden part differs from what a VMX guest must have, which is the form that everybody else
- * uses: "unusable" is a clear P bit; the accessed bit of data segments, TR's busy bit and G may be missing; SS.DPL may be
- * anything, the privilege level is the CPL field.
+ * What the CPU keeps in the hidden part differs from what a VMX guest must have, which is the form
+ * that everybody else uses: "unusable" is a clear P bit; the accessed bit of data segments, TR's
+ * busy bit and G may be missing; SS.DPL may be anything, the privilege level is the CPL field.
  */
 static void read_seg(struct svm_vmcb *v, enum wafer_seg_reg n, struct wafer_segment *seg)
 {
@@ -91,8 +98,8 @@ void svm_read_state(struct wafer_vcpu *vcpu, u32 mask)
 }
 
 /*
- * CR4: with MCE clear a machine check of the host would shut the guest down instead of exiting (§15.12.18), unless the
- * CPU looks at the host's bit.
+ * CR4: with MCE clear a machine check of the host would shut the guest down instead of exiting
+ * (§15.12.18), unless the CPU looks at the host's bit.
  */
 static u64 in_the_cpu(u32 group, u64 val)
 {
@@ -135,8 +142,9 @@ void svm_write_state(struct wafer_vcpu *vcpu, u32 mask)
 		v->seg[SVM_SEG_IDTR].limit = a->idt.limit;
 	}
 	/*
-	 * While the guest has CD or NW set it must not see CR0 as it is: reads exit, and every write. Otherwise reads are
-	 * native, and so are writes that change TS and MP alone (§15.8.1).
+	 * While the guest has CD or NW set it must not see CR0 as it is: reads exit, and every
+	 * write. Otherwise reads are native, and so are writes that change TS and MP alone
+	 * (§15.8.1).
 	 */
 	if (mask & WAFER_G_CR0) {
 		hw->cr0_hidden = a->cr0 & CR0_HIDDEN;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the files of the SVM backend share. Section numbers in this folder are those of the APM, volume 2. */
+/*
+ * What the files of the SVM backend share. Section numbers in this folder are those of the APM,
+ * volume 2.
+ */
 #ifndef WAFER_SVM_H
 #define WAFER_SVM_H
 
@@ -16,7 +19,10 @@
 #include "vm.h"
 #include "vmcb.h"
 
-/* CPUID Fn8000_000A EDX (APM vol. 3 §E.4.9) as the kernel keeps it; the kernel may hide what does not work. */
+/*
+ * CPUID Fn8000_000A EDX (APM vol. 3 §E.4.9) as the kernel keeps it; the kernel may hide what does
+ * not work.
+ */
 #define SVM_F(bit) (CPUID_8000_000A_EDX * 32 + (bit))
 enum svm_feature {
 	SVM_F_NP = SVM_F(0), SVM_F_NRIPS = SVM_F(3), SVM_F_TSC_RATIO, SVM_F_CLEAN, SVM_F_FLUSH_ASID, SVM_F_DECODE,
@@ -48,8 +54,10 @@ enum svm_watch {
 
 /**
  * struct wafer_hw - SVM's part of a vCPU
- * @vmcb_pa, @host_pa: physical addresses of @vmcb and of the CPU's page for the host's FS, GS, TR, LDTR and MSRs
- * @spec_guest, @spec_host: SPEC_CTRL to be in the CPU; equal where there is nothing to switch by hand
+ * @vmcb_pa, @host_pa: physical addresses of @vmcb and of the CPU's page for the host's FS, GS, TR,
+ *	LDTR and MSRs
+ * @spec_guest, @spec_host: SPEC_CTRL to be in the CPU; equal where there is nothing to switch by
+ *	hand
  * @spec_direct: the guest writes SPEC_CTRL itself: read it back at each exit
  * @spec_open: direct access to SPEC_CTRL has been asked for
  * @asid_due: a new ASID must be taken before the next entry
@@ -60,7 +68,8 @@ enum svm_watch {
  * @generation: svm_cpu.generation that @vmcb's ASID belongs to
  * @serial: [I] unique for ever: tells a CPU whether another vCPU ran since
  * @iret_rip: see SVM_WATCH_IRET
- * @soft, @soft_rip: event being injected and RIP of the instruction that is its cause (SVM_WATCH_SOFT)
+ * @soft, @soft_rip: event being injected and RIP of the instruction that is its cause
+ *	(SVM_WATCH_SOFT)
  * @soft_start: RIP as the entry has it: behind that instruction without SVM_F_NRIPS
  * @cr0_hidden: CD and NW as the guest sees them; they are not set in the CPU
  * @tsc_ratio: 8.32 fixed point

@@ -11,8 +11,9 @@
 static atomic64_t serials = ATOMIC64_INIT(0);
 
 /*
- * MSRs that may be direct, and are so from the start: VMRUN, VMLOAD and VMSAVE switch them. SPEC_CTRL, which enter.S
- * switches, and PRED_CMD, writing which is a command, join them when they are asked for. All others exit.
+ * MSRs that may be direct, and are so from the start: VMRUN, VMLOAD and VMSAVE switch them.
+ * SPEC_CTRL, which enter.S switches, and PRED_CMD, writing which is a command, join them when they
+ * are asked for. All others exit.
  */
 static const u32 direct[] = {
 	MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK,
@@ -101,8 +102,9 @@ void svm_flush_tlb(struct wafer_vcpu *vcpu)
 }
 
 /*
- * SPEC_CTRL becomes direct with the first value that is not 0: until then most guests never touch it, and reading it
- * back at each exit is dear. Where the CPU keeps the guest's value apart it costs nothing.
+ * SPEC_CTRL becomes direct with the first value that is not 0: until then most guests never touch
+ * it, and reading it back at each exit is dear. Where the CPU keeps the guest's value apart it
+ * costs nothing.
  */
 void svm_open_spec_ctrl(struct wafer_vcpu *vcpu)
 {

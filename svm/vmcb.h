@@ -12,11 +12,13 @@
 #include <linux/types.h>
 
 /*
- * Intercepts, by word * 32 + bit. The exit code of what is intercepted has the same number (appendix C).
+ * Intercepts, by word * 32 + bit. The exit code of what is intercepted has the same number
+ * (appendix C).
  *
- * Those without a name are off, because they run natively or never happen: descriptor-table loads and stores, PUSHF,
- * POPF, INT n, INVLPG, ICEBP (its #DB exits), FERR_FREEZE, INVPCID, bus-lock threshold, idle HLT (HLT exits), and the
- * traps after writes of EFER and CRn (their writes exit before).
+ * Those without a name are off, because they run natively or never happen: descriptor-table loads
+ * and stores, PUSHF, POPF, INT n, INVLPG, ICEBP (its #DB exits), FERR_FREEZE, INVPCID, bus-lock
+ * threshold, idle HLT (HLT exits), and the traps after writes of EFER and CRn (their writes exit
+ * before).
  */
 enum svm_icpt {
 	SVM_CR_READ = 0, SVM_CR_WRITE = 16, SVM_DR_READ = 32, SVM_DR_WRITE = 48, SVM_EXCEPTION = 64,
@@ -49,7 +51,10 @@ enum { SVM_TLB_KEEP = 0, SVM_TLB_FLUSH_ALL = 1, SVM_TLB_FLUSH_ASID = 3 };
 /* np_ctl, offset 90h. */
 #define SVM_NP_ENABLE		BIT(0)
 
-/* event_inj and exit_int_info, offsets a8h and 88h. The type's numbers are those of enum wafer_event_kind. */
+/*
+ * event_inj and exit_int_info, offsets a8h and 88h. The type's numbers are those of enum
+ * wafer_event_kind.
+ */
 #define SVM_EVENT_VECTOR	0xffu
 #define SVM_EVENT_TYPE_SHIFT	8
 #define SVM_EVENT_TYPE		0x700u
@@ -57,9 +62,9 @@ enum { SVM_TLB_KEEP = 0, SVM_TLB_FLUSH_ALL = 1, SVM_TLB_FLUSH_ASID = 3 };
 #define SVM_EVENT_VALID		BIT(31)
 
 /*
- * Clean bits, offset c0h; kept inverted, as what has changed since the last entry (APM vol. 2 §15.15.3). ICPT:
- * intercepts, TSC offset, pause filter; MAPS: IOPM and MSRPM; NP: nested CR3, guest PAT; CR: CR0, CR3, CR4, EFER; SEG: CS,
- * DS, SS, ES, CPL.
+ * Clean bits, offset c0h; kept inverted, as what has changed since the last entry (APM vol. 2
+ * §15.15.3). ICPT: intercepts, TSC offset, pause filter; MAPS: IOPM and MSRPM; NP: nested CR3,
+ * guest PAT; CR: CR0, CR3, CR4, EFER; SEG: CS, DS, SS, ES, CPL.
  */
 enum {
 	SVM_DIRTY_ICPT = BIT(0), SVM_DIRTY_MAPS = BIT(1), SVM_DIRTY_ASID = BIT(2),

@@ -24,19 +24,26 @@
 #include "vcpu.h"
 #include "vm.h"
 
-/* More results of handlers, inside the core: why the window is left though user space has nothing to do. */
+/*
+ * More results of handlers, inside the core: why the window is left though user space has nothing
+ * to do.
+ */
 #define WAFER_REOPEN	3	/* let the host take its interrupt, then enter again */
 #define WAFER_LEAVE	4	/* work for the outer loop */
 #define WAFER_DECODED	5	/* wafer_decode_exit() alone */
 
 /*
- * A handler of exits. @window: in the window; where it would have to sleep it changes nothing, says WAFER_RETRY_SLOW and
- * is called again without. In exit.c, exit_regs.c, hypercall.c, mmio.c, pio.c, task_switch.c, debug.c.
+ * A handler of exits. @window: in the window; where it would have to sleep it changes nothing, says
+ * WAFER_RETRY_SLOW and is called again without. In exit.c, exit_regs.c, hypercall.c, mmio.c, pio.c,
+ * task_switch.c, debug.c.
  */
 typedef int wafer_handler(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window);
 wafer_handler wafer_exit_msr, wafer_exit_cr, wafer_exit_dr, wafer_exit_xsetbv, wafer_exit_hypercall, wafer_exit_fault,
 	      wafer_exit_io, wafer_exit_task, wafer_exit_exception, wafer_exit_step;
-/* exit.c, by enum wafer_exit_kind. @needs_len: the instruction's length must be known, by decoding where the CPU tells none */
+/*
+ * exit.c, by enum wafer_exit_kind. @needs_len: the instruction's length must be known, by decoding
+ * where the CPU tells none
+ */
 extern const struct wafer_exit_row {
 	wafer_handler *handle;
 	bool needs_len;
@@ -76,7 +83,10 @@ static inline u64 wafer_cr8(struct wafer_vcpu *vcpu)
 }
 
 int wafer_skip_slow(struct wafer_vcpu *vcpu, u64 rip);
-/* Past the instruction that exited (exit.len is known): WAFER_GO_ON. What wafer_retired() is about is rare, exits are not. */
+/*
+ * Past the instruction that exited (exit.len is known): WAFER_GO_ON. What wafer_retired() is about
+ * is rare, exits are not.
+ */
 static inline int wafer_skip(struct wafer_vcpu *vcpu)
 {
 	struct wafer_arch *a = &vcpu->arch;
@@ -91,10 +101,16 @@ static inline int wafer_skip(struct wafer_vcpu *vcpu)
 	return WAFER_GO_ON;
 }
 
-/* What finding the last code page again depends on besides memory (fetch.c). One call where the registers are not read yet. */
+/*
+ * What finding the last code page again depends on besides memory (fetch.c). One call where the
+ * registers are not read yet.
+ */
 #define WAFER_WAY_GROUPS (WAFER_G_RIP | WAFER_G_CODE | WAFER_G_CR0 | WAFER_G_CR3 | WAFER_G_CR4 | WAFER_G_EFER)
 
-/* Decodes the instruction at RIP into vcpu->emu.insn: WAFER_DECODED, else what the handler is to return. */
+/*
+ * Decodes the instruction at RIP into vcpu->emu.insn: WAFER_DECODED, else what the handler is to
+ * return.
+ */
 int wafer_decode_exit(struct wafer_vcpu *vcpu);
 int wafer_emu_run(struct wafer_vcpu *vcpu);		/* the instruction in vcpu->emu.insn */
 int wafer_emu_port(struct wafer_emu *emu, void *data, unsigned int len, bool write);

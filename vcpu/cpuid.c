@@ -82,8 +82,9 @@ static const struct {
 #define AMD_COPIES 0x0183f3ff
 
 /*
- * Offered always: the module provides it by itself. But for TSC_DEADLINE_TIMER, which needs the local APIC in the kernel:
- * VMMs add it by KVM_CAP_TSC_DEADLINE_TIMER, and those with an APIC of their own must not find it.
+ * Offered always: the module provides it by itself. But for TSC_DEADLINE_TIMER, which needs the
+ * local APIC in the kernel: VMMs add it by KVM_CAP_TSC_DEADLINE_TIMER, and those with an APIC of
+ * their own must not find it.
  */
 static const u16 provided[] = {
 	F(APIC), F(MTRR), F(MCE), F(MCA), F(PAT), F(X2APIC), F(HYPERVISOR), F(ARAT), F(TSC_ADJUST),
@@ -136,7 +137,9 @@ static void __init find_offered(void)
 				may[offers[i].features[n] / 32] |= BIT(offers[i].features[n] % 32);
 	for (w = feature_words; w < feature_words + ARRAY_SIZE(feature_words); w++) {
 		cpuid_count(w->leaf, w->index, &host.eax, &host.ebx, &host.ecx, &host.edx);
-		/* Five levels of paging are the guest's own, whatever the host's kernel runs with. */
+		/*
+		 * Five levels of paging are the guest's own, whatever the host's kernel runs with.
+		 */
 		offered[w->word] = *reg_of(&host, w->reg) & may[w->word] &
 				   (boot_cpu_data.x86_capability[w->word] | (w->word == F(LA57) / 32 ? B(LA57) : 0));
 	}
@@ -167,7 +170,9 @@ static void __init fix_up(struct kvm_cpuid_entry2 *e, u32 max, const struct kvm_
 		e->ecx = e->index ? 0 : e->ebx;
 		break;
 	case 0x80000008:
-		/* Linear widths are the CPU's; physical ones what the nested table can translate. */
+		/*
+		 * Linear widths are the CPU's; physical ones what the nested table can translate.
+		 */
 		e->eax = min(host->eax & 0xff, wafer_caps.levels == 5 ? 52u : 48u) |
 			 (host->eax & 0xff00);
 		break;
@@ -341,7 +346,10 @@ static struct wafer_cpuid_slot *out_of_range(struct wafer_cpuid *c, u32 leaf, u3
 	return range && leaf <= range->entry.eax ? NULL : lookup(c, basic->entry.eax, index);
 }
 
-/* The CPUID instruction for most entries, which do not follow the vCPU's state; NULL: wafer_cpuid() knows. */
+/*
+ * The CPUID instruction for most entries, which do not follow the vCPU's state; NULL: wafer_cpuid()
+ * knows.
+ */
 const struct kvm_cpuid_entry2 *wafer_cpuid_fixed(struct wafer_vcpu *vcpu, u32 leaf, u32 index)
 {
 	struct wafer_cpuid_slot *s = lookup(vcpu->cpuid, leaf, index);
@@ -349,7 +357,9 @@ const struct kvm_cpuid_entry2 *wafer_cpuid_fixed(struct wafer_vcpu *vcpu, u32 le
 	return likely(s && !s->dynamic) ? &s->entry : NULL;
 }
 
-/* The CPUID instruction. Window or not. Returned is the guest's entry, or @e with what it is now. */
+/*
+ * The CPUID instruction. Window or not. Returned is the guest's entry, or @e with what it is now.
+ */
 const struct kvm_cpuid_entry2 *wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index,
 					    struct kvm_cpuid_entry2 *e)
 {

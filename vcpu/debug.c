@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Exceptions of the guest that exit, debug registers, and debugging a guest from outside (KVM_SET_GUEST_DEBUG).
+ * Exceptions of the guest that exit, debug registers, and debugging a guest from outside
+ * (KVM_SET_GUEST_DEBUG).
  *
- * The guest's MOV DR always exits, so arch.dr, dr6 and dr7 are the whole truth; the CPU's registers are loaded only while
- * a breakpoint is armed. arch.hw_dr7 is what the CPU has in DR7 while the guest runs: the guest's, or the debugger's.
+ * The guest's MOV DR always exits, so arch.dr, dr6 and dr7 are the whole truth; the CPU's registers
+ * are loaded only while a breakpoint is armed. arch.hw_dr7 is what the CPU has in DR7 while the
+ * guest runs: the guest's, or the debugger's.
  */
 #include "core.h"
 
@@ -26,8 +28,9 @@ int wafer_debug_exit(struct wafer_vcpu *vcpu, u32 exception, u64 dr6)
 }
 
 /*
- * #DB, #AC, #BP, #UD and what else is intercepted. #DB and #AC exit so that a guest cannot keep the CPU busy
- * delivering them to itself for ever (CVE-2015-5307, CVE-2015-8104): each comes back here and interrupts get in.
+ * #DB, #AC, #BP, #UD and what else is intercepted. #DB and #AC exit so that a guest cannot keep the
+ * CPU busy delivering them to itself for ever (CVE-2015-5307, CVE-2015-8104): each comes back here
+ * and interrupts get in.
  */
 int wafer_exit_exception(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
@@ -41,8 +44,9 @@ int wafer_exit_exception(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool 
 		return wafer_foreign_hypercall(vcpu, window);
 	wafer_queue_event(vcpu, ev);
 	/*
-	 * #DB and #AC can come again in their own delivery (on a watched or misaligned stack) without end, and go before
-	 * the host's interrupts (SDM vol. 3 §6.9): no other exit would ever let those in.
+	 * #DB and #AC can come again in their own delivery (on a watched or misaligned stack)
+	 * without end, and go before the host's interrupts (SDM vol. 3 §6.9): no other exit would
+	 * ever let those in.
 	 */
 	return WAFER_REOPEN;
 }
@@ -53,15 +57,17 @@ int wafer_exit_step(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool windo
 	return vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP ? wafer_debug_exit(vcpu, X86_TRAP_DB, DR_STEP) : WAFER_GO_ON;
 }
 
-/* The host's breakpoints while the guest's are in DR0-DR3; valid between load and put, on this CPU. */
+/*
+ * The host's breakpoints while the guest's are in DR0-DR3; valid between load and put, on this CPU.
+ */
 static DEFINE_PER_CPU(unsigned long [4], host_dr);
 
 /**
  * wafer_debug_load() - in the window: put the guest's breakpoints into the CPU if any is armed
  * @vcpu: vCPU
  *
- * The host's are switched off first, so that none fires with half of the registers changed. Pairs with
- * wafer_debug_put().
+ * The host's are switched off first, so that none fires with half of the registers changed. Pairs
+ * with wafer_debug_put().
  */
 void wafer_debug_load(struct wafer_vcpu *vcpu)
 {
@@ -80,7 +86,10 @@ void wafer_debug_load(struct wafer_vcpu *vcpu)
 	vcpu->dr_loaded = true;
 }
 
-/* DR7 is off after an exit on either vendor's CPU (SDM vol. 3 §28.5.1, APM vol. 2 §15.6): the host's comes back. */
+/*
+ * DR7 is off after an exit on either vendor's CPU (SDM vol. 3 §28.5.1, APM vol. 2 §15.6): the
+ * host's comes back.
+ */
 void wafer_debug_put(struct wafer_vcpu *vcpu)
 {
 	unsigned long host_dr7 = this_cpu_read(cpu_dr7);

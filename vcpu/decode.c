@@ -13,7 +13,8 @@ enum { REX_B = 1, REX_X = 2, REX_R = 4, REX_W = 8 };
 struct cursor {
 	const u8 *p, *end;
 	bool opsize, adsize, evex;	/* 66, 67 */
-	bool over;			/* more was wanted than there is: zeroes were given instead */
+	/* more was wanted than there is: zeroes were given instead */
+	bool over;
 	u8 seg;				/* override, or NO_SEG */
 };
 

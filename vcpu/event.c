@@ -2,8 +2,9 @@
 /*
  * Exceptions, NMIs and interrupts on their way into the guest.
  *
- * vcpu->reinject is what the next entry delivers: chosen here, or found in delivery by the last exit. The backend
- * programs it before each entry until an exit says that it was taken. vcpu->pending is an exception that waits behind it.
+ * vcpu->reinject is what the next entry delivers: chosen here, or found in delivery by the last
+ * exit. The backend programs it before each entry until an exit says that it was taken.
+ * vcpu->pending is an exception that waits behind it.
  */
 #include "compat.h"
 #include "core.h"
@@ -21,9 +22,9 @@ static bool is_in(u32 set, u8 vector)
  * @vcpu: vCPU, its mutex held
  * @ev: WAFER_EV_EXCEPTION, WAFER_EV_SOFT_EXC or WAFER_EV_PRIV_SOFT
  *
- * If an exception is in delivery or waiting already, the two are combined as the CPU does (SDM vol. 3 §6.15, table 6-5).
- * If they are to be handled one after the other, the instruction is restarted and raises the first again, so that the
- * second alone is delivered now.
+ * If an exception is in delivery or waiting already, the two are combined as the CPU does (SDM vol.
+ * 3 §6.15, table 6-5). If they are to be handled one after the other, the instruction is restarted
+ * and raises the first again, so that the second alone is delivered now.
  */
 void wafer_queue_event(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 {
@@ -50,7 +51,8 @@ void wafer_queue_event(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 
 struct wafer_event wafer_exception(u8 vector, bool has_error, u32 error)
 {
-	bool soft = vector == X86_TRAP_BP || vector == X86_TRAP_OF;	/* INT3 and INTO have one byte */
+	/* INT3 and INTO have one byte */
+	bool soft = vector == X86_TRAP_BP || vector == X86_TRAP_OF;
 
 	return (struct wafer_event){
 		.kind = soft ? WAFER_EV_SOFT_EXC : WAFER_EV_EXCEPTION, .vector = vector, .insn_len = soft,
@@ -81,7 +83,8 @@ void wafer_queue_db(struct wafer_vcpu *vcpu, u64 dr6)
  * @vcpu: vCPU
  * @ev: event; has_payload is cleared
  *
- * #PF: CR2. #DB: the bits of DR6, whose active-low bits (RTM, BLD) come inverted, as KVM's payload has them.
+ * #PF: CR2. #DB: the bits of DR6, whose active-low bits (RTM, BLD) come inverted, as KVM's payload
+ * has them.
  */
 void wafer_deliver_payload(struct wafer_vcpu *vcpu, struct wafer_event *ev)
 {
@@ -125,7 +128,10 @@ bool wafer_ready_for_extint(struct wafer_vcpu *vcpu)
 	return can_take_irq(vcpu) && vcpu->extint < 0 && takes_extint(vcpu);
 }
 
-/* Chooses what the next entry delivers, by the CPU's priorities (SDM vol. 3 table 6-2). -EAGAIN: the PIC was busy */
+/*
+ * Chooses what the next entry delivers, by the CPU's priorities (SDM vol. 3 table 6-2). -EAGAIN:
+ * the PIC was busy
+ */
 static int choose(struct wafer_vcpu *vcpu)
 {
 	int vector;
@@ -159,7 +165,10 @@ static void open_windows(struct wafer_vcpu *vcpu)
 	u32 which = atomic_read(&vcpu->nmi_pending) ? WAFER_WINDOW_NMI : 0;
 	u8 tpr = 0;
 
-	/* While the local APIC masks ExtINT the VMM's window stays shut: it would open before each instruction, for nothing. */
+	/*
+	 * While the local APIC masks ExtINT the VMM's window stays shut: it would open before each
+	 * instruction, for nothing.
+	 */
 	if ((vcpu->want_irq_window && takes_extint(vcpu)) || wafer_irq_pending(vcpu))
 		which |= WAFER_WINDOW_IRQ;
 	else if (vcpu->lapic)
@@ -175,13 +184,14 @@ static void open_windows(struct wafer_vcpu *vcpu)
  * wafer_inject_events() - at WAFER_H_EVENT: choose the next event and open windows for the rest
  * @vcpu: vCPU, in the window
  *
- * Return: WAFER_GO_ON; WAFER_TO_USER: the VMM asked for an interrupt window and here it is; WAFER_LEAVE: the PIC's
- * lock was busy, or the guest has died of a triple fault.
+ * Return: WAFER_GO_ON; WAFER_TO_USER: the VMM asked for an interrupt window and here it is;
+ * WAFER_LEAVE: the PIC's lock was busy, or the guest has died of a triple fault.
  */
 int wafer_inject_events(struct wafer_vcpu *vcpu)
 {
 	clear_bit(WAFER_H_EVENT, &vcpu->hazards);
-	smp_mb__after_atomic();		/* the bit is down before IRRs are read: what comes later raises it again */
+	/* the bit is down before IRRs are read: what comes later raises it again */
+	smp_mb__after_atomic();
 	/* While one NMI is in service one waits, the others are lost (SDM vol. 3 §6.7.1). */
 	if (unlikely(atomic_read(&vcpu->nmi_pending) > 1) &&
 	    (wafer_block(vcpu) & WAFER_BLOCK_NMI || vcpu->reinject.kind == WAFER_EV_NMI))
@@ -199,7 +209,10 @@ int wafer_inject_events(struct wafer_vcpu *vcpu)
 		vcpu->cr8 = vcpu->last_cr8 = wafer_lapic_get_cr8(vcpu);
 	open_windows(vcpu);
 	if (vcpu->pending.kind != WAFER_EV_NONE) {
-		/* An exception behind an event in delivery: leave the guest right after that, and look again. */
+		/*
+		 * An exception behind an event in delivery: leave the guest right after that, and
+		 * look again.
+		 */
 		vcpu->after_exit |= WAFER_AFTER_EVENT;
 		smp_send_reschedule(smp_processor_id());
 	}

@@ -12,8 +12,8 @@ static void put_exception(struct kvm_vcpu_events *e, const struct wafer_event *e
 }
 
 /*
- * What is in delivery is "injected". Software interrupts are not told: RIP still stands on the instruction, which does
- * it again.
+ * What is in delivery is "injected". Software interrupts are not told: RIP still stands on the
+ * instruction, which does it again.
  */
 static void get_exception(struct wafer_vcpu *vcpu, struct kvm_vcpu_events *e)
 {
@@ -32,7 +32,10 @@ static void get_exception(struct wafer_vcpu *vcpu, struct kvm_vcpu_events *e)
 	}
 }
 
-/* An interrupt on its way into the guest: injected, or given by KVM_INTERRUPT where there is no local APIC. -1: none */
+/*
+ * An interrupt on its way into the guest: injected, or given by KVM_INTERRUPT where there is no
+ * local APIC. -1: none
+ */
 int wafer_interrupt_in_delivery(struct wafer_vcpu *vcpu)
 {
 	if (vcpu->reinject.kind == WAFER_EV_EXTINT)
@@ -66,7 +69,10 @@ void wafer_get_events(struct wafer_vcpu *vcpu, struct kvm_vcpu_events *e)
 	e->flags = valid_flags(vcpu->vm);
 }
 
-/* One event is in delivery at most: an NMI before an interrupt before an exception, which would come again by itself. */
+/*
+ * One event is in delivery at most: an NMI before an interrupt before an exception, which would
+ * come again by itself.
+ */
 static void set_delivery(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *e, bool pending)
 {
 	struct wafer_event ev = wafer_exception(e->exception.nr, e->exception.has_error_code, e->exception.error_code);

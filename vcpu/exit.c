@@ -2,8 +2,8 @@
 /*
  * The exit table, and the handlers that fit in a few lines.
  *
- * A handler is called in the window first. If it has to sleep it changes nothing and says WAFER_RETRY_SLOW; then it is
- * called again outside.
+ * A handler is called in the window first. If it has to sleep it changes nothing and says
+ * WAFER_RETRY_SLOW; then it is called again outside.
  */
 #include <linux/sched.h>
 #include <asm/mce.h>
@@ -22,7 +22,10 @@ int wafer_internal_error(struct wafer_vcpu *vcpu, u32 suberror, const u64 *data,
 	return wafer_to_user(vcpu, KVM_EXIT_INTERNAL_ERROR);
 }
 
-/* An instruction that is not ours to know: the VMM gets its bytes. vcpu->emu.insn holds what was decoded. */
+/*
+ * An instruction that is not ours to know: the VMM gets its bytes. vcpu->emu.insn holds what was
+ * decoded.
+ */
 int wafer_emulation_failure(struct wafer_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
@@ -47,7 +50,10 @@ int wafer_fail_entry(struct wafer_vcpu *vcpu, u64 reason, const char *field)
 	return wafer_to_user(vcpu, KVM_EXIT_FAIL_ENTRY);
 }
 
-/* The host's own machine check, taken by leaving the guest: hand it to the host's handler as if it had come now. */
+/*
+ * The host's own machine check, taken by leaving the guest: hand it to the host's handler as if it
+ * had come now.
+ */
 static int exit_mce(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
 	struct pt_regs regs = { .cs = 3, .flags = X86_EFLAGS_IF };
@@ -113,7 +119,10 @@ static int exit_mwait(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool win
 	return wafer_skip(vcpu);
 }
 
-/* Where the CPU leaves nothing defined behind, a VMM that goes on after all finds the vCPU after INIT, as in KVM. */
+/*
+ * Where the CPU leaves nothing defined behind, a VMM that goes on after all finds the vCPU after
+ * INIT, as in KVM.
+ */
 static int exit_triple(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
 	if (wafer_caps.shutdown_undefined && window)

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Exits of instructions that read or write special registers: MSRs, control and debug registers, XCR0. */
+/*
+ * Exits of instructions that read or write special registers: MSRs, control and debug registers,
+ * XCR0.
+ */
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
 
@@ -28,7 +31,10 @@ static int complete_msr(struct wafer_vcpu *vcpu)
 	return msr_done(vcpu, READ_ONCE(vcpu->run->msr.data));
 }
 
-/* An access that failed: to the VMM if it asked for this reason (KVM_CAP_X86_USER_SPACE_MSR), else #GP. */
+/*
+ * An access that failed: to the VMM if it asked for this reason (KVM_CAP_X86_USER_SPACE_MSR), else
+ * #GP.
+ */
 static int msr_failed(struct wafer_vcpu *vcpu, int why, u64 data)
 {
 	static const u32 reason[] = {
@@ -49,8 +55,9 @@ static int msr_failed(struct wafer_vcpu *vcpu, int why, u64 data)
 }
 
 /*
- * RDMSR and WRMSR. The CPU looks at the CPL before it exits: faults of privilege have priority over VM exits
- * (SDM vol. 3 §26.1.1), and the intercept of MSRs comes behind the checks for exceptions (APM vol. 2 §15.9).
+ * RDMSR and WRMSR. The CPU looks at the CPL before it exits: faults of privilege have priority over
+ * VM exits (SDM vol. 3 §26.1.1), and the intercept of MSRs comes behind the checks for exceptions
+ * (APM vol. 2 §15.9).
  */
 int wafer_exit_msr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
@@ -64,7 +71,10 @@ int wafer_exit_msr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window
 	return r == WAFER_MSR_SLOW ? WAFER_RETRY_SLOW : msr_failed(vcpu, r, write ? edx_eax(vcpu) : 0);
 }
 
-/* XSETBV checks CPL and ECX before anything else (SDM vol. 2, XSETBV). FPU state must be out of the registers. */
+/*
+ * XSETBV checks CPL and ECX before anything else (SDM vol. 2, XSETBV). FPU state must be out of the
+ * registers.
+ */
 int wafer_exit_xsetbv(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
 	if (window)
@@ -77,8 +87,9 @@ int wafer_exit_xsetbv(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool win
 }
 
 /*
- * The general register of MOV CR or MOV DR, to be read or written. Where the exit does not say which, the instruction
- * was decoded: the rm field is the register whatever mod says (SDM vol. 2, MOV to/from control registers).
+ * The general register of MOV CR or MOV DR, to be read or written. Where the exit does not say
+ * which, the instruction was decoded: the rm field is the register whatever mod says (SDM vol. 2,
+ * MOV to/from control registers).
  */
 static u64 *operand(struct wafer_vcpu *vcpu, u8 gpr)
 {
@@ -135,7 +146,8 @@ int wafer_exit_cr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 	case WAFER_CR_CLTS:
 		val = cr0 & ~X86_CR0_TS;
 		break;
-	case WAFER_CR_LMSW:		/* sets the four low bits, but cannot clear PE (SDM vol. 2, LMSW) */
+	case WAFER_CR_LMSW:
+		/* sets the four low bits, but cannot clear PE (SDM vol. 2, LMSW) */
 		val = (cr0 & ~0xeull) | ((exit->cr.op == WAFER_CR_DECODE ? *gpr : exit->cr.msw) & 0xf);
 		break;
 	default:
@@ -159,7 +171,9 @@ int wafer_exit_dr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 	/* DR4 and DR5 are DR6 and DR7 unless CR4.DE is set (SDM vol. 3 §17.2.2). */
 	if ((nr & 6) == 4 && wafer_cr4(vcpu) & X86_CR4_DE)
 		return wafer_queue_ud(vcpu);
-	/* General detect (SDM vol. 3 §17.2.4): #DB before the move, with BD; the VMM's if DR7 is. */
+	/*
+	 * General detect (SDM vol. 3 §17.2.4): #DB before the move, with BD; the VMM's if DR7 is.
+	 */
 	if (a->hw_dr7 & WAFER_DR7_GD) {
 		if (vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP)
 			return wafer_debug_exit(vcpu, X86_TRAP_DB, WAFER_DR6_BD);

@@ -2,10 +2,11 @@
 /*
  * Fetching the instruction at RIP.
  *
- * A guest that exits does so at few places, so the ways to the last code pages are kept: pointers to the guest's own
- * page-table entries with the values that they had, and to the page. Since INVLPG and loads of CR3 never exit, it is
- * only good while every entry still says the same; and since the host may take any of those pages, only in a fault
- * section of the same generation (mmu/direct.c).
+ * A guest that exits does so at few places, so the ways to the last code pages are kept: pointers
+ * to the guest's own page-table entries with the values that they had, and to the page. Since
+ * INVLPG and loads of CR3 never exit, it is only good while every entry still says the same; and
+ * since the host may take any of those pages, only in a fault section of the same generation
+ * (mmu/direct.c).
  */
 #include <linux/mm.h>
 #include <linux/string.h>
@@ -24,7 +25,10 @@ static __always_inline bool on_the_way(const struct wafer_vcpu *vcpu, const stru
 	       f->cr4 == a->cr4 && f->efer == a->efer;
 }
 
-/* Bytes that were decoded last time for this mode need no decoding again. All but a few instructions have at most 8. */
+/*
+ * Bytes that were decoded last time for this mode need no decoding again. All but a few
+ * instructions have at most 8.
+ */
 static __always_inline bool as_decoded(struct wafer_vcpu *vcpu, gva_t gva, const struct wafer_insn *insn)
 {
 	const struct wafer_fetch *f = vcpu->fetch;
@@ -33,7 +37,10 @@ static __always_inline bool as_decoded(struct wafer_vcpu *vcpu, gva_t gva, const
 	       wafer_direct_same(&vcpu->fault, &f->way, gva - f->page, *(const u64 *)insn->bytes, 64 - 8 * insn->len);
 }
 
-/* One of the ways further back comes first, if it leads to @gva, and vcpu->emu.insn is what was decoded there. */
+/*
+ * One of the ways further back comes first, if it leads to @gva, and vcpu->emu.insn is what was
+ * decoded there.
+ */
 static noinline bool other_way(struct wafer_vcpu *vcpu, gva_t gva)
 {
 	struct wafer_fetch *f = vcpu->fetch;
@@ -48,7 +55,9 @@ static noinline bool other_way(struct wafer_vcpu *vcpu, gva_t gva)
 	return false;
 }
 
-/* Keeps the way to the code page at @gva, which has just been fetched from. 64-bit paging, or none. */
+/*
+ * Keeps the way to the code page at @gva, which has just been fetched from. 64-bit paging, or none.
+ */
 static void remember(struct wafer_vcpu *vcpu, gva_t gva)
 {
 	struct wafer_fetch *f = vcpu->fetch;
@@ -82,8 +91,8 @@ static int fetch_bytes(struct wafer_vcpu *vcpu, gva_t gva, u8 *buf, unsigned int
 }
 
 /*
- * Fetches and decodes the instruction at RIP. The CPU has fetched it a moment ago, but another vCPU may have changed
- * code or tables since: faults are possible and are the guest's.
+ * Fetches and decodes the instruction at RIP. The CPU has fetched it a moment ago, but another vCPU
+ * may have changed code or tables since: faults are possible and are the guest's.
  *
  * 0; 1: an event was queued; -EAGAIN: not to be had in the window; -errno.
  */
@@ -129,7 +138,10 @@ static noinline int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
 		r = wafer_insn_decode(insn, buf, WAFER_INSN_MAX, mode);
 	}
 	if (r) {
-		/* Not an instruction: changed under us, or one that only the CPU knows. It decides if run again. */
+		/*
+		 * Not an instruction: changed under us, or one that only the CPU knows. It decides
+		 * if run again.
+		 */
 		wafer_queue_ud(vcpu);
 		return 1;
 	}
@@ -139,7 +151,8 @@ static noinline int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
 }
 
 /**
- * wafer_decode_exit() - have the exiting instruction decoded in vcpu->emu.insn, its length in the exit
+ * wafer_decode_exit() - have the exiting instruction decoded in vcpu->emu.insn, its length in the
+ * exit
  * @vcpu: vCPU, in the window or not
  *
  * Return: WAFER_DECODED: go on with the handler; else it is to return this.

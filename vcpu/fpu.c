@@ -345,8 +345,8 @@ int wafer_set_fpu(struct wafer_vcpu *vcpu, const struct kvm_fpu *f)
  * @val: gets or holds the value
  * @write: write it
  *
- * As an instruction does it (SDM vol. 1 §9.5): the top of the stack becomes 0, all is valid. The area has the registers
- * in the stack's order, MMX by their numbers.
+ * As an instruction does it (SDM vol. 1 §9.5): the top of the stack becomes 0, all is valid. The
+ * area has the registers in the stack's order, MMX by their numbers.
  */
 void wafer_fpu_mmx(struct wafer_vcpu *vcpu, unsigned int nr, u64 *val, bool write)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * PKRU is the guest's only around the entry itself: the host's accesses to user memory obey it, so that a
- * guest which denies itself every key must not deny them to the VMM.
+ * PKRU is the guest's only around the entry itself: the host's accesses to user memory obey it, so
+ * that a guest which denies itself every key must not deny them to the VMM.
  */
 #ifndef WAFER_FPU_H
 #define WAFER_FPU_H
@@ -10,7 +10,9 @@
 
 #include "vcpu.h"
 
-/* A guest whose CPUID has no PKU can neither set CR4.PKE nor XCR0.PKRU: it never sees the register. */
+/*
+ * A guest whose CPUID has no PKU can neither set CR4.PKE nor XCR0.PKRU: it never sees the register.
+ */
 static inline void wafer_pkru_enter(struct wafer_vcpu *vcpu)
 {
 	if (!vcpu->has_pku)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Taking VT-x or AMD-V on every CPU while a VM exists, and giving it back: at the last VM's end, CPU hotplug,
- * suspend, reboot, kexec and panic.
+ * Taking VT-x or AMD-V on every CPU while a VM exists, and giving it back: at the last VM's end,
+ * CPU hotplug, suspend, reboot, kexec and panic.
  *
- * The first VM takes the hardware by interrupts to all CPUs, not through the hotplug core, which would have it wait for
- * a thread on each. Lock order: cpus_read_lock -> hardware_lock.
+ * The first VM takes the hardware by interrupts to all CPUs, not through the hotplug core, which
+ * would have it wait for a thread on each. Lock order: cpus_read_lock -> hardware_lock.
  */
 #include <linux/cpu.h>
 #include <linux/module.h>
@@ -18,7 +18,8 @@ const struct wafer_backend *wafer_backend;
 struct wafer_caps wafer_caps;
 
 static DEFINE_MUTEX(hardware_lock);
-static LIST_HEAD(vms);			/* under hardware_lock; the hardware is taken while there are any */
+/* under hardware_lock; the hardware is taken while there are any */
+static LIST_HEAD(vms);
 static bool hardware_gone;		/* the machine is going down: nobody gets it any more */
 static int hotplug_state;
 static u64 suspend_tsc;
@@ -40,12 +41,14 @@ static void cpu_off(void *unused)
 }
 
 /*
- * Panic and kexec: the CPU must leave virtualisation, or INIT stays blocked (SDM vol. 3 §23.8) and the next kernel
- * faults (SVM). Up to 6.x the kernel calls back; from 7.x on it looks at CR4.VMXE and EFER.SVME by itself. There
- * is one slot for the callback; the in-tree KVM's, where it is loaded, does for us too.
+ * Panic and kexec: the CPU must leave virtualisation, or INIT stays blocked (SDM vol. 3 §23.8) and
+ * the next kernel faults (SVM). Up to 6.x the kernel calls back; from 7.x on it looks at CR4.VMXE
+ * and EFER.SVME by itself. There is one slot for the callback; the in-tree KVM's, where it is
+ * loaded, does for us too.
  *
- * Else the slot is this module's from its beginning to its end, VMs or not: on a CPU that is not taken the callback does
- * nothing, and giving the slot back waits for an RCU grace period, which nobody who opens and closes VMs has to.
+ * Else the slot is this module's from its beginning to its end, VMs or not: on a CPU that is not
+ * taken the callback does nothing, and giving the slot back waits for an RCU grace period, which
+ * nobody who opens and closes VMs has to.
  */
 #ifdef WAFER_EMERGENCY_CALLBACK
 static void emergency_slot(bool take)
@@ -74,7 +77,8 @@ static struct notifier_block module_notifier = { .notifier_call = module_event }
 
 static void emergency_init(void)
 {
-	bool rival_loaded = __symbol_get("kvm_rebooting");	/* KVM's common part, to which the vendor's belongs */
+	/* KVM's common part, to which the vendor's belongs */
+	bool rival_loaded = __symbol_get("kvm_rebooting");
 
 	if (rival_loaded)
 		__symbol_put("kvm_rebooting");
@@ -92,7 +96,10 @@ static void emergency_exit(void)
 #define emergency_exit() do { } while (0)
 #endif
 
-/* On the CPU, in its hotplug thread. Who changes the list holds cpus_read_lock, which keeps hotplug out. */
+/*
+ * On the CPU, in its hotplug thread. Who changes the list holds cpus_read_lock, which keeps hotplug
+ * out.
+ */
 static int cpu_comes(unsigned int cpu)
 {
 	atomic_t failed = ATOMIC_INIT(0);
@@ -108,8 +115,8 @@ static int cpu_goes(unsigned int cpu)
 }
 
 /*
- * Suspend: the other CPUs are offline already, tasks are frozen, interrupts are off. Nobody can be inside
- * hardware_lock: its holders cannot be frozen in there.
+ * Suspend: the other CPUs are offline already, tasks are frozen, interrupts are off. Nobody can be
+ * inside hardware_lock: its holders cannot be frozen in there.
  */
 static int suspend_last_cpu(WAFER_SYSCORE_ARG)
 {
@@ -125,7 +132,10 @@ static void resume_first_cpu(WAFER_SYSCORE_ARG)
 
 	if (!list_empty(&vms) && wafer_backend->cpu_on())
 		pr_err("%s could not be taken again after suspend: running VMs will fail\n", wafer_backend->name);
-	/* The firmware may have reset the host's TSC; the guests' must not go back (SDM vol. 3 §18.17.1). */
+	/*
+	 * The firmware may have reset the host's TSC; the guests' must not go back (SDM vol. 3
+	 * §18.17.1).
+	 */
 	list_for_each_entry(vm, &vms, link)
 		if (now < suspend_tsc)
 			wafer_vm_tsc_went_back(vm, suspend_tsc - now);
@@ -137,7 +147,8 @@ WAFER_SYSCORE(wafer_syscore, suspend_last_cpu, resume_first_cpu);
  * wafer_hardware_get() - take the hardware for one more VM
  * @vm: the VM, its time initialised
  *
- * Return: 0; -EBUSY: another hypervisor holds it on some CPU; -ESHUTDOWN: the machine is going down.
+ * Return: 0; -EBUSY: another hypervisor holds it on some CPU; -ESHUTDOWN: the machine is going
+ * down.
  */
 int wafer_hardware_get(struct wafer_vm *vm)
 {

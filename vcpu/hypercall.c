@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Paravirtual calls, by VMCALL on either vendor's CPU and by VMMCALL likewise; and AMD's SYSCALL on Intel's. */
+/*
+ * Paravirtual calls, by VMCALL on either vendor's CPU and by VMMCALL likewise; and AMD's SYSCALL on
+ * Intel's.
+ */
 #include "core.h"
 
 /*
- * One message to many: bit i of the bitmap in RBX and RCX, @half bits each, stands for the APIC id in RDX + i. RSI is as
- * the lower half of an ICR. How many took it
+ * One message to many: bit i of the bitmap in RBX and RCX, @half bits each, stands for the APIC id
+ * in RDX + i. RSI is as the lower half of an ICR. How many took it
  */
 static long send_ipis(struct wafer_vcpu *vcpu, unsigned int half)
 {
@@ -26,8 +29,8 @@ static long send_ipis(struct wafer_vcpu *vcpu, unsigned int half)
 }
 
 /*
- * Guests that were told of no such feature still may not be refused what old KVM gave them, unless the VMM says so.
- * The ABI of KVM: number in RAX, arguments in RBX, RCX, RDX, RSI.
+ * Guests that were told of no such feature still may not be refused what old KVM gave them, unless
+ * the VMM says so. The ABI of KVM: number in RAX, arguments in RBX, RCX, RDX, RSI.
  */
 static long call(struct wafer_vcpu *vcpu, u64 nr, u32 apic_id, bool wide)
 {
@@ -66,8 +69,8 @@ int wafer_exit_hypercall(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool 
 }
 
 /*
- * Intel's CPUs know SYSCALL in 64-bit code only. A guest that was told it has AMD's gets it in other code too (APM vol. 3,
- * SYSCALL), if EFER.SCE is set.
+ * Intel's CPUs know SYSCALL in 64-bit code only. A guest that was told it has AMD's gets it in
+ * other code too (APM vol. 3, SYSCALL), if EFER.SCE is set.
  */
 static bool is_amds_syscall(struct wafer_vcpu *vcpu)
 {
@@ -111,8 +114,9 @@ static int amds_syscall(struct wafer_vcpu *vcpu)
  * @vcpu: vCPU that got #UD on it
  * @window: in the window
  *
- * With the quirk KVM_X86_QUIRK_FIX_HYPERCALL_INSN (on by default) the instruction is replaced in the guest's memory by
- * this CPU's and run again. SYSCALL is executed here. Anything else that gave #UD gets it.
+ * With the quirk KVM_X86_QUIRK_FIX_HYPERCALL_INSN (on by default) the instruction is replaced in
+ * the guest's memory by this CPU's and run again. SYSCALL is executed here. Anything else that gave
+ * #UD gets it.
  */
 int wafer_foreign_hypercall(struct wafer_vcpu *vcpu, bool window)
 {
@@ -135,7 +139,10 @@ int wafer_foreign_hypercall(struct wafer_vcpu *vcpu, bool window)
 	gva = wafer_rip(vcpu) + insn->len - 1;
 	if (wafer_code_mode(vcpu) != WAFER_CODE64)
 		gva = (u32)(gva + wafer_seg(vcpu, WAFER_CS)->base);
-	/* The one byte in which the two differ, written as the CPU would write it: the guest may fault. */
+	/*
+	 * The one byte in which the two differ, written as the CPU would write it: the guest may
+	 * fault.
+	 */
 	r = wafer_translate(vcpu, gva, WAFER_FAULT_WRITE, &gpa, NULL);
 	if (r < 0 || (!r && wafer_copy_guest(vcpu, gpa, &native, 1, true)))
 		wafer_queue_ud(vcpu);

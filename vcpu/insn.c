@@ -31,8 +31,8 @@ static int read_entry(void *ctx, gpa_t gpa, unsigned int size, u64 *val)
 }
 
 /*
- * To the walker -EAGAIN says that the entry has changed, to the memory room that the page is not mapped now: the one
- * becomes the other, and the other -EINPROGRESS until the walk is over.
+ * To the walker -EAGAIN says that the entry has changed, to the memory room that the page is not
+ * mapped now: the one becomes the other, and the other -EINPROGRESS until the walk is over.
  */
 static int cas_entry(void *ctx, gpa_t gpa, unsigned int size, u64 old, u64 new)
 {
@@ -45,11 +45,13 @@ static int cas_entry(void *ctx, gpa_t gpa, unsigned int size, u64 old, u64 new)
  * wafer_translate() - guest-linear to guest-physical, as the CPU would do it now
  * @vcpu: vCPU
  * @gva: linear address
- * @access: WAFER_FAULT_* and WAFER_WALK_*; the CPL is added here unless WAFER_WALK_IMPLICIT is given
+ * @access: WAFER_FAULT_* and WAFER_WALK_*; the CPL is added here unless WAFER_WALK_IMPLICIT is
+ *	given
  * @gpa: result
  * @ev: where a page fault goes; NULL: it is queued
  *
- * Return: 0; 1: page fault; -EAGAIN: not to be had in the window; -EFAULT: the guest's tables are where no memory is.
+ * Return: 0; 1: page fault; -EAGAIN: not to be had in the window; -EFAULT: the guest's tables are
+ * where no memory is.
  */
 int wafer_translate(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, struct wafer_event *ev)
 {
@@ -102,8 +104,9 @@ int wafer_translate_walk(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *
  * @vcpu: vCPU
  * @rip: behind the instruction
  *
- * The shadow of STI and MOV SS ends with the instruction after them, which this one was; TF gives a trap after it
- * (SDM vol. 3 §17.3.1.4). Outside 64-bit mode EIP wraps at 4 GiB; a carry into bit 32 cannot come from elsewhere.
+ * The shadow of STI and MOV SS ends with the instruction after them, which this one was; TF gives a
+ * trap after it (SDM vol. 3 §17.3.1.4). Outside 64-bit mode EIP wraps at 4 GiB; a carry into bit 32
+ * cannot come from elsewhere.
  *
  * Return: WAFER_GO_ON.
  */

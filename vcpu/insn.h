@@ -151,7 +151,9 @@ static inline bool wafer_at_memory(enum wafer_at at)
 	return at >= WAFER_AT_MEM && at <= WAFER_AT_DI;
 }
 
-/* One operand in memory, and that by ModRM: the CPU's own translation at the exit is of this one. */
+/*
+ * One operand in memory, and that by ModRM: the CPU's own translation at the exit is of this one.
+ */
 static inline bool wafer_insn_one_access(const struct wafer_insn *insn)
 {
 	const struct wafer_insn_form *f = insn->form;

@@ -2,11 +2,12 @@
 /*
  * Telling a vCPU that there is something to do before its next entry.
  *
- * One rule: the raiser sets the hazard's bit, then a full barrier, then reads vcpu->mode. The run loop sets mode to
- * IN_GUEST, then a full barrier, then reads the hazards. At least one of the two sees the other's store: either the
- * loop finds the hazard and does not enter, or the raiser finds IN_GUEST and sends an interrupt, which stays pending
- * while the loop has interrupts off and so makes the guest exit as soon as it is entered. A sleeping vCPU is
- * woken through vcpu->wait, whose own protocol has the same form.
+ * One rule: the raiser sets the hazard's bit, then a full barrier, then reads vcpu->mode. The run
+ * loop sets mode to IN_GUEST, then a full barrier, then reads the hazards. At least one of the two
+ * sees the other's store: either the loop finds the hazard and does not enter, or the raiser finds
+ * IN_GUEST and sends an interrupt, which stays pending while the loop has interrupts off and so
+ * makes the guest exit as soon as it is entered. A sleeping vCPU is woken through vcpu->wait, whose
+ * own protocol has the same form.
  */
 #include "compat.h"
 #include "core.h"
@@ -45,8 +46,9 @@ void wafer_vcpu_raise(struct wafer_vcpu *vcpu, enum wafer_hazard hazard)
 		int me = get_cpu(), cpu = READ_ONCE(vcpu->guest_cpu);
 
 		/*
-		 * On this very CPU the loop itself is the raiser (or an NMI handler inside the loop): it reads the
-		 * hazards before it enters. A CPU that has left the guest since takes the interrupt for nothing.
+		 * On this very CPU the loop itself is the raiser (or an NMI handler inside the
+		 * loop): it reads the hazards before it enters. A CPU that has left the guest since
+		 * takes the interrupt for nothing.
 		 */
 		if (cpu != me)
 			smp_send_reschedule(cpu);
@@ -73,8 +75,9 @@ static void ack(void *unused)
  * @vm: VM
  * @hazard: what is to be done; a vCPU does it before it enters again
  *
- * The function call is taken by a CPU only outside the window, so that its return says that the guest was left.
- * The window never waits for this one, so the wait is bounded. Sleeping vCPUs need no wake-up.
+ * The function call is taken by a CPU only outside the window, so that its return says that the
+ * guest was left. The window never waits for this one, so the wait is bounded. Sleeping vCPUs need
+ * no wake-up.
  *
  * Context: interrupts on.
  */
@@ -89,7 +92,8 @@ void wafer_vm_raise_wait(struct wafer_vm *vm, enum wafer_hazard hazard)
 	wafer_for_each_vcpu(vcpu, vm)
 		if (raise_sees_guest(vcpu, hazard))
 			cpumask_set_cpu(READ_ONCE(vcpu->guest_cpu), mask);
-	smp_call_function_many(mask, ack, NULL, true);	/* but for this CPU, which is here and in no guest */
+	/* but for this CPU, which is here and in no guest */
+	smp_call_function_many(mask, ack, NULL, true);
 	preempt_enable();
 }
 

@@ -2,8 +2,9 @@
 /*
  * Nested page faults: memory that has to be mapped, and devices whose access is emulated.
  *
- * An emulation may need the VMM several times (an access of 16 bytes, a read and then a write). It is re-run from
- * its start each time, with what was done before taken from its log, so that no device is read or written twice.
+ * An emulation may need the VMM several times (an access of 16 bytes, a read and then a write). It
+ * is re-run from its start each time, with what was done before taken from its log, so that no
+ * device is read or written twice.
  */
 #include <uapi/asm/debugreg.h>
 #include <asm/processor-flags.h>
@@ -24,8 +25,8 @@ static const struct wafer_segment *emu_segment(struct wafer_emu *emu, enum wafer
 }
 
 /*
- * An instruction with one operand in memory has just been translated by the CPU, with all its checks: where the offsets
- * in the page agree, the exit's guest-physical address is the one.
+ * An instruction with one operand in memory has just been translated by the CPU, with all its
+ * checks: where the offsets in the page agree, the exit's guest-physical address is the one.
  */
 static int emu_translate(struct wafer_emu *emu, gva_t gva, u32 access, gpa_t *gpa)
 {
@@ -38,7 +39,10 @@ static int emu_translate(struct wafer_emu *emu, gva_t gva, u32 access, gpa_t *gp
 	return wafer_translate(vcpu, gva, access, gpa, &emu->event);
 }
 
-/* Is there memory that takes this kind of access? A slot does not go away under us: its removal waits (mmu/slots.c). */
+/*
+ * Is there memory that takes this kind of access? A slot does not go away under us: its removal
+ * waits (mmu/slots.c).
+ */
 static bool is_memory(struct wafer_vcpu *vcpu, gpa_t gpa, bool write)
 {
 	const struct wafer_slot *slot;
@@ -152,7 +156,9 @@ static int emu_to_user(struct wafer_vcpu *vcpu)
 	return mmio_to_user(vcpu, a->gpa, a->data, a->len, a->write, emu_complete);
 }
 
-/* Memory behind a slot that the VMM does not map: it is told the address (KVM_EXIT_MEMORY_FAULT). */
+/*
+ * Memory behind a slot that the VMM does not map: it is told the address (KVM_EXIT_MEMORY_FAULT).
+ */
 static int memory_fault(struct wafer_vcpu *vcpu, gpa_t gpa, int err)
 {
 	struct wafer_memory_fault f = { .gpa = gpa & PAGE_MASK, .size = PAGE_SIZE };
@@ -214,7 +220,10 @@ int wafer_emu_run(struct wafer_vcpu *vcpu)
 	return run_emu(vcpu);
 }
 
-/* ---- the plain MOV: all checks of the address have been made by the CPU, which has translated it as well ---- */
+/*
+ * ---- the plain MOV: all checks of the address have been made by the CPU, which has translated it
+ * as well ----
+ */
 
 static void mov_loads(struct wafer_vcpu *vcpu, u64 val)
 {
@@ -275,7 +284,10 @@ static int emulate_access(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool
 	/* All that a plain MOV asks for, in one call. */
 	wafer_need(vcpu, WAFER_WAY_GROUPS | WAFER_G_RSP | WAFER_G_RFLAGS | WAFER_G_BLOCK);
 
-	/* The CPU was pushing an event's frame or reading a descriptor: there is no instruction to emulate. */
+	/*
+	 * The CPU was pushing an event's frame or reading a descriptor: there is no instruction to
+	 * emulate.
+	 */
 	if (vcpu->reinject.kind != WAFER_EV_NONE) {
 		u64 data[4] = { vcpu->reinject.vector, exit->reason, exit->info, exit->fault.gpa };
 
@@ -287,7 +299,10 @@ static int emulate_access(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool
 		r = wafer_decode_exit(vcpu);
 	if (r != WAFER_DECODED)
 		return r;
-	/* It was not port I/O that came here: changed under us. The CPU has to look at the permissions. */
+	/*
+	 * It was not port I/O that came here: changed under us. The CPU has to look at the
+	 * permissions.
+	 */
 	if (wafer_insn_uses(insn, WAFER_AT_PORT, WAFER_AT_PORT))
 		return WAFER_GO_ON;
 	if (window && insn->plain) {
@@ -319,7 +334,9 @@ int wafer_exit_fault(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool wind
 	case WAFER_FAULT_MMIO:
 		if (!(exit->fault.access & (WAFER_FAULT_GUEST_PT | WAFER_FAULT_FETCH)))
 			return emulate_access(vcpu, exit, window);
-		/* The guest's own tables, or its code, lie where a device or nothing is: hopeless. */
+		/*
+		 * The guest's own tables, or its code, lie where a device or nothing is: hopeless.
+		 */
 		vcpu->emu.insn.len = 0;
 		return wafer_emulation_failure(vcpu);
 	case -EFAULT:

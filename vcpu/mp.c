@@ -3,7 +3,10 @@
 #include "compat.h"
 #include "core.h"
 
-/* From a local APIC; any context. The bit is set before the hazard, and read after the hazard was cleared. */
+/*
+ * From a local APIC; any context. The bit is set before the hazard, and read after the hazard was
+ * cleared.
+ */
 void wafer_vcpu_init_ipi(struct wafer_vcpu *vcpu)
 {
 	/* INIT clears what came before it: a SIPI from before is void. */
@@ -23,8 +26,8 @@ void wafer_vcpu_sipi(struct wafer_vcpu *vcpu, u8 vector)
  * wafer_init_sipi() - act on INIT and SIPI (SDM vol. 3 §9.4.3)
  * @vcpu: vCPU, outside the window, FPU not loaded
  *
- * The boot CPU restarts at the reset vector, others wait for SIPI. SIPI is taken by a CPU that waits for it and lost on
- * any other.
+ * The boot CPU restarts at the reset vector, others wait for SIPI. SIPI is taken by a CPU that
+ * waits for it and lost on any other.
  */
 void wafer_init_sipi(struct wafer_vcpu *vcpu)
 {
@@ -67,7 +70,8 @@ static bool must_wake(struct wafer_vcpu *vcpu)
  * wafer_sleep() - a vCPU that does not run waits here
  * @vcpu: vCPU with an mp_state other than RUNNABLE
  *
- * The waiter sets its state, then looks; who raises a hazard sets it, then looks for the waiter (rcuwait).
+ * The waiter sets its state, then looks; who raises a hazard sets it, then looks for the waiter
+ * (rcuwait).
  *
  * Return: WAFER_GO_ON, also for signals, which the outer loop looks for.
  */

@@ -15,7 +15,8 @@
  */
 typedef int (*wafer_msr_fn)(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how);
 
-extern struct wafer_msr_state wafer_msr_initial;	/* after RESET; written once at module load */
+/* after RESET; written once at module load */
+extern struct wafer_msr_state wafer_msr_initial;
 
 bool wafer_is_canonical(struct wafer_vcpu *vcpu, u64 addr);
 bool wafer_pat_valid(u64 pat);

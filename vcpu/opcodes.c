@@ -84,7 +84,8 @@ const struct wafer_insn_form wafer_maps[WAFER_NR_MAPS][256] = { {
 	[0x10] = SSE(10), SSE(11), SSE(12), SSE(13), LEN(M), LEN(M), SSE(16), SSE(17),
 	[0x18 ... 0x1f] = LEN(M), [0x20 ... 0x23] = LEN(M | WAFER_F_REGS | F64), [0x24 ... 0x27] = UD,
 	[0x28] = SSE(28), SSE(29), LEN(M), SSE(2B), [0x2c ... 0x2f] = LEN(M),
-	[0x30 ... 0x35] = LEN(0), UD, LEN(0), [0x38 ... 0x3f] = UD,			/* 38 and 3A are taken before */
+	/* 38 and 3A are taken before */
+	[0x30 ... 0x35] = LEN(0), UD, LEN(0), [0x38 ... 0x3f] = UD,
 	[0x40 ... 0x4f] = FORM(CMOV, REG, MEM, M), [0x50 ... 0x6d] = LEN(M), SSE(6E), SSE(6F),
 	[0x70 ... 0x73] = LEN(M | I8), [0x74 ... 0x76] = LEN(M),
 	[0x77] = LEN(0), LEN(M), LEN(M), UD, UD, LEN(M), LEN(M), SSE(7E), SSE(7F),

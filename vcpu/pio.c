@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * IN, OUT, INS, OUTS: devices in the kernel first, then the VMM. The strings, which access memory, are emulated.
+ * IN, OUT, INS, OUTS: devices in the kernel first, then the VMM. The strings, which access memory,
+ * are emulated.
  *
- * RIP moves when the exit is completed, not before: a VMM that saves the state at the exit and restores it elsewhere has
- * the instruction run again, as on KVM. OUT to port 0x7e is the exception that QEMU relies on.
+ * RIP moves when the exit is completed, not before: a VMM that saves the state at the exit and
+ * restores it elsewhere has the instruction run again, as on KVM. OUT to port 0x7e is the exception
+ * that QEMU relies on.
  */
 #include <asm/processor-flags.h>
 
@@ -47,7 +49,9 @@ static void store_result(struct wafer_vcpu *vcpu, const void *data)
 
 static int complete_plain(struct wafer_vcpu *vcpu)
 {
-	/* The VMM may have set the registers at the exit: then there is nothing left to complete. */
+	/*
+	 * The VMM may have set the registers at the exit: then there is nothing left to complete.
+	 */
 	if (wafer_rip(vcpu) != vcpu->emu.rip)
 		return WAFER_GO_ON;
 	if (vcpu->exit.io.in)
@@ -78,7 +82,10 @@ static int plain(struct wafer_vcpu *vcpu, const struct wafer_exit *exit)
 
 /* ---- strings ---- */
 
-/* The executor's port: what the VMM has given for further elements of INS is taken before it is asked again. */
+/*
+ * The executor's port: what the VMM has given for further elements of INS is taken before it is
+ * asked again.
+ */
 int wafer_emu_port(struct wafer_emu *emu, void *data, unsigned int len, bool write)
 {
 	struct wafer_vcpu *vcpu = container_of(emu, struct wafer_vcpu, emu);
@@ -95,8 +102,9 @@ int wafer_emu_port(struct wafer_emu *emu, void *data, unsigned int len, bool wri
 }
 
 /*
- * How many elements of INS go into one exit: what is left of the count, 1024 bytes at most and not past the page, so
- * that a fault does not come between. (Registers at the exit are those before the batch.)
+ * How many elements of INS go into one exit: what is left of the count, 1024 bytes at most and not
+ * past the page, so that a fault does not come between. (Registers at the exit are those before the
+ * batch.)
  */
 int wafer_pio_to_user(struct wafer_vcpu *vcpu, int (*complete)(struct wafer_vcpu *vcpu))
 {
@@ -113,8 +121,8 @@ int wafer_pio_to_user(struct wafer_vcpu *vcpu, int (*complete)(struct wafer_vcpu
 }
 
 /*
- * What the VMM has given for INS goes to memory in one piece. False: nothing is done, and the executor does it element by
- * element: downwards, to devices, where it faults.
+ * What the VMM has given for INS goes to memory in one piece. False: nothing is done, and the
+ * executor does it element by element: downwards, to devices, where it faults.
  */
 bool wafer_pio_store(struct wafer_vcpu *vcpu)
 {

@@ -2,11 +2,12 @@
 /*
  * KVM_RUN: the loop from user space into the guest and back.
  *
- * No wake-up is lost. run_guest() stores IN_GUEST, then a full barrier, then reads the hazards and the thread's work
- * flags. Who raises a hazard stores it, then a full barrier, then reads the mode (kick.c); who sets a thread flag
- * (signal, reschedule) follows it with an interrupt to the CPU where the thread runs. If the loop missed the
- * store, the interrupt comes after interrupts were turned off: it is pending at the entry and ends the guest's
- * run at once as WAFER_EXIT_EXTINT. On one and the same CPU there is no "in between", since interrupts are off.
+ * No wake-up is lost. run_guest() stores IN_GUEST, then a full barrier, then reads the hazards and
+ * the thread's work flags. Who raises a hazard stores it, then a full barrier, then reads the mode
+ * (kick.c); who sets a thread flag (signal, reschedule) follows it with an interrupt to the CPU
+ * where the thread runs. If the loop missed the store, the interrupt comes after interrupts were
+ * turned off: it is pending at the entry and ends the guest's run at once as WAFER_EXIT_EXTINT. On
+ * one and the same CPU there is no "in between", since interrupts are off.
  */
 #include <linux/sched/signal.h>
 #include <linux/signal.h>
@@ -29,7 +30,9 @@ static bool thread_work_pending(void)
 	return __xfer_to_guest_mode_work_pending() || wafer_softirqs_wait();
 }
 
-/* Before the entry, in the window, when hazards or thread work were seen. WAFER_GO_ON: look again. */
+/*
+ * Before the entry, in the window, when hazards or thread work were seen. WAFER_GO_ON: look again.
+ */
 static int before_entry(struct wafer_vcpu *vcpu)
 {
 	if (READ_ONCE(vcpu->hazards) & SLOW_HAZARDS || thread_work_pending() ||
@@ -62,7 +65,10 @@ static void after_exit(struct wafer_vcpu *vcpu)
 	vcpu->after_exit &= ~WAFER_AFTER_EVENT;
 }
 
-/* WAFER_GO_ON, WAFER_TO_USER, WAFER_RETRY_SLOW (only in the window), WAFER_REOPEN, WAFER_LEAVE or -errno. */
+/*
+ * WAFER_GO_ON, WAFER_TO_USER, WAFER_RETRY_SLOW (only in the window), WAFER_REOPEN, WAFER_LEAVE or
+ * -errno.
+ */
 static __always_inline int handle_exit(struct wafer_vcpu *vcpu, bool window)
 {
 	struct wafer_exit *exit = &vcpu->exit;
@@ -77,7 +83,10 @@ static __always_inline int handle_exit(struct wafer_vcpu *vcpu, bool window)
 	return row->handle(vcpu, exit, window);
 }
 
-/* The guest runs, in one window after the other, until something needs the outer loop or user space. */
+/*
+ * The guest runs, in one window after the other, until something needs the outer loop or user
+ * space.
+ */
 static int run_guest(struct wafer_vcpu *vcpu)
 {
 	struct wafer_exit *exit = &vcpu->exit;
@@ -112,7 +121,8 @@ static int run_guest(struct wafer_vcpu *vcpu)
 			}
 			r = handle_exit(vcpu, true);
 		} while (r == WAFER_GO_ON);
-		if (r != WAFER_REOPEN)	/* what everybody outside, or the VMM, asks for: fetched while it is cheap */
+		/* what everybody outside, or the VMM, asks for: fetched while it is cheap */
+		if (r != WAFER_REOPEN)
 			wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_BLOCK);
 		wafer_debug_put(vcpu);
 		wafer_window_close(vcpu);
@@ -159,7 +169,8 @@ static int slow_hazards(struct wafer_vcpu *vcpu)
 	if (test_and_clear_bit(WAFER_H_CHECK, &vcpu->hazards)) {
 		field = wafer_check_state(vcpu);
 		if (field) {
-			wafer_hazard_set(vcpu, WAFER_H_CHECK);	/* it stays wrong until it is set anew */
+			/* it stays wrong until it is set anew */
+			wafer_hazard_set(vcpu, WAFER_H_CHECK);
 			return wafer_fail_entry(vcpu, 0x80000021, field);
 		}
 	}
@@ -188,7 +199,9 @@ static int run_loop(struct wafer_vcpu *vcpu)
 	return r;
 }
 
-/* What must be done before the guest goes on: take in what the VMM has set, finish its last exit. */
+/*
+ * What must be done before the guest goes on: take in what the VMM has set, finish its last exit.
+ */
 static int prepare(struct wafer_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
@@ -249,7 +262,8 @@ int wafer_vcpu_run(struct wafer_vcpu *vcpu)
 	if (unlikely(vcpu->has_sigmask))
 		sigprocmask(SIG_SETMASK, &vcpu->sigmask, &old);
 	run->flags = 0;
-	r = prepare(vcpu);	/* immediate_exit leaves the last exit's reason as it is: VMMs look at it again */
+	/* immediate_exit leaves the last exit's reason as it is: VMMs look at it again */
+	r = prepare(vcpu);
 	if (r > 0) {
 		run->exit_reason = KVM_EXIT_UNKNOWN;
 		r = run_loop(vcpu);

@@ -2,14 +2,20 @@
 /* Segments, tables, control registers: KVM_GET_SREGS, KVM_SET_SREGS and their successors. */
 #include "core.h"
 
-/* struct kvm_sregs begins with the segments in this order; the first part of struct kvm_sregs2 is the same. */
+/*
+ * struct kvm_sregs begins with the segments in this order; the first part of struct kvm_sregs2 is
+ * the same.
+ */
 static const u8 seg_order[WAFER_NR_SEGS] = {
 	WAFER_CS, WAFER_DS, WAFER_ES, WAFER_FS, WAFER_GS, WAFER_SS, WAFER_TR, WAFER_LDTR,
 };
 static_assert(offsetof(struct kvm_sregs, cs) == 0 && offsetof(struct kvm_sregs, ldt) == 7 * sizeof(struct kvm_segment));
 static_assert(offsetof(struct kvm_sregs, interrupt_bitmap) == offsetof(struct kvm_sregs2, flags));
 
-/* struct kvm_segment has a byte each for type, present, dpl, db, s, l, g, avl and unusable: where they are in attr. */
+/*
+ * struct kvm_segment has a byte each for type, present, dpl, db, s, l, g, avl and unusable: where
+ * they are in attr.
+ */
 static const struct { u8 shift, mask; } attr_byte[] = {
 	{ 0, 15 }, { 7, 1 }, { 5, 3 }, { 14, 1 }, { 4, 1 }, { 13, 1 }, { 15, 1 }, { 12, 1 }, { 16, 1 },
 };
@@ -33,9 +39,12 @@ static const struct {
 	u32 if_clear;		/* where none of these is set ... */
 	u32 set;		/* ... these are added */
 } repairs[] = {
-	{ 0xff, false, WAFER_SEG_P, WAFER_SEG_UNUSABLE },	/* what is not present cannot be used */
-	{ 0x3f, false, WAFER_SEG_UNUSABLE, 1 },			/* the CPU sets the accessed bit when it loads a segment */
-	{ BIT(WAFER_TR), false, WAFER_SEG_UNUSABLE, 2 },	/* the task register holds a busy TSS, ... */
+	/* what is not present cannot be used */
+	{ 0xff, false, WAFER_SEG_P, WAFER_SEG_UNUSABLE },
+	/* the CPU sets the accessed bit when it loads a segment */
+	{ 0x3f, false, WAFER_SEG_UNUSABLE, 1 },
+	/* the task register holds a busy TSS, ... */
+	{ BIT(WAFER_TR), false, WAFER_SEG_UNUSABLE, 2 },
 	{ BIT(WAFER_TR), true, WAFER_SEG_UNUSABLE, 11 },	/* ... in long mode a 64-bit one */
 };
 
@@ -92,7 +101,10 @@ int wafer_get_sregs2(struct wafer_vcpu *vcpu, struct kvm_sregs2 *s)
 static int check_sregs(struct wafer_vcpu *vcpu, const struct kvm_sregs *s)
 {
 	bool active = s->efer & WAFER_EFER_LME && s->cr0 & X86_CR0_PG, lma = s->efer & WAFER_EFER_LMA;
-	/* VME and PVI are taken even where the CPU has not got them, as in KVM; the entry is refused then. */
+	/*
+	 * VME and PVI are taken even where the CPU has not got them, as in KVM; the entry is
+	 * refused then.
+	 */
 	u64 cr4 = s->cr4 & ~(u64)(X86_CR4_VME | X86_CR4_PVI);
 
 	return wafer_deny(vcpu, active && !(s->cr4 & X86_CR4_PAE), "cr4", s->cr4, "has PAE in long mode (SDM vol. 3 10.8.5)") ?:
@@ -155,7 +167,8 @@ static int set_common(struct wafer_vcpu *vcpu, const struct kvm_sregs *s, const 
  * @vcpu: vCPU
  * @s: private to the caller
  *
- * Return: 0; -EINVAL with nothing changed. What only shows together with other state is refused at the next entry.
+ * Return: 0; -EINVAL with nothing changed. What only shows together with other state is refused at
+ * the next entry.
  */
 int wafer_set_sregs(struct wafer_vcpu *vcpu, const struct kvm_sregs *s)
 {

@@ -18,7 +18,10 @@ void wafer_get_regs(struct wafer_vcpu *vcpu, struct kvm_regs *r)
 	r->rflags = vcpu->arch.rflags;
 }
 
-/* An exception that was waiting belonged to the old registers; one that is being delivered stays (as in KVM). */
+/*
+ * An exception that was waiting belonged to the old registers; one that is being delivered stays
+ * (as in KVM).
+ */
 void wafer_set_regs(struct wafer_vcpu *vcpu, const struct kvm_regs *r)
 {
 	for (int i = 0; i < ARRAY_SIZE(gpr_order); i++)
@@ -30,7 +33,9 @@ void wafer_set_regs(struct wafer_vcpu *vcpu, const struct kvm_regs *r)
 	wafer_hazards_set(vcpu, BIT(WAFER_H_EVENT) | BIT(WAFER_H_CHECK));
 }
 
-/* INIT and SIPI that have arrived count as taken: they change RIP and CS, which the VMM reads next. */
+/*
+ * INIT and SIPI that have arrived count as taken: they change RIP and CS, which the VMM reads next.
+ */
 void wafer_get_mp_state(struct wafer_vcpu *vcpu, struct kvm_mp_state *m)
 {
 	if (test_and_clear_bit(WAFER_H_INIT_SIPI, &vcpu->hazards))
@@ -62,7 +67,8 @@ int wafer_set_mp_state(struct wafer_vcpu *vcpu, const struct kvm_mp_state *m)
  * @vcpu: vCPU
  * @irq: vector
  *
- * Return: 0; -EINVAL: no vector; -ENXIO: the PIC is in the kernel; -EEXIST: (split chip) one is waiting already.
+ * Return: 0; -EINVAL: no vector; -ENXIO: the PIC is in the kernel; -EEXIST: (split chip) one is
+ * waiting already.
  */
 int wafer_interrupt(struct wafer_vcpu *vcpu, u32 irq)
 {
@@ -79,7 +85,10 @@ int wafer_interrupt(struct wafer_vcpu *vcpu, u32 irq)
 	return 0;
 }
 
-/* KVM_TRANSLATE: for debuggers, so rights do not count, only that something is mapped; ~0 is how nothing is told. */
+/*
+ * KVM_TRANSLATE: for debuggers, so rights do not count, only that something is mapped; ~0 is how
+ * nothing is told.
+ */
 void wafer_translate_ioctl(struct wafer_vcpu *vcpu, struct kvm_translation *t)
 {
 	const u32 look = WAFER_FAULT_READ | WAFER_WALK_NO_AD;

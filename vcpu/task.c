@@ -278,7 +278,8 @@ static int load_new(struct wafer_task *t, const u32 *word)
 	for (i = 0; i < ARRAY_SIZE(order) && !ret; i++) {
 		struct wafer_segment *seg = &t->arch->seg[order[i]];
 
-		if (t->arch->rflags & X86_EFLAGS_VM) {	/* as in real mode, at CPL 3 (SDM vol. 3 §21.2) */
+		/* as in real mode, at CPL 3 (SDM vol. 3 §21.2) */
+		if (t->arch->rflags & X86_EFLAGS_VM) {
 			seg->base = seg->selector << 4;
 			seg->limit = 0xffff;
 			seg->attr = 3 | WAFER_SEG_S | WAFER_SEG_DPL | WAFER_SEG_P;

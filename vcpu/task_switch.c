@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Hardware task switches, which the CPU leaves to the hypervisor, and segments: between the exit and vcpu/task.c. */
+/*
+ * Hardware task switches, which the CPU leaves to the hypervisor, and segments: between the exit
+ * and vcpu/task.c.
+ */
 #include "core.h"
 #include "insn.h"
 #include "task.h"
@@ -81,7 +84,10 @@ int wafer_exit_task(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool windo
 
 	if (window)
 		return WAFER_RETRY_SLOW;
-	/* The instruction's length is wanted where the old task goes on behind it, not where an event interrupted it. */
+	/*
+	 * The instruction's length is wanted where the old task goes on behind it, not where an
+	 * event interrupted it.
+	 */
 	if (exit->task.cause != WAFER_TASK_GATE || soft) {
 		r = exit->len ? WAFER_DECODED : wafer_decode_exit(vcpu);
 		if (r != WAFER_DECODED)

@@ -54,8 +54,8 @@ int wafer_set_tsc_offset(struct wafer_vcpu *vcpu, u64 offset)
 /*
  * VMMs set the TSCs of a VM's vCPUs one after the other to the same value, meaning that they are in
  * step. So a write by the host that is within a second of where the last one would be by now is
- * taken for the same (KVM does so). The first one is not measured by the TSC that new vCPUs have, as
- * Linux 6.1 does: a guest younger than a second would find itself in its past after a snapshot.
+ * taken for the same (KVM does so). The first one is not measured by the TSC that new vCPUs have,
+ * as Linux 6.1 does: a guest younger than a second would find itself in its past after a snapshot.
  */
 static bool same_write(struct wafer_vm *vm, struct wafer_vcpu *vcpu, u64 val, u64 now_ns)
 {

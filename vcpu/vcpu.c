@@ -68,7 +68,8 @@ void wafer_vcpu_free(struct wafer_vcpu *vcpu)
 /**
  * wafer_vcpu_reset() - RESET or INIT (SDM vol. 3 §10.1.1 table 10-1, APM vol. 2 §14.1)
  * @vcpu: vCPU, not running
- * @init: INIT: keeps what table 10-1 says is kept: CR0.CD and NW, FPU, most MSRs, the APIC's id and base
+ * @init: INIT: keeps what table 10-1 says is kept: CR0.CD and NW, FPU, most MSRs, the APIC's id and
+ *	base
  */
 void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init)
 {
@@ -81,7 +82,8 @@ void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init)
 	wafer_need(vcpu, init ? WAFER_G_ALL : 0);
 	/* The MSRs stand at the end. */
 	memset(a, 0, init ? offsetof(struct wafer_arch, sysenter_cs) : sizeof(*a));
-	a->avail = a->dirty = WAFER_G_ALL;	/* at once, or asking for a register brings the old one back */
+	/* at once, or asking for a register brings the old one back */
+	a->avail = a->dirty = WAFER_G_ALL;
 	a->gpr[WAFER_RDX] = wafer_cpuid(vcpu, 1, 0, &leaf1)->eax ?: 0x600;
 	a->rip = 0xfff0;
 	a->rflags = X86_EFLAGS_FIXED;

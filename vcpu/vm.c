@@ -48,8 +48,9 @@ free:
  * wafer_vm_put() - give back a reference
  * @vm: VM
  *
- * With the last one nobody runs or calls a vCPU any more: each descriptor holds a reference. First what can fire by
- * itself is silenced (irqfds, timers), then vCPUs go, then memory, whose end comes from the notifier's grace period.
+ * With the last one nobody runs or calls a vCPU any more: each descriptor holds a reference. First
+ * what can fire by itself is silenced (irqfds, timers), then vCPUs go, then memory, whose end comes
+ * from the notifier's grace period.
  */
 void wafer_vm_put(struct wafer_vm *vm)
 {

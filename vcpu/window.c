@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The window: the stretch with interrupts off in which a vCPU's hardware state is accessible on this CPU.
- * Nothing inside sleeps, spins for another CPU or touches user memory.
+ * The window: the stretch with interrupts off in which a vCPU's hardware state is accessible on
+ * this CPU. Nothing inside sleeps, spins for another CPU or touches user memory.
  */
 #include "core.h"
 
