@@ -59,7 +59,15 @@ class Serial:
                 with contextlib.suppress(ConnectionError):
                     while data := self.peer.recv(65536):
                         self.text += data.decode(errors="replace").replace("\r", "")
+                        self.show(data)
                 self.peer = None
+
+    shown = b""
+    def show(self, data):
+        self.shown += data
+        if b"\n" in self.shown or len(self.shown) > 60:
+            print(f"%% {time.monotonic():.2f} {self.shown!r}", flush=True)
+            self.shown = b""
 
     def find(self, pattern):
         """The next match, beyond all that was found before."""
