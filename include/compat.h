@@ -74,6 +74,22 @@ static inline void wafer_hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (
 #define wafer_syscore_unregister(s) unregister_syscore(s)
 #endif
 
+/*
+ * Shrinkers are allocated objects from 6.7 on. Before, one that could not be registered may be
+ * unregistered.
+ */
+#include <linux/shrinker.h>
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+static inline struct shrinker *shrinker_alloc(unsigned int flags, const char *name)
+{
+	static struct shrinker s = { .seeks = DEFAULT_SEEKS };
+
+	return &s;
+}
+#define shrinker_register(s) register_shrinker(s, "wafer")
+#define shrinker_free(s) unregister_shrinker(s)
+#endif
+
 #include <linux/file.h>
 #ifndef fd_file
 #define fd_file(f) ((f).file)

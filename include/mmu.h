@@ -130,6 +130,7 @@ struct wafer_dirty_ring {
  * @last_slot: index hint for slot lookups
  * @mmio_gfn: where a fault has found no slot, with @mmio_generation of the table
  * @ring: dirty ring (mmu/ring.c)
+ * @ran: [a] when its vCPU was last in a window, in jiffies
  * @stat_*: counters for statistics, written by the owner only
  */
 struct wafer_fault_ctx {
@@ -141,6 +142,7 @@ struct wafer_fault_ctx {
 	u64 mmio_generation;
 	struct wafer_pt_pages pages;
 	struct wafer_dirty_ring ring;
+	unsigned long ran;
 	u64 stat_faults, stat_fast, stat_mmio;
 };
 
@@ -171,6 +173,7 @@ struct wafer_fault_ctx {
  * @manual_protect: under slots_lock: KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 flags
  * @ring_size: [I] once a vCPU exists: bytes of each dirty ring; 0: bitmaps
  * @freed: the owner's callback
+ * @link: in the list of those whose tables may be taken (mmu/shrink.c)
  */
 struct wafer_mmu {
 	hpa_t root;
@@ -195,6 +198,7 @@ struct wafer_mmu {
 	u32 manual_protect, ring_size;
 	unsigned long section_seq;
 	void (*freed)(struct wafer_mmu *mmu);
+	struct list_head link;
 };
 
 /* What a fault came to. */
@@ -212,12 +216,14 @@ enum wafer_fault_result {
  * wafer_mmu_release() - after wafer_mmu_ctx_release() of all vCPUs: unregister (mmu_notifier_put;
  *	never waits); the VM is freed from the notifier's free callback through @freed, which must
  *	not sleep
+ * wafer_mmu_setup() - at module init
  * wafer_mmu_drain() - at module exit: wait for outstanding free callbacks
  */
 int wafer_mmu_init(struct wafer_mmu *mmu, const struct wafer_pt_format *format, u8 levels,
 		   u8 max_level, void (*flush)(struct wafer_mmu *mmu));
 void wafer_mmu_quiesce(struct wafer_mmu *mmu);
 void wafer_mmu_release(struct wafer_mmu *mmu, void (*freed)(struct wafer_mmu *mmu));
+void wafer_mmu_setup(void);
 void wafer_mmu_drain(void);
 
 int wafer_mmu_ctx_init(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx);

@@ -98,6 +98,7 @@ static int __init wafer_init(void)
 	r = misc_register(&device);
 	if (r)
 		goto alias;
+	wafer_mmu_setup();
 	pr_info("%s, %u-level nested paging with pages up to %u KiB%s%s\n", wafer_backend->name, wafer_caps.levels,
 		4u << (9 * (wafer_caps.max_level - 1)), wafer_caps.features[0] ? "; " : "", wafer_caps.features);
 	return 0;

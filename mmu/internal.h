@@ -114,6 +114,11 @@ int wafer_ring_create(struct wafer_fault_ctx *ctx);
 void wafer_ring_push(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx,
 		     const struct wafer_slot *slot, gfn_t gfn);
 
+/* ---- under memory pressure (mmu/shrink.c) ---- */
+void wafer_shrink_add(struct wafer_mmu *mmu);
+void wafer_shrink_del(struct wafer_mmu *mmu);
+extern struct shrinker *wafer_shrinker;
+
 /* ---- life (mmu/mmu.c, mmu/notifier.c) ---- */
 void wafer_mmu_free(struct mmu_notifier *notifier);
 extern const struct mmu_notifier_ops wafer_notifier_ops;

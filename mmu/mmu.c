@@ -3,6 +3,7 @@
 #include <linux/cpu.h>
 #include <linux/wait_bit.h>
 
+#include "compat.h"
 #include "mmu/internal.h"
 
 /* VMs of which the notifier's end is still to come. */
@@ -53,11 +54,13 @@ int wafer_mmu_init(struct wafer_mmu *mmu, const struct wafer_pt_format *format, 
 	} else {
 		err = -ENOMEM;
 	}
-	if (err)
+	if (err) {
 		free_memory(mmu);
-	else
-		atomic_inc(&nr_mmus);
-	return err;
+		return err;
+	}
+	atomic_inc(&nr_mmus);
+	wafer_shrink_add(mmu);
+	return 0;
 }
 
 /**
@@ -71,6 +74,7 @@ void wafer_mmu_quiesce(struct wafer_mmu *mmu)
 {
 	struct wafer_pt_op op = wafer_pt_op_zap(0, wafer_pt_span(mmu->pt.levels + 1));
 
+	wafer_shrink_del(mmu);
 	WRITE_ONCE(mmu->quiet, true);
 	/*
 	 * Pairs with wafer_op_finish(): a flush is counted before it looks at this. None takes long
@@ -105,6 +109,7 @@ void wafer_mmu_release(struct wafer_mmu *mmu, void (*freed)(struct wafer_mmu *mm
 
 void wafer_mmu_drain(void)
 {
+	shrinker_free(wafer_shrinker);
 	wait_var_event(&nr_mmus, !atomic_read(&nr_mmus));
 	mmu_notifier_synchronize();
 	rcu_barrier();

@@ -42,6 +42,7 @@ void wafer_window_open(struct wafer_vcpu *vcpu)
 	local_irq_disable();
 	wafer_backend->load(vcpu);
 	vcpu->loaded = true;
+	WRITE_ONCE(vcpu->fault.ran, jiffies);
 }
 
 void wafer_window_close(struct wafer_vcpu *vcpu)

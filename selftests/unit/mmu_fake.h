@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 
+#include "compat.h"
 #include "mmu/internal.h"
 #include "backend.h"
 #include "tap.h"
@@ -15,6 +16,8 @@
 struct wafer_caps wafer_caps = { .has_ad = true };
 struct shim_task *current = &(struct shim_task){ 0 };
 void (*shim_before_walk)(void);
+struct shrinker *shim_shrinker = &(struct shrinker){ };
+unsigned long jiffies = 10 * HZ;
 
 static long fake_pages;			/* table pages alive */
 static long fake_fail_after = -1;	/* allocations until one fails; -1: never */

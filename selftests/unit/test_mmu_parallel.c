@@ -14,7 +14,7 @@
 
 static int stop;
 static bool churn;	/* slots come and go: an access may find none */
-static unsigned long host_steps, vmm_steps;
+static unsigned long host_steps, vmm_steps, shrinks;
 
 static unsigned long long vrnd(struct vcpu *v)
 {
@@ -153,6 +153,22 @@ static void *run_host(void *arg)
 	return NULL;
 }
 
+/* The host is short of memory. To it all vCPUs look idle. */
+static void *run_shrinker(void *arg)
+{
+	struct shrink_control sc = { };
+	unsigned long n;
+
+	while (!ACCESS(stop) && !tap_failures) {
+		n = shim_shrinker->count_objects(shim_shrinker, &sc);
+		sc.nr_to_scan = 1;
+		if (n && shim_shrinker->scan_objects(shim_shrinker, &sc) != SHRINK_STOP)
+			shrinks++;
+		usleep(1500);
+	}
+	return NULL;
+}
+
 /* ---- a VMM that copies what is reported, as a migration does ---- */
 static u64 copied[PAGES];
 
@@ -257,19 +273,21 @@ static void *run_churn(void *arg)
 
 static void run_all(void *(*vmm)(void *arg))
 {
-	pthread_t t[MAX_VCPUS + 2];
+	pthread_t t[MAX_VCPUS + 3];
 	unsigned int i, n = 0;
 
 	stop = 0;
-	host_steps = vmm_steps = flushes = 0;
+	host_steps = vmm_steps = flushes = shrinks = 0;
+	wafer_mmu_setup();
 	for (i = 0; i < nr_vcpus; i++)
 		pthread_create(&t[n++], NULL, run_vcpu, &vcpus[i]);
 	pthread_create(&t[n++], NULL, run_host, NULL);
+	pthread_create(&t[n++], NULL, run_shrinker, NULL);
 	if (vmm)
 		pthread_create(&t[n++], NULL, vmm, NULL);
 	/* Longer where the machine is busy with other things. */
 	for (i = 0; i < 20 * RUN_MS / 10 && !tap_failures; i++) {
-		if (i >= RUN_MS / 10 && ACCESS(host_steps) > 10 && ACCESS(vcpus[0].faults) > 10)
+		if (i >= RUN_MS / 10 && ACCESS(host_steps) > 10 && ACCESS(shrinks) > 10 && ACCESS(vcpus[0].faults) > 10)
 			break;
 		usleep(10000);
 	}
@@ -279,9 +297,9 @@ static void run_all(void *(*vmm)(void *arg))
 	for (i = 0; i < nr_vcpus; i++)
 		printf("# vCPU %u: %lu accesses, %lu faults, %lu slow\n", i, vcpus[i].accesses,
 		       vcpus[i].faults, vcpus[i].slow);
-	printf("# %lu changes by the host, %lu by the VMM, %lu flushes\n", host_steps, vmm_steps,
-	       flushes);
-	CHECK(host_steps > 10 && vcpus[0].faults > 10);
+	printf("# %lu changes by the host, %lu by the VMM, %lu by the shrinker, %lu flushes\n", host_steps, vmm_steps,
+	       shrinks, flushes);
+	CHECK(shrinks > 10 && host_steps > 10 && vcpus[0].faults > 10);
 }
 
 static void check_copies(void)

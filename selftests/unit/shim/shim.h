@@ -316,6 +316,7 @@ struct mutex { spinlock_t lock; };
 #define raw_spin_unlock_irqrestore	spin_unlock_irqrestore
 #define mutex_init(m)		spin_lock_init(&(m)->lock)
 #define mutex_lock(m)		spin_lock(&(m)->lock)
+#define mutex_trylock(m)	spin_trylock(&(m)->lock)
 #define mutex_unlock(m)		spin_unlock(&(m)->lock)
 #define cond_resched_lock(l)	do { spin_unlock(l); sched_yield(); spin_lock(l); } while (0)
 #define lockdep_assert_held(l)	do { } while (0)
@@ -379,6 +380,7 @@ static inline void list_del(struct list_head *n)
 	     p = list_entry(p->m.next, __typeof__(*p), m))
 #define list_add_tail_rcu	list_add_tail
 #define list_del_rcu		list_del
+#define list_del_init(n)	do { list_del(n); INIT_LIST_HEAD(n); } while (0)
 #define list_first_or_null_rcu(l, t, m)	(list_empty(l) ? NULL : list_first_entry(l, t, m))
 #define list_for_each_entry_rcu(p, l, m, c)	list_for_each_entry(p, l, m)
 #define list_for_each_entry_safe(p, n, l, m)					\
