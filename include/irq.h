@@ -96,8 +96,8 @@ struct wafer_bus { struct wafer_bus_table __rcu *table; };
  * @len 1-8 at @addr. 0 done; -EOPNOTSUPP nobody takes it, ask the VMM; -EAGAIN (only in the
  * window): a lock was busy or the device must sleep: try outside
  */
-int wafer_bus(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len,
-	      void *val, bool write);
+int wafer_bus_find(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len,
+		   void *val, bool write);
 
 /* ---- the CPU's side: what the run loop asks (irq/deliver.c) ---- */
 /*

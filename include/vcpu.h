@@ -356,9 +356,9 @@ int wafer_supported_cpuid(struct kvm_cpuid_entry2 *e, unsigned int max);
 int wafer_set_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, unsigned int nr);
 /* The number of entries; as many as @max are copied. */
 int wafer_get_cpuid(struct wafer_vcpu *vcpu, struct kvm_cpuid_entry2 *e, unsigned int max);
+/* What the instruction gives, in any context. */
 const struct kvm_cpuid_entry2 *wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index,
-					    /* the instruction; any */
-					    struct kvm_cpuid_entry2 *e);
+					   struct kvm_cpuid_entry2 *e);
 const struct kvm_cpuid_entry2 *wafer_cpuid_fixed(struct wafer_vcpu *vcpu, u32 leaf, u32 index);
 int wafer_cpuid_create(struct wafer_vcpu *vcpu);	/* an empty table */
 /*

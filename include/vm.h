@@ -71,10 +71,9 @@ struct wafer_vm {
 	struct wafer_refusal refusal;
 };
 
-/**
- * wafer_vm_create() - a VM for current->mm, the hardware taken. ERR_PTR: -EBUSY in use by another
- * hypervisor, -ENOMEM wafer_vm_get(), wafer_vm_put() - references; the last put frees, without
- * waiting
+/*
+ * A VM for current->mm, the hardware taken. ERR_PTR: -EBUSY in use by another hypervisor, -ENOMEM.
+ * The last put of a reference frees it, without waiting.
  */
 struct wafer_vm *wafer_vm_create(void);
 static inline void wafer_vm_get(struct wafer_vm *vm) { refcount_inc(&vm->users); }
@@ -94,6 +93,15 @@ int wafer_hardware_init(void);
 void wafer_hardware_exit(void);
 int wafer_hardware_get(struct wafer_vm *vm);
 void wafer_hardware_put(struct wafer_vm *vm);
+
+/* wafer_bus_find() for ports and addresses that are mostly the VMM's. */
+static inline int wafer_bus(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr,
+			    unsigned int len, void *val, bool write)
+{
+	if (!rcu_access_pointer(vcpu->vm->bus[kind].table))
+		return -EOPNOTSUPP;
+	return wafer_bus_find(vcpu, kind, addr, len, val, write);
+}
 
 /* Time of the VM as a whole (vcpu/time.c). */
 void wafer_vm_time_init(struct wafer_vm *vm);

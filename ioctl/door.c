@@ -71,6 +71,14 @@ static noinline long call_with_copy(const struct wafer_doors *d, u32 flags, u32 
 	return r;
 }
 
+/* What the handler did not explain is noted by its number alone. @r, which is negative */
+long wafer_door_failed(struct wafer_refusal *refusal, long r, unsigned long arg)
+{
+	if (r != -EINTR && r != -EAGAIN && !refusal->noted)
+		wafer_refuse(refusal, r, "", arg, "");
+	return r;
+}
+
 /**
  * wafer_door() - serve one ioctl
  * @d: of the descriptor
@@ -98,9 +106,7 @@ long wafer_door(const struct wafer_doors *d, unsigned int cmd, unsigned long arg
 		r = call_with_copy(d, flags, cmd, arg);
 	else
 		r = call_locked(d, flags, cmd, NULL, arg);
-	if (unlikely(r < 0) && r != -EINTR && r != -EAGAIN && !refusal->noted)
-		wafer_refuse(refusal, r, "", arg, "");
-	return r;
+	return r < 0 ? wafer_door_failed(refusal, r, arg) : r;
 }
 
 /**

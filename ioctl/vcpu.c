@@ -115,12 +115,28 @@ static long vcpu_call(void *obj, u32 cmd, void *data, unsigned long arg, bool lo
 	return -ENOTTY;
 }
 
+/* KVM_RUN comes at every exit to the VMM: the same without looking it up. */
+static long run(struct wafer_vcpu *vcpu)
+{
+	long r;
+
+	if (mutex_lock_killable(&vcpu->mutex))
+		return -EINTR;
+	vcpu->refusal.ioctl = KVM_RUN;
+	vcpu->refusal.noted = false;
+	r = wafer_vcpu_run(vcpu);
+	mutex_unlock(&vcpu->mutex);
+	return unlikely(r < 0) ? wafer_door_failed(&vcpu->refusal, r, 0) : r;
+}
+
 static long vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct wafer_vcpu *vcpu = file->private_data;
 	const struct wafer_doors doors = { vcpu_call, vcpu, &vcpu->mutex, &vcpu->refusal };
 
-	return vcpu->vm->mm == current->mm ? wafer_door(&doors, cmd, arg) : -EIO;
+	if (unlikely(vcpu->vm->mm != current->mm))
+		return -EIO;
+	return likely(cmd == KVM_RUN && !arg) ? run(vcpu) : wafer_door(&doors, cmd, arg);
 }
 
 /* The pages live as long as the VM, the VM as long as the mapping's file. */

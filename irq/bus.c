@@ -61,8 +61,8 @@ static bool covers(const struct wafer_bus_dev *dev, gpa_t addr, unsigned int len
 	return at < dev->len && ((write && dev->len == 1) || len <= dev->len - at);
 }
 
-int wafer_bus(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len,
-	      void *val, bool write)
+int wafer_bus_find(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len,
+		   void *val, bool write)
 {
 	const struct wafer_bus_table *t;
 	struct wafer_bus_dev *dev;
@@ -73,7 +73,7 @@ int wafer_bus(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, uns
 	if (!vcpu->loaded)
 		rcu_read_lock();
 	t = rcu_dereference_check(vcpu->vm->bus[kind].table, rcu_read_lock_sched_held());
-	for (i = t ? upper_bound(t, addr) : 0; i-- && t->slot[i].end > addr && r == -EOPNOTSUPP;) {
+	for (i = upper_bound(t, addr); i-- && t->slot[i].end > addr && r == -EOPNOTSUPP;) {
 		dev = READ_ONCE(t->slot[i].dev);
 		if (covers(dev, addr, len, write))
 			r = dev->ops->access(vcpu, dev, addr, len, val, write);

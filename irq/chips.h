@@ -56,7 +56,7 @@ struct wafer_bus_dev;
 
 /**
  * struct wafer_bus_ops - what a device on the bus does
- * @access: @len 1-8 at @addr inside the range, or at its only byte; as wafer_bus(). -EOPNOTSUPP:
+ * @access: @len 1-8 at @addr inside the range, or at its only byte; as wafer_bus_find(). -EOPNOTSUPP:
  *	the next device is asked
  * @free: a grace period after it was taken off; NULL: the VM's end frees it
  */
@@ -141,10 +141,7 @@ int wafer_set_pin(struct wafer_chips *c, unsigned int chip, unsigned int pin,
 /* Gives the lock back and tells what has happened under it. */
 void wafer_chips_unlock(struct wafer_chips *c, unsigned long flags);
 
-/*
- * ---- irq/pic.c, ioapic.c, pit.c: the chips' models; the lock is held where nothing else is said
- * ----
- */
+/* ---- irq/pic.c, ioapic.c, pit.c: the models; the lock is held if nothing else is said ---- */
 void wafer_pic_init(struct wafer_chips *c);
 u32 wafer_pic_read(struct wafer_chips *c, u32 port);
 void wafer_pic_write(struct wafer_chips *c, u32 port, u32 val);

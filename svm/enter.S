@@ -3,31 +3,14 @@
  * Into the guest and back: general registers, what VMRUN does not switch, speculation controls, and
  * nothing else.
  */
-#include <linux/linkage.h>
-#include <asm/alternative.h>
-#include <asm/asm.h>
-#include <asm/cpufeatures.h>
-#include <asm/msr-index.h>
-#include <asm/nospec-branch.h>
-#include <asm/segment.h>
-
+#include "entry.S"
 #include "offsets.h"
-
-/* Older kernels have one bit for both ways out: to user space and to a guest. */
-#ifndef X86_FEATURE_CLEAR_CPU_BUF_VM
-#define X86_FEATURE_CLEAR_CPU_BUF_VM X86_FEATURE_CLEAR_CPU_BUF
-#endif
 
 /* The options were renamed in 6.9. */
 #if defined(CONFIG_CPU_UNRET_ENTRY) || defined(CONFIG_CPU_SRSO) || \
 	defined(CONFIG_MITIGATION_UNRET_ENTRY) || defined(CONFIG_MITIGATION_SRSO)
 #define HAS_UNTRAIN_RET
 #endif
-
-	.section .rodata
-	.balign 8
-verw_selector:
-	.word __KERNEL_DS
 
 	.text
 
@@ -107,8 +90,7 @@ SYM_FUNC_START(wafer_svm_run)
 	mov SVM_HW_HOST_PA(%rsi), %rax
 	TRY .Lhost, vmload %rax	/* GS is the host's from here on, and with it everything per CPU */
 .Lhost:
-	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, \
-			   X86_FEATURE_RSB_VMEXIT_LITE
+	FILL_RETURNS
 
 	mov $MSR_IA32_SPEC_CTRL, %ecx
 	cmpb $0, SVM_HW_SPEC_DIRECT(%rsi)

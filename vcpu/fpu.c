@@ -202,10 +202,7 @@ unsigned int wafer_xsave_bytes(void)
 	return max_t(unsigned int, x.size, sizeof(((struct kvm_xsave *)0)->region));
 }
 
-/*
- * ---- to and from the VMM and the emulator; the guest's state is in vcpu->fpu, never in the
- * registers ----
- */
+/* ---- to and from the VMM and the emulator: the guest's state is in vcpu->fpu alone ---- */
 
 /* Makes the bytes of components mean something: those in their initial state get it written out. */
 static struct xregs_state *materialise(struct wafer_vcpu *vcpu, u64 parts)

@@ -220,10 +220,7 @@ int wafer_emu_run(struct wafer_vcpu *vcpu)
 	return run_emu(vcpu);
 }
 
-/*
- * ---- the plain MOV: all checks of the address have been made by the CPU, which has translated it
- * as well ----
- */
+/* ---- the plain MOV: the CPU has checked the address, and translated it ---- */
 
 static void mov_loads(struct wafer_vcpu *vcpu, u64 val)
 {

@@ -206,6 +206,7 @@ static int prepare(struct wafer_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 	int (*complete)(struct wafer_vcpu *vcpu) = vcpu->complete;
+	u64 cr8;
 	int r;
 
 	if (unlikely(READ_ONCE(run->kvm_dirty_regs) | READ_ONCE(run->kvm_valid_regs))) {
@@ -213,7 +214,8 @@ static int prepare(struct wafer_vcpu *vcpu)
 		if (r)
 			return r;
 	}
-	if (!vcpu->lapic && wafer_set_cr8(vcpu, READ_ONCE(run->cr8)))
+	cr8 = READ_ONCE(run->cr8);
+	if (!vcpu->lapic && cr8 != vcpu->cr8 && wafer_set_cr8(vcpu, cr8))
 		return -EINVAL;
 	if (complete) {
 		vcpu->complete = NULL;

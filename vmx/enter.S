@@ -2,21 +2,13 @@
 /*
  * Into the guest and back: general registers, speculation controls, and nothing else.
  */
-#include <linux/linkage.h>
-#include <linux/objtool.h>
-#include <asm/nospec-branch.h>
-#include <asm/segment.h>
+#include "entry.S"
 
 /* Renamed in 7.x. */
 #ifdef X86_FEATURE_CLEAR_BHB_LOOP_ON_VMEXIT
 #define BHB_ON_VMEXIT X86_FEATURE_CLEAR_BHB_LOOP_ON_VMEXIT
 #elif defined(X86_FEATURE_CLEAR_BHB_VMEXIT)
 #define BHB_ON_VMEXIT X86_FEATURE_CLEAR_BHB_VMEXIT
-#endif
-
-/* Older kernels have one bit for both ways out: to user space and to a guest. */
-#ifndef X86_FEATURE_CLEAR_CPU_BUF_VM
-#define X86_FEATURE_CLEAR_CPU_BUF_VM X86_FEATURE_CLEAR_CPU_BUF
 #endif
 
 #define HOST_RSP_FIELD	0x6c14
@@ -52,11 +44,6 @@
 	\do \n, r\n
 .endr
 .endm
-
-	.section .rodata
-	.balign 8
-verw_selector:
-	.word __KERNEL_DS
 
 	.text
 
@@ -129,8 +116,7 @@ SYM_INNER_LABEL_ALIGN(wafer_vmx_exit, SYM_L_GLOBAL)
 	xor %\reg, %\reg
 .endr
 
-	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, \
-			   X86_FEATURE_RSB_VMEXIT_LITE
+	FILL_RETURNS
 #ifdef BHB_ON_VMEXIT
 	ALTERNATIVE "", "call wafer_clear_bhb", BHB_ON_VMEXIT
 #endif
