@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """In the emulated host: runs the rows of /vmm/rows.json one after the other, for scripts/test-vmms.
 
-A row is a QEMU command line and steps; a step is the name of a function below and its arguments. "@begin NAME" comes
+A row is a command line, most often QEMU's, and steps; a step is the name of a function below and its arguments. "@begin NAME" comes
 before each row, "@end JSON" after it.
 """
 import contextlib
@@ -216,6 +216,14 @@ exec /usr/sbin/libvirtd
 """
 
 
+ROOT = """
+mkdir -p /tmp/root && mount -t tmpfs root /tmp/root && cd /tmp/root && mkdir proc sys dev tmp run etc vmm || exit
+cp -a /bin . && cp -a /vmm/python /vmm/gVisor vmm && [ ! -e /lib ] || cp -a /lib . || exit
+for d in proc sys dev; do mount --rbind /$d $d || exit; done
+mount --move . / && exec chroot . /vmm/gVisor "$@"
+"""
+
+
 class Domain(Vm):
     """A guest of libvirt's."""
 
@@ -282,6 +290,22 @@ class Domain(Vm):
             child.wait()
         self.out.close()
         self.serial.door.close()
+
+
+class Sandbox(Vm):
+    """A program in gVisor. It must be able to leave its root directory by pivot_root, which cannot be done from an initramfs."""
+
+    def __init__(self, row):
+        self.row, self.place = row, f"{RUN}/sandbox"
+        os.makedirs(self.place)
+        self.serial = Serial(f"{self.place}/serial")
+        self.out = open(f"{self.place}/out", "wb+")
+        self.child = subprocess.Popen(["unshare", "-m", "sh", "-c", ROOT, "sh", *row["args"]], stdin=subprocess.DEVNULL,
+                                      stdout=self.out, stderr=self.out, start_new_session=True)
+        Vm.all.append(self)
+
+    def where(self):
+        return []
 
 
 # -- steps: each gets the VM and gives the one that goes on, or None for the same
@@ -387,6 +411,14 @@ def monitor(vm, command, pattern="", seconds=20):
         wait(pattern, seconds, look)
     except Bad:
         raise Bad(f"{command}: no /{pattern}/ in: {said[-300:]}") from None
+
+
+def ended(vm, pattern, seconds=180):
+    """A sandbox's program ends well and has said what it should."""
+    wait("end", seconds, lambda: vm.child.poll() is not None)
+    with open(f"{vm.place}/out", errors="replace") as f:
+        if vm.child.returncode or not re.search(pattern, f.read(), re.M):
+            raise Bad(f"status {vm.child.returncode}, not said")
 
 
 def off(vm, status=0):
@@ -758,7 +790,7 @@ def run(row):
     os.makedirs(RUN)
     for command in row.get("before", []):
         subprocess.run(command.replace("{run}", RUN), shell=True, check=True, capture_output=True)
-    vm = (Vm if row["args"] else Domain)(row)
+    vm = (Sandbox if row["qemu"] == "gVisor" else Vm if row["args"] else Domain)(row)
     try:
         for name, *arguments in row["steps"]:
             step = f"{name} {' '.join(map(str, arguments))}".strip()

@@ -18,6 +18,7 @@ RELEASES = {"bookworm", "bookworm-updates", "trixie", "forky", "sid", "stable", 
 SETS = {
     "bookworm": (["bookworm", "bookworm-updates"], ["bookworm-security"]),
     "backports": (["bookworm-backports"], []),
+    "trixie": (["trixie"], []),
     "sid": (["sid"], []),
     "testing": (["testing"], []),
     "both": (["bookworm", "bookworm-updates", "bookworm-backports"], ["bookworm-security"]),

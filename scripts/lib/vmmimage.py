@@ -173,6 +173,11 @@ def others():
                                                 *debian.closure("both", "bookworm", ["qemu-guest-agent"])])
 
 
+def runsc():
+    """gVisor. The one of sid is built with a Go that it does not know: it ends with "running on goroutine"."""
+    return _packages("runsc", "trixie", lambda: ["runsc"]) / "usr/bin/runsc"
+
+
 def i386():
     return _packages("i386", "i386", lambda: [
         "busybox-static", *(debian.depends("i386", f"linux-image-{k}", "linux-image-.*") for k in ("686", "686-pae"))])
@@ -342,6 +347,7 @@ def gnumach():
 FILES = {
     "/vmm/7.2": lambda: qemu("7.2"),
     "/vmm/10.0": lambda: qemu("10.0"),
+    "/vmm/gVisor": runsc,
     "/vmm/libvirt": libvirt,
     "/vmm/vmlinuz": lambda: unpacked.image(kernels.get("debian").vmlinuz),
     "/vmm/vmlinuz-6.12": lambda: unpacked.image(kernels.get("6.12").vmlinuz),
