@@ -5,6 +5,7 @@ import os
 import subprocess
 import time
 
+import session
 from cache import SCRIPTS, TOP, run
 
 WORDS = {"pass": "pass", "skip": "skipped", "fail": "FAIL", "kvm": "fails on the in-tree KVM too"}
@@ -75,7 +76,7 @@ def host_lines(argv, seconds):
     """Runs scripts/host; yields its lines, then its exit status. Closed early, it ends the host."""
     env = {**os.environ, "WAFER_SELFTESTS": "0"}
     with subprocess.Popen([str(a) for a in [SCRIPTS / "host", "--timeout", seconds, *argv]], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, env=env) as p:
+                          stdout=subprocess.PIPE, env=env, preexec_fn=session.die_with_parent) as p:
         try:
             for raw in p.stdout:
                 yield raw.decode(errors="replace").rstrip("\r\n")

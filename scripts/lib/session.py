@@ -44,7 +44,8 @@ def catch_signals():
         signal.signal(s, stop)
 
 
-def _die_with_parent():
+def die_with_parent():
+    """For a child, before its program is run."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
@@ -116,7 +117,7 @@ class Run:
         env = {**os.environ, "SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy"}
         with open(e.work / "emulator.out", "wb") as out:
             child = subprocess.Popen(e.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=e.work,
-                                     env=env, start_new_session=True, preexec_fn=_die_with_parent)
+                                     env=env, start_new_session=True, preexec_fn=die_with_parent)
         try:
             return self._watch(fd, child)
         finally:
