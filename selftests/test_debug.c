@@ -373,6 +373,34 @@ TEST_F(debug, a_step_tells_nothing_of_breakpoints_before)
 	EXPECT_EQ(self->v->run->debug.arch.pc, GUEST_CODE + 16);
 }
 
+/*
+ * With KVM_GUESTDBG_BLOCKIRQ interrupts and NMIs wait (api.rst, KVM_SET_GUEST_DEBUG), and so does the
+ * VMM's interrupt window; the guest goes on all the same.
+ */
+GUEST(held_back, 16, "nop\n nop\n nop\n nop\n" DONE);
+
+TEST_F(debug, steps_hold_back_what_waits)
+{
+	struct kvm_regs r;
+	int i;
+
+	start(self->v, held_back);
+	r = vcpu_regs(self->v);
+	r.rflags |= 0x200;
+	vcpu_set_regs(self->v, &r);
+	ASSERT_EQ(ioctl(self->v->fd, KVM_NMI), 0);
+	self->v->run->request_interrupt_window = !is_kvm();	/* KVM says that it is open */
+	ASSERT_EQ(guest_debug(self->v, KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ, 0, DR7_NONE), 0);
+	for (i = 1; i <= 3; i++) {
+		ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_DEBUG);
+		EXPECT_EQ(self->v->run->debug.arch.pc, GUEST_CODE + i);
+	}
+	self->v->run->request_interrupt_window = 0;
+	ASSERT_EQ(guest_debug(self->v, 0, 0, 0), 0);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ(vm_caught(self->vm)->vector, 2);
+}
+
 /* Instructions that are emulated end like any other. */
 GUEST(step_device, 64,
 	"mov $0xd0000000, %edi\n mov (%rdi), %eax\n mov %eax, (%rdi)\n incl (%rdi)\n mov %dr7, %rax\n" DONE);

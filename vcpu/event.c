@@ -110,11 +110,17 @@ static bool shadowed(struct wafer_vcpu *vcpu)
 	return wafer_block(vcpu) & (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS);
 }
 
+/* The debugger lets no interrupt and no NMI in: a window would end each entry at once, for ever. */
+static bool held_back(struct wafer_vcpu *vcpu)
+{
+	return vcpu->guest_debug & KVM_GUESTDBG_BLOCKIRQ;
+}
+
 /* Can a maskable interrupt be delivered at the next entry? */
 static bool can_take_irq(struct wafer_vcpu *vcpu)
 {
 	return vcpu->reinject.kind == WAFER_EV_NONE && vcpu->pending.kind == WAFER_EV_NONE &&
-	       !(vcpu->guest_debug & KVM_GUESTDBG_BLOCKIRQ) && wafer_rflags(vcpu) & X86_EFLAGS_IF && !shadowed(vcpu);
+	       !held_back(vcpu) && wafer_rflags(vcpu) & X86_EFLAGS_IF && !shadowed(vcpu);
 }
 
 static bool takes_extint(struct wafer_vcpu *vcpu)
@@ -145,7 +151,8 @@ static int choose(struct wafer_vcpu *vcpu)
 			wafer_put_rflags(vcpu, wafer_rflags(vcpu) | X86_EFLAGS_RF);
 		vcpu->reinject = vcpu->pending;
 		vcpu->pending.kind = WAFER_EV_NONE;
-	} else if (atomic_read(&vcpu->nmi_pending) && !(wafer_block(vcpu) & WAFER_BLOCK_NMI) && !shadowed(vcpu)) {
+	} else if (atomic_read(&vcpu->nmi_pending) && !held_back(vcpu) && !(wafer_block(vcpu) & WAFER_BLOCK_NMI) &&
+		   !shadowed(vcpu)) {
 		atomic_dec(&vcpu->nmi_pending);
 		vcpu->reinject = (struct wafer_event){ .kind = WAFER_EV_NMI, .vector = X86_TRAP_NMI };
 	} else if (wafer_irq_pending(vcpu) && can_take_irq(vcpu)) {
@@ -162,7 +169,7 @@ static int choose(struct wafer_vcpu *vcpu)
 /* Which windows must be open so that what still waits is not forgotten. */
 static void open_windows(struct wafer_vcpu *vcpu)
 {
-	u32 which = atomic_read(&vcpu->nmi_pending) ? WAFER_WINDOW_NMI : 0;
+	u32 which = atomic_read(&vcpu->nmi_pending) && !held_back(vcpu) ? WAFER_WINDOW_NMI : 0;
 	u8 tpr = 0;
 
 	/*
@@ -170,7 +177,7 @@ static void open_windows(struct wafer_vcpu *vcpu)
 	 * instruction, for nothing.
 	 */
 	if ((vcpu->want_irq_window && takes_extint(vcpu)) || wafer_irq_pending(vcpu))
-		which |= WAFER_WINDOW_IRQ;
+		which |= held_back(vcpu) ? 0 : WAFER_WINDOW_IRQ;
 	else if (vcpu->lapic)
 		tpr = wafer_irq_tpr_threshold(vcpu);
 	if (which != vcpu->windows || tpr != vcpu->tpr_threshold) {
