@@ -146,7 +146,8 @@ def _make(path, argv, what):
 def _bench(archive, path, name, *flags):
     source, target = path / f"selftests/bench/{name.split('-')[0]}.c", path / name
     if source.exists():
-        if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
+        newest = max(f.stat().st_mtime for f in source.parent.glob("*.[ch]"))
+        if not target.exists() or target.stat().st_mtime < newest:
             run(["cc", "-O2", "-static", *flags, "-o", target, source])
         archive.tree(target, f"wafer/{name}")
 

@@ -2,26 +2,30 @@
 // exitcost: what one trip through a hypervisor costs, in TSC ticks, over the KVM userspace ABI.
 // Inside an emulator that ticks once per instruction the figures are exact instruction counts.
 // usage: exitcost [device [row]]       prints: name <tab> ticks per operation
+//        exitcost --verify [device [row]]      prints TAP: has each row done what it should (verify.h)?
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <unistd.h>
 #include <linux/kvm.h>
 #include <x86intrin.h>
 
 static const char *dev = "/dev/kvm", *only;
-static int sys_fd;
+static int sys_fd, verifying;
 
 struct vm { int vm, vcpu; struct kvm_run *run; size_t run_size; uint8_t *mem; size_t mem_size; uint8_t *big; size_t big_size; };
 
@@ -131,7 +135,17 @@ static void expect(struct vm *v, int reason, const char *name)
 	int got = run(v);
 	if (got != reason) { fprintf(stderr, "exitcost: %s: exit %d, expected %d (suberror %u)\n", name, got, reason, v->run->internal.suberror); stop(); }
 }
-static void report(const char *name, double v) { printf("%-22s\t%.*f\n", name, DIGITS, v); fflush(stdout); }
+static void report(const char *name, double v) { if (verifying) return; printf("%-22s\t%.*f\n", name, DIGITS, v); fflush(stdout); }
+
+// What a row has done is looked at when its figure has been taken (verify.h).
+#define VERIFY(row, call) do { if (verifying) { call; row_verified(row); } } while (0)
+static void row_verified(const char *row);
+static void check_in_kernel(struct vm *v, const char *row);
+static void check_to_user(struct vm *v, const char *row);
+static void check_touch(struct vm *v, const char *row);
+static void check_dirty(struct vm *v, const char *row);
+static void check_ioeventfd(struct vm *v, const char *row, int fd);
+static void check_create(const char *row);
 
 #define N 2000
 // loop: <op>; dec rbx; jnz; then hlt-less end: out 0x99,al
@@ -150,6 +164,7 @@ static void in_kernel(const char *name, const uint8_t *op, int oplen, int irqchi
 		uint64_t a = now(); expect(&v, KVM_EXIT_IO, name); t[k] = now() - a;
 	}
 	report(name, (double)(t[1] - t[0]) / N);
+	VERIFY(name, check_in_kernel(&v, name));
 	vm_close(&v);
 }
 static void to_user(const char *name, const uint8_t *op, int oplen, int reason, int irqchip)
@@ -160,6 +175,7 @@ static void to_user(const char *name, const uint8_t *op, int oplen, int reason, 
 	load(&v, code, oplen + 2, 0, MMIO_GPA);
 	for (int i = 0; i < 64; i++) expect(&v, reason, name);
 	uint64_t a = now(); for (int i = 0; i < N; i++) run(&v); report(name, (double)(now() - a) / N);
+	VERIFY(name, check_to_user(&v, name));
 	vm_close(&v);
 }
 static void touch(const char *name, size_t step, size_t size, int flags)
@@ -172,6 +188,7 @@ static void touch(const char *name, size_t step, size_t size, int flags)
 	size_t n = size / step;
 	load(&v, code, sizeof code, n, BIG_GPA);
 	uint64_t a = now(); expect(&v, KVM_EXIT_IO, name); report(name, (double)(now() - a) / n);
+	VERIFY(name, check_touch(&v, name));
 	vm_close(&v);
 }
 static void dirty(void)
@@ -187,6 +204,7 @@ static void dirty(void)
 	report("dirty_log_page", (double)(b - a) / n);
 	load(&v, code, sizeof code, n, BIG_GPA);
 	a = now(); expect(&v, KVM_EXIT_IO, "dirty"); report("dirty_fault_4k", (double)(now() - a) / n);
+	VERIFY("dirty_fault_4k", check_dirty(&v, "dirty_fault_4k"));
 	vm_close(&v); free(bm);
 }
 static void ioeventfd(void)
@@ -197,7 +215,8 @@ static void ioeventfd(void)
 	if (ioctl(v.vm, KVM_IOEVENTFD, &i) < 0) { printf("ioeventfd_mmio\t-\n"); vm_close(&v); return; }
 	uint8_t code[] = { 0x89, 0x07, 0x48, 0xff, 0xcb, 0x75, 0xf9, 0xe6, 0x99 }; uint64_t t[2];
 	for (int p = 0; p < 2; p++) for (int k = 0; k < 2; k++) { load(&v, code, sizeof code, k ? N + 1 : 1, MMIO_GPA); uint64_t a = now(); expect(&v, KVM_EXIT_IO, "ioeventfd"); t[k] = now() - a; }
-	report("ioeventfd_mmio", (double)(t[1] - t[0]) / N); vm_close(&v);
+	report("ioeventfd_mmio", (double)(t[1] - t[0]) / N);
+	VERIFY("ioeventfd_mmio", check_ioeventfd(&v, "ioeventfd_mmio", e)); vm_close(&v); close(e);
 }
 static long sleeps(void) { struct rusage u; getrusage(RUSAGE_THREAD, &u); return u.ru_nvcsw; }
 // The least of 12 rounds, and how often the thread went to sleep in all of them: waiting is not work.
@@ -215,6 +234,7 @@ static void create(void)
 	}
 	const char *n[3] = { "create_vm", "create_vcpu", "destroy_vm" };
 	for (int k = 0; k < 3; k++) { char b[40]; report(n[k], least[k]); snprintf(b, sizeof b, "%s_sleeps", n[k]); report(b, slept[k] / 12.0); }
+	VERIFY("create_vm", check_create("create_vm"));
 }
 // ---- the rows below are this project's own ----
 
@@ -229,6 +249,7 @@ static void create(void)
 #define APIC_TDCR  0x3e0
 #define TIMER_NS   100000u       // the bus clock of KVM's local APIC is 1 GHz
 
+static void nothing(int sig) { (void)sig; }
 static int skip_both(const char *a, const char *b) { return skip(a) && skip(b); }
 static void must(const char *name, int good, const char *what)
 {
@@ -286,6 +307,10 @@ static double loop(struct vm *v, const char *name, const uint8_t *op, int oplen,
 	}
 	return (double)(t[1] - t[0]) / times;
 }
+static void signal_fd(int fd) { if (eventfd_write(fd, 1)) die("write to an eventfd"); }
+static uint64_t discard(void *p, size_t n) { uint64_t a = now(); if (madvise(p, n, MADV_DONTNEED)) die("madvise"); return now() - a; }
+#include "verify.h"
+
 static void apic_rows(void)
 {
 	static const struct { const char *name; int x2apic, taken, len; uint8_t op[24]; } row[] = {
@@ -300,6 +325,7 @@ static void apic_rows(void)
 		struct vm v; irq_open(&v, row[i].x2apic);
 		report(row[i].name, loop(&v, row[i].name, row[i].op, row[i].len, N, 0));
 		must(row[i].name, *taken(&v) == (row[i].taken ? N + 1 : 0), "interrupts lost, or too many");
+		VERIFY(row[i].name, check_apic(&v, row[i].name));
 		vm_close(&v);
 	}
 }
@@ -316,6 +342,7 @@ static void timer(void)
 	struct kvm_regs g; call(v.vcpu, KVM_GET_REGS, &g, "KVM_GET_REGS");
 	double idle = 3.0 * g.r8 / (times + 1);
 	report("timer_irq", all - idle); report("timer_irq_idle", idle); sleep_row("timer_irq", s / 3.0 / times);
+	VERIFY("timer_irq", check_timer(&v, "timer_irq"));
 	vm_close(&v);
 }
 static int msi_fd(struct vm *v)
@@ -327,7 +354,6 @@ static int msi_fd(struct vm *v)
 	call(v->vm, KVM_IRQFD, &i, "KVM_IRQFD");
 	return i.fd;
 }
-static void signal_fd(int fd) { if (eventfd_write(fd, 1)) die("write to an eventfd"); }
 // The VMM's write alone, with the vCPU not running; then write, run, interrupt, EOI, and out again.
 static void irqfd(void)
 {
@@ -342,9 +368,9 @@ static void irqfd(void)
 	a = now(); for (int i = 0; i < N; i++) { signal_fd(fd); run(&v); }
 	report("irqfd_msi_taken", (double)(now() - a) / N);
 	must("irqfd_msi_taken", *taken(&v) == N, "interrupts lost, or too many");
+	VERIFY("irqfd_msi_taken", check_irqfd(&v, "irqfd_msi_taken", fd));
 	close(fd); vm_close(&v);
 }
-static void nothing(int sig) { (void)sig; }
 static void *vcpu_thread(void *arg)
 {
 	struct vm *v = arg;
@@ -372,6 +398,7 @@ static void halt(void)
 	sleep_row("hlt_wake", (double)(u[1].ru_nvcsw - u[0].ru_nvcsw) / N);
 	must("hlt_wake", *taken(&v) == N + 64, "interrupts lost, or too many");
 	v.run->immediate_exit = 1; pthread_kill(t, SIGUSR1); pthread_join(t, NULL);
+	VERIFY("hlt_wake", check_halt(&v, "hlt_wake"));
 	close(fd); close(told); vm_close(&v);
 }
 // REP OUTSB and REP INSB of a page, per byte; what arrives is looked at outside the time that counts.
@@ -396,7 +423,8 @@ static void strings(void)
 		if (in) memcpy(got, data, 4096);
 		for (int i = 0; i < 4096; i++) must(name, got[i] == (uint8_t)(i * 7), "another byte came");
 		must(name, at == 4096, "bytes are missing");
-		report(name, t / 4096.0); free(got); vm_close(&v);
+		report(name, t / 4096.0); free(got);
+		VERIFY(name, check_string(&v, name, in)); vm_close(&v);
 	}
 }
 static void coalesced(void)
@@ -415,7 +443,8 @@ static void coalesced(void)
 		uint64_t a = now(); expect(&v, KVM_EXIT_IO, "coalesced_write"); t[k] = now() - a;
 	}
 	must("coalesced_write", r->last == n + 1u && r->coalesced_mmio[0].data[0] == n + 1 && r->coalesced_mmio[n].data[0] == 1, "wrong ring");
-	report("coalesced_write", (double)(t[1] - t[0]) / n); vm_close(&v);
+	report("coalesced_write", (double)(t[1] - t[0]) / n);
+	VERIFY("coalesced_write", check_coalesced(&v, "coalesced_write", r, n + 1)); vm_close(&v);
 }
 // One thread runs two vCPUs in turn: pio_out_user, and what changing over costs.
 static void two_vcpus(void)
@@ -430,6 +459,7 @@ static void two_vcpus(void)
 	load(&v, code, sizeof code, 0, 0); load(&w, code, sizeof code, 0, 0);
 	for (int i = 0; i < 64; i++) { expect(&v, KVM_EXIT_IO, "vcpu_switch"); expect(&w, KVM_EXIT_IO, "vcpu_switch"); }
 	uint64_t a = now(); for (int i = 0; i < N / 2; i++) { run(&v); run(&w); } report("vcpu_switch", (double)(now() - a) / N);
+	VERIFY("vcpu_switch", check_two(&v, &w, "vcpu_switch"));
 	munmap(w.run, w.run_size); close(w.vcpu); vm_close(&v);
 }
 // A slot of 4 GiB of which nothing is mapped; the least of 12 rounds.
@@ -447,9 +477,9 @@ static void slots(void)
 	}
 	report("slot_create_4g", least[0]); sleep_row("slot_create_4g", slept[0] / 12.0);
 	report("slot_delete_4g", least[1]); sleep_row("slot_delete_4g", slept[1] / 12.0);
+	VERIFY("slot_delete_4g", check_slots(&v, "slot_delete_4g", p));
 	munmap(p, size); vm_close(&v);
 }
-static uint64_t discard(void *p, size_t n) { uint64_t a = now(); if (madvise(p, n, MADV_DONTNEED)) die("madvise"); return now() - a; }
 // 1 GiB of guest memory given back by madvise: with nothing mapped, and per page with 16 MiB mapped. And what the host takes alone.
 static void invalidate(void)
 {
@@ -468,6 +498,7 @@ static void invalidate(void)
 	}
 	report("madvise_1g_empty", least[1]); report("madvise_1g_page", (double)(least[0] - least[1]) / n);
 	report("host_madvise_1g_page", (double)least[2] / n);
+	VERIFY("madvise_1g_page", check_invalidate(&v, "madvise_1g_page"));
 	munmap(alone, size); vm_close(&v);
 }
 // What a VMM saves of a vCPU, and the same put back: nine calls each.
@@ -494,7 +525,8 @@ static void whole_state(void)
 	}
 	call(v.vcpu, KVM_GET_REGS, &z.g2, "KVM_GET_REGS"); call(v.vcpu, KVM_GET_SREGS, &z.s2, "KVM_GET_SREGS");
 	must("set_state", !memcmp(&z.g, &z.g2, sizeof z.g) && !memcmp(&z.s, &z.s2, sizeof z.s) && z.g.rcx == 0x1234, "another state came back");
-	report("get_state", (double)t[0] / rounds); report("set_state", (double)t[1] / rounds); vm_close(&v);
+	report("get_state", (double)t[0] / rounds); report("set_state", (double)t[1] / rounds);
+	VERIFY("set_state", check_state(&v, "set_state")); vm_close(&v);
 }
 static void dirty_ring(void)
 {
@@ -518,6 +550,7 @@ static void dirty_ring(void)
 		must("ring_reset_page", r == (int)n, "not all were reset");
 	}
 	report("ring_fault_4k", (double)fault / n); report("ring_reset_page", (double)reset / n);
+	VERIFY("ring_reset_page", check_ring(&v, "ring_reset_page", ring, at));
 	munmap((void *)ring, RING * sizeof *ring); vm_close(&v);
 }
 // The floor of fault_4k_cold: what the host's own page fault takes.
@@ -530,8 +563,122 @@ static void host_fault(void)
 	uint64_t a = now(); for (size_t i = 0; i < size; i += 4096) ((volatile uint8_t *)p)[i] = 1;
 	report("host_fault", (double)(now() - a) / (size / 4096)); munmap(p, size);
 }
+// ---- rows that need several CPUs: what all of them do together, in an emulator that runs them in turn on one clock ----
+
+#define SPINS(cpu) (0x5000UL + 64 * (cpu))   // turns of the loop in which a vCPU waits: three instructions each, no work
+#define PER_VCPU   1024                      // faults
+
+static int cpus(void) { return sysconf(_SC_NPROCESSORS_ONLN); }
+static void pin(int cpu) { cpu_set_t set; CPU_ZERO(&set); CPU_SET(cpu, &set); if (sched_setaffinity(0, sizeof set, &set)) die("sched_setaffinity"); }
+static void unpin(void) { cpu_set_t set; CPU_ZERO(&set); for (int i = 0; i < cpus(); i++) CPU_SET(i, &set); if (sched_setaffinity(0, sizeof set, &set)) die("sched_setaffinity"); }
+// One more vCPU, as the first one is.
+static struct vm another(struct vm *v, int id)
+{
+	struct vm w = *v; struct kvm_sregs s; struct kvm_mp_state m = { KVM_MP_STATE_RUNNABLE };
+	struct { struct kvm_cpuid2 h; struct kvm_cpuid_entry2 e[128]; } c; c.h.nent = 128;
+	w.vcpu = ioctl(v->vm, KVM_CREATE_VCPU, id); if (w.vcpu < 0) die("KVM_CREATE_VCPU");
+	w.run = mmap(NULL, v->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, w.vcpu, 0); if (w.run == MAP_FAILED) die("mmap kvm_run");
+	call(sys_fd, KVM_GET_SUPPORTED_CPUID, &c, "KVM_GET_SUPPORTED_CPUID"); call(w.vcpu, KVM_SET_CPUID2, &c, "KVM_SET_CPUID2");
+	call(v->vcpu, KVM_GET_SREGS, &s, "KVM_GET_SREGS"); s.apic_base &= ~0x100ull; call(w.vcpu, KVM_SET_SREGS, &s, "KVM_SET_SREGS");
+	ioctl(w.vcpu, KVM_SET_MP_STATE, &m);         // refused where there are no chips, and not needed
+	return w;
+}
+static void gone(struct vm *w) { munmap(w->run, w->run_size); close(w->vcpu); }
+struct runner { struct vm v; int cpu, result; pthread_t thread; pthread_barrier_t *start; };
+static void *runner(void *arg)
+{
+	struct runner *r = arg;
+	pin(r->cpu);
+	if (r->start) pthread_barrier_wait(r->start);
+	do r->result = ioctl(r->v.vcpu, KVM_RUN, 0); while (r->result < 0 && errno == EINTR);
+	return NULL;
+}
+// Two vCPUs on two CPUs, both in the guest, send each other an interrupt in turn: from WRMSR of the ICR to the other one's IRETQ.
+static void ipi(void)
+{
+	if (skip("ipi_taken") || cpus() < 2) return;
+	static const uint8_t tail[] = { 0x48, 0xff, 0xcb, 0x75, 0, 0xe6, 0x99 };                             // dec rbx; jnz; out
+	int rounds[2] = { 1, 401 }; uint64_t t[2];
+	for (int k = 0; k < 2; k++) {
+		struct vm v; irq_open(&v, 1);
+		struct runner b = { .v = another(&v, 1), .cpu = 1 };
+		struct kvm_lapic_state l; call(b.v.vcpu, KVM_GET_LAPIC, &l, "KVM_GET_LAPIC");
+		*(uint32_t *)(l.regs + APIC_SVR) = 0x1ff; call(b.v.vcpu, KVM_SET_LAPIC, &l, "KVM_SET_LAPIC");
+		for (int id = 0; id < 2; id++) {
+			uint8_t send[] = { 0xb9, 0x30, 0x08, 0, 0, 0xb8, 0x40, 0, 0, 0, 0xba, !id, 0, 0, 0, 0x0f, 0x30 };     // vector 0x40 to the other one
+			uint8_t wait[] = { 0x48, 0xff, 0x04, 0x25, SPINS(id) & 0xff, SPINS(id) >> 8, 0, 0,                    // 1: inc [SPINS]
+				0x48, 0x3b, 0x34, 0x25, 0, 0x40, 0, 0, 0x75, 0xee, 0x48, 0x83, 0xc6, 2 };                     // cmp rsi, [TAKEN]; jne 1b; add rsi, 2
+			uint8_t *at = v.mem + CODE_BASE + id * 256, *p = at;
+			if (!id) p = (uint8_t *)memcpy(p, send, sizeof send) + sizeof send;
+			p = (uint8_t *)memcpy(p, wait, sizeof wait) + sizeof wait;
+			if (id) p = (uint8_t *)memcpy(p, send, sizeof send) + sizeof send;
+			memcpy(p, tail, sizeof tail); p[4] = at - (p + 5);
+			struct kvm_regs g = { .rip = CODE_BASE + id * 256, .rflags = 0x202, .rsp = 0x7000 - id * 0x800, .rbx = rounds[k], .rsi = 2 - id };
+			call(id ? b.v.vcpu : v.vcpu, KVM_SET_REGS, &g, "KVM_SET_REGS");
+		}
+		volatile uint64_t *spins[2] = { (void *)(v.mem + SPINS(0)), (void *)(v.mem + SPINS(1)) };
+		pin(0);
+		if (pthread_create(&b.thread, NULL, runner, &b)) die("pthread_create");
+		while (!*spins[1]) ;
+		uint64_t was = *spins[1], a = now(); expect(&v, KVM_EXIT_IO, "ipi_taken"); a = now() - a;
+		t[k] = a - 3 * (*spins[0] + *spins[1] - was);
+		pthread_join(b.thread, NULL); unpin();
+		must("ipi_taken", *taken(&v) == 2u * rounds[k] && !b.result && b.v.run->exit_reason == KVM_EXIT_IO, "interrupts lost, or too many");
+		if (verifying && k) { const char *row = "ipi_taken"; settle(&v); settle(&b.v); SAME(regs_of(&v).rsi, 2 + 2 * rounds[k]); SAME(regs_of(&b.v).rsi, 1 + 2 * rounds[k]); }
+		gone(&b.v); vm_close(&v);
+	}
+	report("ipi_taken", (double)(t[1] - t[0]) / (2 * (rounds[1] - rounds[0])));
+	VERIFY("ipi_taken", (void)0);
+}
+// pio_out_user on another CPU each time; what the thread's own move takes is taken away.
+static void migrate(void)
+{
+	if (skip("vcpu_migrate") || cpus() < 2) return;
+	struct vm v; vm_open(&v, 0, 0, 0); uint8_t code[] = { 0xe6, 0x10, 0x48, 0xff, 0xc0, 0xeb, 0xf9 }; int n = 400; uint64_t t[2];   // 1: out 0x10, al; inc rax; jmp 1b
+	load(&v, code, sizeof code, 0, 0);
+	for (int with = 0; with < 2; with++) {
+		for (int i = 0; i < 16; i++) { pin(i & 1); if (with) run(&v); }
+		uint64_t a = now(); for (int i = 0; i < n; i++) { pin(i & 1); if (with) run(&v); }
+		t[with] = now() - a;
+	}
+	unpin();
+	report("vcpu_migrate", ((double)t[1] - t[0]) / n); report("host_migrate", (double)t[0] / n);
+	if (verifying) { const char *row = "vcpu_migrate"; settle(&v); SAME(regs_of(&v).rax, n + 15); SAME(regs_of(&v).rip, CODE_BASE + 2); }
+	VERIFY("vcpu_migrate", (void)0);
+	vm_close(&v);
+}
+// As fault_4k_strided, by 1, 2 and 4 vCPUs at once, each in a part of its own.
+static void parallel(void)
+{
+	static const char *const name[] = { "fault_parallel_1", "fault_parallel_2", "fault_parallel_4" };
+	for (int r = 0; r < 3; r++) {
+		int n = 1 << r, faults[2] = { 64, PER_VCPU }; uint64_t t[2]; size_t step = 64 << 10;
+		if (skip(name[r]) || cpus() < n || cpus() < 2) continue;
+		for (int k = 0; k < 2; k++) {
+			struct vm v; vm_open(&v, 0, n * step * PER_VCPU, 2); struct runner x[4]; pthread_barrier_t start; pthread_barrier_init(&start, NULL, n);
+			uint8_t code[] = { 0x88, 0x07, 0x48, 0x81, 0xc7, step, step >> 8, step >> 16, step >> 24, 0x48, 0xff, 0xcb, 0x75, 0xf2, 0xe6, 0x99 };
+			for (int i = 0; i < n; i++) {
+				x[i] = (struct runner){ .v = i ? another(&v, i) : v, .cpu = i, .start = &start };
+				load(&x[i].v, code, sizeof code, faults[k], BIG_GPA + i * step * PER_VCPU);
+				if (i && pthread_create(&x[i].thread, NULL, runner, &x[i])) die("pthread_create");
+			}
+			pin(0); pthread_barrier_wait(&start);
+			uint64_t a = now(); expect(&v, KVM_EXIT_IO, name[r]);
+			for (int i = 1; i < n; i++) pthread_join(x[i].thread, NULL);
+			t[k] = now() - a; unpin();
+			for (int i = 1; i < n; i++) must(name[r], !x[i].result && x[i].v.run->exit_reason == KVM_EXIT_IO, "a vCPU came to another end");
+			for (size_t i = 0; i < v.big_size; i += 4096)
+				must(name[r], v.big[i] == (i % step != 0 || i / step % PER_VCPU >= (size_t)faults[k]), "a page that was written is not, or one that was not is");
+			for (int i = 1; i < n; i++) gone(&x[i].v);
+			pthread_barrier_destroy(&start); vm_close(&v);
+		}
+		report(name[r], (double)(t[1] - t[0]) / (n * (faults[1] - faults[0])));
+		VERIFY(name[r], (void)0);
+	}
+}
 int main(int argc, char **argv)
 {
+	if (argc > 1 && !strcmp(argv[1], "--verify")) { verifying = 1; argc--; argv++; puts("TAP version 13"); }
 	if (argc > 1) dev = argv[1];
 	if (argc > 2) only = argv[2];
 	sys_fd = open(dev, O_RDWR | O_CLOEXEC); if (sys_fd < 0) die(dev);
@@ -555,8 +702,10 @@ int main(int argc, char **argv)
 	touch("fault_2m_present", 2 << 20, 64 << 20, 3);
 	touch("warm_4k_of_2m", 4096, 16 << 20, 3);
 	dirty(); ioeventfd(); create();
-	static void (*const own[])(void) = { apic_rows, timer, irqfd, halt, strings, coalesced, two_vcpus, slots, invalidate, whole_state, dirty_ring, host_fault };
+	static void (*const own[])(void) = { apic_rows, timer, irqfd, halt, strings, coalesced, two_vcpus, slots, invalidate, whole_state, dirty_ring, host_fault,
+		ipi, migrate, parallel };
 	static volatile int failed, i;
 	for (going_on = 1; i < (int)(sizeof own / sizeof *own); i++) { if (setjmp(next_row)) failed = 1; else own[i](); }
-	return failed;
+	if (verifying) printf("1..%d\n", verified);
+	return failed | faulty;
 }
