@@ -388,12 +388,13 @@ TEST_F(debug, steps_hold_back_what_waits)
 	r = vcpu_regs(self->v);
 	r.rflags |= 0x200;
 	vcpu_set_regs(self->v, &r);
-	ASSERT_EQ(ioctl(self->v->fd, KVM_NMI), 0);
 	self->v->run->request_interrupt_window = !is_kvm();	/* KVM says that it is open */
 	ASSERT_EQ(guest_debug(self->v, KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ, 0, DR7_NONE), 0);
 	for (i = 1; i <= 3; i++) {
 		ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_DEBUG);
 		EXPECT_EQ(self->v->run->debug.arch.pc, GUEST_CODE + i);
+		if (i == 1)
+			ASSERT_EQ(ioctl(self->v->fd, KVM_NMI), 0);
 	}
 	self->v->run->request_interrupt_window = 0;
 	ASSERT_EQ(guest_debug(self->v, 0, 0, 0), 0);
