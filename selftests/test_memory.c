@@ -164,6 +164,33 @@ TEST_F(mem, a_read_only_slot_takes_no_writes)
 	EXPECT_EQ(*(uint64_t *)m, 7);
 }
 
+/*
+ * LTR marks its descriptor as busy (SDM vol. 3 8.2.2), which is a write like any other: ROM stays as it is, and TR is loaded. U-Boot
+ * for x86-64 does it in its flash. The VMM may be told of the write.
+ */
+GUEST(from_rom, 64, "sub $16, %rsp\n movw $0x2f, (%rsp)\n mov %rdi, 2(%rsp)\n lgdt (%rsp)\n mov $0x20, %r9d\n ltr %r9w\n str %ebx\n" DONE);
+TEST_F(mem, a_task_register_is_loaded_from_rom)
+{
+	const uint64_t gdt[6] = { 0, 0, 0, 0, 0x890000000067, 0 };
+	uint8_t *m = map(2 * MIB, 0);
+	struct kvm_sregs s;
+	int r;
+
+	memcpy(m, gdt, sizeof(gdt));
+	vm_load(self->vm, from_rom);
+	vm_slot(self->vm, 1, BIG_GPA, 2 * MIB, m, KVM_MEM_READONLY);
+	start(self->v, BIG_GPA, 0, 0, 0);
+	r = vcpu_run(self->v);
+	if (r == KVM_EXIT_MMIO && self->v->run->mmio.is_write)
+		r = vcpu_run(self->v);
+	ASSERT_EQ(r, KVM_EXIT_IO);
+	EXPECT_EQ(vcpu_regs(self->v).rbx, 0x20);
+	ASSERT_EQ(ioctl(self->v->fd, KVM_GET_SREGS, &s), 0);
+	EXPECT_EQ(s.tr.selector, 0x20);
+	EXPECT_EQ(s.tr.type, 11);
+	EXPECT_EQ(memcmp(m, gdt, sizeof(gdt)), 0);
+}
+
 /* ---- faults ---- */
 
 FIXTURE(pages) { struct vm *vm; struct vcpu *v; };

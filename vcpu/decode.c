@@ -176,6 +176,9 @@ static void take_immediate(struct wafer_insn *insn, struct cursor *c, u32 flags)
 /* If @form is what the executor can do with these prefixes, it is the instruction's. */
 static int set_form(struct wafer_insn *insn, const struct wafer_insn_form *form, u32 flags)
 {
+	static const struct wafer_insn_form load_segment = {
+		.op = WAFER_OP_MOV, .dst = WAFER_AT_SREG, .src = WAFER_AT_RM, .size = 2,
+	};
 	bool vec = max(form->dst, form->src) >= WAFER_AT_VEC;
 
 	if (!form->op || (insn->vex && !vec) || (form->op == WAFER_OP_ENTER && insn->imm >> 16 & 0x1f) ||
@@ -188,6 +191,8 @@ static int set_form(struct wafer_insn *insn, const struct wafer_insn_form *form,
 		insn->op_size = insn->vex_l ? 32 : 16;
 	if (insn->is_mem || !(flags & WAFER_F_MODRM))
 		insn->form = form;
+	else if (form->dst == WAFER_AT_SREG)
+		insn->form = &load_segment;
 	return 0;
 }
 

@@ -99,6 +99,9 @@ static int get(struct wafer_emu *emu, struct wafer_operand *o, u8 at, unsigned i
 	case WAFER_AT_ACC:
 		*val = wafer_get_gpr(emu, at == WAFER_AT_REG ? insn->reg : WAFER_RAX, size);
 		return 0;
+	case WAFER_AT_RM:
+		*val = wafer_get_gpr(emu, insn->rm, size);
+		return 0;
 	case WAFER_AT_SREG:
 		if ((insn->reg & 7) > WAFER_GS)
 			return WAFER_EMU_UNKNOWN;

@@ -49,6 +49,7 @@ enum wafer_at {
 	WAFER_AT_STACK, WAFER_AT_SI, WAFER_AT_DI,
 	WAFER_AT_REG, WAFER_AT_ACC, WAFER_AT_IMM,
 	WAFER_AT_SREG,		/* of ModRM; LTR's */
+	WAFER_AT_RM,		/* register where memory could be; for what writes descriptors */
 	WAFER_AT_MSW,		/* the low half of CR0 */
 	WAFER_AT_COUNT,		/* of shifts: by opcode */
 	WAFER_AT_PORT,

@@ -43,7 +43,7 @@ static int emu_translate(struct wafer_emu *emu, gva_t gva, u32 access, gpa_t *gp
  * Is there memory that takes this kind of access? A slot does not go away under us: its removal
  * waits (mmu/slots.c).
  */
-static bool is_memory(struct wafer_vcpu *vcpu, gpa_t gpa, bool write)
+bool wafer_is_memory(struct wafer_vcpu *vcpu, gpa_t gpa, bool write)
 {
 	const struct wafer_slot *slot;
 	bool is;
@@ -71,7 +71,7 @@ static int emu_access(struct wafer_emu *emu, gpa_t gpa, void *data, unsigned int
 {
 	struct wafer_vcpu *vcpu = emu_vcpu(emu);
 
-	if (is_memory(vcpu, gpa, write))
+	if (wafer_is_memory(vcpu, gpa, write))
 		return wafer_copy_guest(vcpu, gpa, data, len, write);
 	return device_access(vcpu, gpa, data, len, write);
 }
@@ -80,7 +80,7 @@ static int emu_cmpxchg(struct wafer_emu *emu, gpa_t gpa, void *old, const void *
 {
 	int r = 1;
 
-	if (is_memory(emu_vcpu(emu), gpa, true))
+	if (wafer_is_memory(emu_vcpu(emu), gpa, true))
 		r = wafer_cmpxchg_guest(emu_vcpu(emu), gpa, old, new, len);
 	return r == -EBUSY ? 0 : r;
 }

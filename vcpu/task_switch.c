@@ -28,6 +28,10 @@ static int task_access(struct wafer_task *t, gva_t gva, void *data, unsigned int
 		if (r || !data)
 			continue;
 		r = wafer_copy_guest(vcpu, gpa, data, n, how & WAFER_FAULT_WRITE);
+		/* ROM stays as it is, and descriptors in it are good all the same. */
+		if (r == -EFAULT && how & WAFER_FAULT_WRITE && wafer_is_memory(vcpu, gpa, false) &&
+		    !wafer_is_memory(vcpu, gpa, true))
+			r = 0;
 		data += n;
 	}
 	return r;

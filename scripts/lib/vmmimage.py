@@ -178,6 +178,10 @@ def runsc():
     return _packages("runsc", "trixie", lambda: ["runsc"]) / "usr/bin/runsc"
 
 
+def u_boot():
+    return _packages("u-boot", "both", lambda: ["u-boot-qemu"])
+
+
 def i386():
     return _packages("i386", "i386", lambda: [
         "busybox-static", *(debian.depends("i386", f"linux-image-{k}", "linux-image-.*") for k in ("686", "686-pae"))])
@@ -370,6 +374,8 @@ FILES = {
     "/vmm/OVMF_CODE.fd": lambda: boot() / "usr/share/OVMF/OVMF_CODE_4M.fd",
     "/vmm/OVMF_VARS.fd": lambda: boot() / "usr/share/OVMF/OVMF_VARS_4M.fd",
     "/vmm/gnumach": gnumach,
+    "/vmm/u-boot-x86.rom": lambda: u_boot() / "usr/lib/u-boot/qemu-x86/u-boot.rom",
+    "/vmm/u-boot-x86_64.rom": lambda: u_boot() / "usr/lib/u-boot/qemu-x86_64/u-boot.rom",
     "/vmm/memtest": lambda: boot() / "boot/memtest86+x64.bin",
 }
 

@@ -163,6 +163,9 @@ row("pc GNU Mach", [*machine("pc", "on", 1, mem=128), "-kernel", "/vmm/gnumach",
     [("serial", "GNU Mach 1", 60), ("serial", "[Nn]o bootstrap", 30)])
 row("pc Memtest86+", [*machine("pc", "on", 2, mem=64), "-kernel", "/vmm/memtest", "-append", "console=ttyS0,115200"],
     [("serial", r"Memtest86\+", 60), ("serial", r"Pass +[1-9]|\d+%", 120)])
+for bits in ("x86", "x86_64"):
+    row(f"pc U-Boot, {bits}", [*machine("pc", "on", 1, mem=128), "-bios", f"/vmm/u-boot-{bits}.rom", "-nic", "none"],
+        [("serial", r"U-Boot 20\d\d", 60), ("serial", "=> ", 60)])
 
 # -- memory of other kinds
 linux("pc hugetlbfs", [*machine("pc", "on", 1), "-object", "memory-backend-file,id=m,size=192M,mem-path=/huge,share=on",
