@@ -123,9 +123,9 @@ struct wafer_chips {
 	u8 sources[KVM_NR_IRQCHIPS][KVM_IOAPIC_NUM_PINS];
 	struct kvm_pic_state pic[2];
 	bool intr, unblock, has_pit;
-	u16 acked;
+	u16 acked, eois[KVM_IOAPIC_NUM_PINS];
 	struct kvm_ioapic_state ioapic;
-	u32 delivered, pit_pin, eois[KVM_IOAPIC_NUM_PINS];
+	u32 delivered, pit_pin;
 	struct hrtimer storm;
 	struct kvm_pit_state2 pit;
 	struct hrtimer tick;
