@@ -59,7 +59,7 @@ static long vcpu_call(void *obj, u32 cmd, void *data, unsigned long arg, bool lo
 	struct wafer_vcpu *vcpu = obj;
 
 	switch (cmd) {
-	case KVM_RUN: return IOCTL(DOOR_LOCK | DOOR_NO_ARG, wafer_vcpu_run(vcpu));
+	case KVM_RUN: return IOCTL(DOOR_NO_ARG, -EINVAL);	/* with an argument; else run() below */
 	case KVM_GET_REGS: return IOCTL(DOOR_OUT | DOOR_LOCK, (wafer_get_regs(vcpu, data), 0));
 	case KVM_SET_REGS: return IOCTL(DOOR_IN | DOOR_LOCK, (wafer_set_regs(vcpu, data), 0));
 	case KVM_GET_SREGS: return IOCTL(DOOR_OUT | DOOR_LOCK, (wafer_get_sregs(vcpu, data), 0));

@@ -75,7 +75,7 @@ static unsigned long shrink(struct shrinker *s, struct shrink_control *sc)
 	struct wafer_mmu *mmu;
 
 	if (!mutex_trylock(&mmus_lock))
-		return 0;
+		return sc->nr_to_scan ? SHRINK_STOP : 0;
 	list_for_each_entry(mmu, &mmus, link) {
 		n = atomic_long_read(&mmu->pages) - 1;
 		if (!n || busy(mmu))
@@ -87,7 +87,7 @@ static unsigned long shrink(struct shrinker *s, struct shrink_control *sc)
 			break;
 	}
 	mutex_unlock(&mmus_lock);
-	return found;
+	return sc->nr_to_scan && !found ? SHRINK_STOP : found;
 }
 
 /* Where there is no memory for it, tables stay until their VM goes. */
