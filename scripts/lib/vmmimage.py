@@ -15,7 +15,8 @@ from cache import ROOT, SCRIPTS, digest, once, run
 from cpio import Archive
 
 HERE = pathlib.Path(__file__)
-RELEASES = {"7.2": "bookworm", "10.0": "bookworm-backports"}
+# QEMU's version: where apt looks for it (debian.SETS), and the release
+RELEASES = {"7.2": ("both", "bookworm"), "10.0": ("both", "bookworm-backports"), "11.1": ("sid", "sid")}
 FIRMWARE = ["qemu", "seabios"]
 # parts of QEMU that it loads when a device wants them
 DISPLAYS = ["virtio-gpu", "virtio-gpu-pci", "virtio-vga"]
@@ -33,7 +34,7 @@ def _packages(name, suite, packages):
 
 
 def _loader(root):
-    return next(p for p in [root / "lib64/ld-linux-x86-64.so.2", root / "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"]
+    return next(p for p in [root / d / "ld-linux-x86-64.so.2" for d in ("lib64", "lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")]
                 if p.exists())
 
 
@@ -55,11 +56,12 @@ def _program(root, program, to, more=()):
 
 def qemu(version):
     def make(path):
-        root = _packages(f"qemu-{version}", "both", lambda: debian.closure("both", RELEASES[version], ["qemu-system-x86"]))
+        suite, release = RELEASES[version]
+        root = _packages(f"qemu-{version}", suite, lambda: debian.closure(suite, release, ["qemu-system-x86"]))
         _program(root, root / "usr/bin/qemu-system-x86_64", path)
         (path / "qemu-system-x86_64").rename(path / "qemu")
         for place in FIRMWARE + ["../lib/ipxe/qemu"]:
-            for f in (root / "usr/share" / place).iterdir():
+            for f in (root / "usr/share" / place).glob("*"):
                 if f.suffix in (".bin", ".rom", ".aml") and f.stat().st_size < 600000 and "," not in f.name:
                     shutil.copy(f, path / f.name)
         shutil.copytree(root / "usr/share/qemu/keymaps", path / "keymaps")
@@ -351,6 +353,7 @@ def gnumach():
 FILES = {
     "/vmm/7.2": lambda: qemu("7.2"),
     "/vmm/10.0": lambda: qemu("10.0"),
+    "/vmm/11.1": lambda: qemu("11.1"),
     "/vmm/gVisor": runsc,
     "/vmm/libvirt": libvirt,
     "/vmm/vmlinuz": lambda: unpacked.image(kernels.get("debian").vmlinuz),

@@ -33,7 +33,7 @@ def plural(cpus):
 
 
 # -- machines, interrupt controllers, numbers of CPUs
-for qemu in ("7.2", "10.0"):
+for qemu in ("7.2", "10.0", "11.1"):
     for kind in MACHINES:
         for irqchip, cpus in (("on", 1), ("on", 2), ("on", 4), ("split", 1), ("split", 2), ("off", 1)):
             # since 8.0 QEMU has no local APIC of its own beside KVM: off is a machine without one
@@ -48,17 +48,18 @@ for cpu in ("max", "qemu64", "host,-x2apic"):
 linux("pc -cpu EPYC", machine("pc", "on", 2, "EPYC"), cpus=2, backends=("svm",))
 linux("pc -cpu Skylake-Client", machine("pc", "on", 2, "Skylake-Client"), cpus=2, backends=("vmx",))
 linux("q35 x2apic", machine("q35", "split", 2, "host,+x2apic"), [("guest", "dmesg | grep -i x2apic", "(?i)x2apic.*enabled|enabled.*x2apic|routing.*x2apic")], cpus=2)
+linux("q35 x2apic", machine("q35", "split", 2, "max,+x2apic"), [("guest", "grep -c x2apic /proc/cpuinfo", "^2$")], cpus=2, qemu="11.1")
 linux("pc -no-hpet", [*machine(), "-no-hpet"])
 
 # -- what is done to a running machine
 WORK = [("stop",), ("nmi",), ("reset",), ("reset", "guest"), ("migrate", "file")]
 for qemu, kind, irqchip, cpus in (("7.2", "pc", "on", 2), ("10.0", "q35", "split", 2), ("7.2", "pc", "off", 1),
-                                  ("10.0", "microvm", "split", 1)):
+                                  ("10.0", "microvm", "split", 1), ("11.1", "q35", "on", 2)):
     linux(f"{kind} {irqchip} {plural(cpus)}: stop, NMI, reset, reboot, migrate to a file", machine(kind, irqchip, cpus),
           WORK, cpus=cpus, qemu=qemu)
 QCOW = ["-drive", "if=none,format=qcow2,file={run}/state.qcow2,id=s", "-device", "virtio-blk-pci,drive=s"]
 EMPTY_QCOW = ["cp /vmm/empty.qcow2 {run}/state.qcow2"]
-for qemu in ("7.2", "10.0"):
+for qemu in ("7.2", "10.0", "11.1"):
     linux("pc: savevm, loadvm", [*machine("pc", "on", 2), *QCOW], [("snapshot",)], cpus=2, qemu=qemu, before=EMPTY_QCOW)
     linux("q35: live migration", machine("q35", "on", 2), [("migrate", "live", 24)], cpus=2, qemu=qemu)
     linux("q35: live migration, dirty ring", machine("q35", "on", 2, accel=",dirty-ring-size=4096"),
@@ -210,6 +211,16 @@ libvirt("virt-install", [
      "--boot kernel=/vmm/vmlinuz,initrd=/vmm/initrd,kernel_args='{append}' --disk path={run}/state.qcow2,format=qcow2 "
      "--network none --graphics none --controller usb,model=none --memballoon none "
      "--serial unix,source.mode=connect,source.path={place}/serial --noautoconsole"), ("boot", 2)])
+# the guest copies the CD to its disk, which boots as well
+libvirt("virt-install --cdrom", [
+    ("host", "truncate -s 64M {run}/disk"),
+    ("install", "--name domain --memory 256 --vcpus 1 --cpu host-passthrough --osinfo detect=off,require=off "
+     "--cdrom /vmm/isolinux.iso --disk path={run}/disk,format=raw,bus=virtio --network none --graphics none "
+     "--controller usb,model=none --memballoon none --serial unix,source.mode=connect,source.path={place}/serial --noautoconsole"),
+    ("boot", 1, 240), ("guest", "for m in ahci ata_piix sr_mod virtio_pci virtio_blk; do modprobe $m; done; sleep 2; "
+                       "dd if=/dev/sr0 of=/dev/vda bs=1M conv=fsync", "", 120),
+    ("guest", "(sleep 1; reboot -f) &"), ("until", "shut off"), ("virsh", "start domain"), ("boot", 1, 240),
+    ("guest", "modprobe sr_mod; ls /dev/sr0 || echo no CD", "no CD")])
 
 # -- gVisor: its kernel runs in the guest's ring 0 and in the host's ring 3 by turns. Its XSETBV makes no exit on QEMU 7.2's
 # TCG, so that XCR0 is lost: the host is one without XSAVE. An initramfs is no root that it could leave: it gets another
@@ -255,4 +266,5 @@ row("Python, threads, signals, forks", [*RUNSC, "/vmm/python/ld.so", "--library-
     [("ended", r"^160 True \[10, 11, 12, 13\] True$")], qemu="gVisor", backends=("svm",), cpu="EPYC,-xsave")
 
 # -- the device by its own name
-linux("pc -accel kvm,device=/dev/wafer", machine("pc", "on", 1, accel=",device=/dev/wafer"), qemu="10.0", own=True)
+for qemu in ("10.0", "11.1"):
+    linux("pc -accel kvm,device=/dev/wafer", machine("pc", "on", 1, accel=",device=/dev/wafer"), qemu=qemu, own=True)
