@@ -15,8 +15,7 @@ static void *get_entries(void __user *arg, u32 max, size_t size, u32 *nr)
 }
 
 /*
- * KVM_GET_CPUID2 tells the number of entries in any case; without a vCPU KVM_GET_SUPPORTED_CPUID
- * and KVM_GET_EMULATED_CPUID: -E2BIG leaves the header as it was.
+ * KVM_GET_CPUID2; without a vCPU KVM_GET_SUPPORTED_CPUID and KVM_GET_EMULATED_CPUID. -E2BIG leaves the header as it was.
  */
 long wafer_door_get_cpuid(struct wafer_vcpu *vcpu, void __user *arg, bool emulated)
 {
@@ -34,7 +33,7 @@ long wafer_door_get_cpuid(struct wafer_vcpu *vcpu, void __user *arg, bool emulat
 	    /* leaf 0 alone: nothing that the CPU lacks is emulated */
 	    emulated ? 1 : wafer_supported_cpuid(e, MAX_CPUID);
 	if (nent < r || (!nent && !vcpu))
-		r = vcpu && put_user(r, &user->nent) ? -EFAULT : -E2BIG;
+		r = -E2BIG;
 	else if (r >= 0)
 		r = copy_to_user(user->entries, e, r * sizeof(*e)) || put_user(r, &user->nent) ? -EFAULT : 0;
 	kvfree(e);

@@ -27,7 +27,7 @@ static const struct counter vcpu_stats[] = {
 	COUNT("injected_events", stat_injected), COUNT("nested_faults", fault.stat_faults),
 	COUNT("nested_faults_fast", fault.stat_fast), COUNT("nested_faults_mmio", fault.stat_mmio),
 	EXITS("interrupt", EXTINT), EXITS("exception", EXCEPTION), EXITS("cpuid", CPUID), EXITS("hypercall", HYPERCALL),
-	EXITS("hlt", HLT), EXITS("pause", PAUSE), EXITS("rdmsr", RDMSR), EXITS("wrmsr", WRMSR), EXITS("io", IO),
+	EXITS("halt", HLT), EXITS("pause", PAUSE), EXITS("rdmsr", RDMSR), EXITS("wrmsr", WRMSR), EXITS("io", IO),
 	EXITS("fault", FAULT), EXITS("cr", CR), EXITS("dr", DR), EXITS("xsetbv", XSETBV), EXITS("wbinvd", WBINVD),
 	EXITS("task_switch", TASK_SWITCH), EXITS("irq_window", IRQ_WINDOW), EXITS("nmi_window", NMI_WINDOW),
 	EXITS("tpr", TPR), EXITS("step", STEP), EXITS("dirty_log", PML), EXITS("machine_check", MCE),

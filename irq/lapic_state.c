@@ -170,13 +170,14 @@ int wafer_lapic_get(struct wafer_vcpu *vcpu, struct kvm_lapic_state *s)
  * @s: taken as it is but for what is computed (version, PPR, LDR in x2APIC mode) and the id, which
  *	is the vCPU's
  *
- * Return: 0; -EINVAL: another id in x2APIC mode.
+ * Return: 0; -EINVAL: another id in x2APIC mode, where user space gives it whole.
  */
 int wafer_lapic_set(struct wafer_vcpu *vcpu, const struct kvm_lapic_state *s)
 {
 	struct wafer_lapic *apic = vcpu->lapic;
 	u32 id = *(const u32 *)&s->regs[APIC_ID];
-	int r = RULE(apic->mode == WAFER_X2APIC && id != user_id(vcpu), vcpu, "lapic.regs[ID]", id, "is its own");
+	int r = RULE(apic->mode == WAFER_X2APIC && vcpu->vm->irq.x2apic_32bit_ids && id != vcpu->id, vcpu,
+		     "lapic.regs[ID]", id, "is its own");
 
 	if (r)
 		return r;

@@ -322,6 +322,7 @@ TEST_F(long64, msrs)
 
 GUEST(unknown_msr, 64, "mov $0x12345, %ecx\n rdmsr\n" DONE);
 GUEST(bad_wrmsr, 64, "mov $0x277, %ecx\n mov $2, %eax\n xor %edx, %edx\n wrmsr\n" DONE);	/* no such memory type */
+GUEST(bad_misc_enable, 64, "mov $0x1a0, %ecx\n rdmsr\n btr $11, %eax\n wrmsr\n" DONE);	/* "BTS unavailable" is read-only */
 GUEST(bad_cr4, 64, "mov $0x80000000, %eax\n mov %rax, %cr4\n" DONE);
 GUEST(bad_cr0, 64, "mov $0x80000000, %eax\n mov %rax, %cr0\n" DONE);			/* PG without PE */
 GUEST(bad_xsetbv, 64, "xor %ecx, %ecx\n xor %eax, %eax\n xor %edx, %edx\n mov %cr4, %rbx\n bts $18, %rbx\n"
@@ -336,7 +337,7 @@ static const struct bad {
 } bad[] = {
 #define BAD(n, v) { #n, n, n##_end, v }
 	BAD(unknown_msr, 13), BAD(bad_wrmsr, 13), BAD(bad_cr4, 13), BAD(bad_cr0, 13), BAD(bad_xsetbv, 13),
-	BAD(ud2, 6), BAD(not_ours, 6),
+	BAD(ud2, 6), BAD(not_ours, 6), BAD(bad_misc_enable, 13),
 };
 
 TEST_F(long64, what_is_refused_faults)
@@ -452,6 +453,29 @@ TEST(no_memory_at_all)
 
 	EXPECT_EQ(ioctl(vm->fd, KVM_SET_NR_MMU_PAGES, 64), 0);	/* KVM has none without slots */
 	EXPECT_EQ(vcpu_run(v), KVM_EXIT_INTERNAL_ERROR);
+	vm_free(vm);
+}
+
+/* The table of handlers is a device's: what the exit tells is what KVM tells of one on VT-x. */
+TEST(an_event_delivered_through_a_device)
+{
+	struct vm *vm = vm_new(2 << 20, 0);
+	struct vcpu *v = vcpu_new(vm, 0);
+	struct kvm_sregs s;
+
+	if (!strcmp(vm_device(), "/dev/kvm") && vm_is_amd())
+		SKIP(return, "KVM 6.1 tries to emulate the instruction there");
+	vcpu_mode(v, MODE_LONG);
+	vm_load(vm, ud2);
+	ASSERT_EQ(ioctl(v->fd, KVM_GET_SREGS, &s), 0);
+	s.idt.base = GUEST_MMIO;
+	s.idt.limit = 0xfff;
+	ASSERT_EQ(ioctl(v->fd, KVM_SET_SREGS, &s), 0);
+	ASSERT_EQ(vcpu_run(v), KVM_EXIT_INTERNAL_ERROR);
+	EXPECT_EQ(v->run->internal.suberror, KVM_INTERNAL_ERROR_DELIVERY_EV);
+	ASSERT_EQ(v->run->internal.ndata, 5);
+	EXPECT_EQ(v->run->internal.data[3], GUEST_MMIO + 6 * 16);
+	EXPECT_LT(v->run->internal.data[4], 64);	/* the host's CPU */
 	vm_free(vm);
 }
 

@@ -209,6 +209,8 @@ TEST_F(fds, a_vm_refuses)
 		{ "after the first vCPU", VM, KVM_SET_IDENTITY_MAP_ADDR, U64(0xfffbc000), EINVAL, SAME },
 		{ "too few", VM, KVM_SET_NR_MMU_PAGES, N(63), EINVAL, SAME },
 		{ "after the first vCPU", VM, KVM_SET_BOOT_CPU_ID, N(0), EBUSY, SAME },
+		{ "boot CPU too large", BARE, KVM_SET_BOOT_CPU_ID, N(MAX_ID + 1), EINVAL, ANY },
+		{ "boot CPU of 64 bits", BARE, KVM_SET_BOOT_CPU_ID, N(1ull << 32), EINVAL, ANY },
 		{ "after the first vCPU", VM, KVM_CREATE_IRQCHIP, 0, EINVAL, SAME },
 		{ "twice", CHIP, KVM_CREATE_IRQCHIP, 0, EEXIST, SAME },
 		{ "after the first vCPU", VM, KVM_SET_TSC_KHZ, N(1000), EINVAL, ANY },
@@ -473,7 +475,8 @@ TEST_F(fds, the_rest_of_the_good)
 	struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET,
 					.addr = (uintptr_t)&offset };
 	struct one_msr msr = { { .nmsrs = 1 }, { { .index = 0xdead } } };
-	int fd;
+	char stats[16384];
+	int fd, n;
 
 	EXPECT_EQ(ioctl(vm_sys(), KVM_GET_API_VERSION, 0), 12);
 	EXPECT_GE(ioctl(vm_sys(), KVM_GET_VCPU_MMAP_SIZE, 0), 3 * PAGE);
@@ -504,6 +507,7 @@ TEST_F(fds, the_rest_of_the_good)
 	EXPECT_EQ(ioctl(self->fd[CPU], KVM_GET_DEVICE_ATTR, &attr), 0);
 	EXPECT_EQ(ioctl(self->fd[CPU], KVM_SET_DEVICE_ATTR, &attr), 0);
 	EXPECT_EQ(ioctl(self->fd[CPU], KVM_NMI, 0), 0);
+	EXPECT_EQ(vcpu_msr(&self->vm->cpu[0], 0x8b), vm_is_amd() ? 0x01000065 : 1ull << 32);	/* as KVM has it */
 	fd = ioctl(self->vm->fd, KVM_CREATE_VCPU, 7);
 	EXPECT_GE(fd, 0);
 	close(fd);
@@ -511,8 +515,54 @@ TEST_F(fds, the_rest_of_the_good)
 	EXPECT_EQ(ioctl(self->vm->fd, KVM_CREATE_VCPU, 7), -1);
 	EXPECT_EQ(errno, EEXIST);
 	fd = ioctl(self->fd[CPU], KVM_GET_STATS_FD, 0);
-	EXPECT_GE(fd, 0);
+	n = read(fd, stats, sizeof(stats));
+	ASSERT_GT(n, 0);
+	EXPECT_TRUE(memmem(stats, n, "halt_exits", sizeof("halt_exits")) != NULL);	/* as KVM calls it */
 	close(fd);
+}
+
+TEST_F(fds, the_boot_cpu_is_below_the_limit)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_MAX_VCPU_ID, .args = { 3 } };
+
+	if (is_kvm())
+		SKIP(return, "6.1 takes it");
+	EXPECT_EQ(ioctl(self->fd[BARE], KVM_SET_BOOT_CPU_ID, 4), 0);
+	EXPECT_EQ(ioctl(self->fd[BARE], KVM_ENABLE_CAP, &cap), -1);
+	cap.args[0] = 5;
+	EXPECT_EQ(ioctl(self->fd[BARE], KVM_ENABLE_CAP, &cap), 0);
+}
+
+TEST_F(fds, a_cpuid_list_that_is_too_short_stays)
+{
+	struct { struct kvm_cpuid2 head; struct kvm_cpuid_entry2 entry; } c = { .head.nent = 1 };
+
+	EXPECT_EQ(ioctl(self->fd[CPU], KVM_GET_CPUID2, &c), -1);
+	EXPECT_EQ(errno, E2BIG);
+	EXPECT_EQ(c.head.nent, 1);
+}
+
+/* The id is the vCPU's whatever user space says; where it gives the whole of it, it must be right. */
+TEST_F(fds, an_x2apics_id_is_its_own)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_X2APIC_API, .args = { KVM_X2APIC_API_USE_32BIT_IDS } };
+	struct kvm_lapic_state apic;
+	struct kvm_sregs s;
+	int fd = self->fd[CHIP_CPU];
+
+	ASSERT_EQ(ioctl(fd, KVM_GET_SREGS, &s), 0);
+	s.apic_base |= 0xc00;
+	ASSERT_EQ(ioctl(fd, KVM_SET_SREGS, &s), 0);
+	ASSERT_EQ(ioctl(fd, KVM_GET_LAPIC, &apic), 0);
+	apic.regs[0x23] = 5;
+	EXPECT_EQ(ioctl(fd, KVM_SET_LAPIC, &apic), 0);
+	ASSERT_EQ(ioctl(fd, KVM_GET_LAPIC, &apic), 0);
+	if (!is_kvm())		/* 6.1 tells what it was told */
+		EXPECT_EQ(apic.regs[0x23], 0);
+	ASSERT_EQ(ioctl(self->fd[CHIP], KVM_ENABLE_CAP, &cap), 0);
+	apic.regs[0x20] = 5;
+	EXPECT_EQ(ioctl(fd, KVM_SET_LAPIC, &apic), -1);
+	EXPECT_EQ(errno, EINVAL);
 }
 
 /* Lists say how long they are. */

@@ -286,9 +286,9 @@ static int emulate_access(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool
 	 * emulate.
 	 */
 	if (vcpu->reinject.kind != WAFER_EV_NONE) {
-		u64 data[4] = { vcpu->reinject.vector, exit->reason, exit->info, exit->fault.gpa };
+		u64 data[5] = { vcpu->reinject.vector, exit->reason, exit->info, exit->fault.gpa, raw_smp_processor_id() };
 
-		return wafer_internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV, data, 4);
+		return wafer_internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV, data, 5);
 	}
 	/* From the CPU's own copy where it gives one. */
 	if (!exit->fault.nr_bytes ||

@@ -186,15 +186,14 @@ MSR_SET(de_cfg)
 /* That there are no performance counters is not the guest's to change. */
 MSR_SET(misc_enable)
 {
-	const u64 fixed = MSR_IA32_MISC_ENABLE_EMON | MSR_IA32_MISC_ENABLE_BTS_UNAVAIL |
-			  MSR_IA32_MISC_ENABLE_PEBS_UNAVAIL;
+	const u64 fixed = MSR_IA32_MISC_ENABLE_BTS_UNAVAIL | MSR_IA32_MISC_ENABLE_PEBS_UNAVAIL;
 	u64 old = vcpu->msr.misc_enable;
 	bool mwait_follows = vcpu->vm->quirks_disabled & KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT;
 
 	if (!(how & WAFER_MSR_HOST)) {
-		*val = (*val & ~fixed) | (old & fixed);
-		if ((*val ^ old) & MSR_IA32_MISC_ENABLE_MWAIT && mwait_follows &&
-		    !wafer_guest_has(vcpu, X86_FEATURE_XMM3))
+		*val = (*val & ~MSR_IA32_MISC_ENABLE_EMON) | (old & MSR_IA32_MISC_ENABLE_EMON);
+		if ((*val ^ old) & fixed || ((*val ^ old) & MSR_IA32_MISC_ENABLE_MWAIT && mwait_follows &&
+					     !wafer_guest_has(vcpu, X86_FEATURE_XMM3)))
 			return WAFER_MSR_GP;
 	}
 	vcpu->msr.misc_enable = *val;
@@ -255,8 +254,7 @@ static const struct wafer_msr msrs[] = {
 	{ 0x49, "IA32_PRED_CMD", M_WRITEONLY | M_DIRECT, SET(command), HOST(IBPB),
 	  .guest = { X86_FEATURE_SPEC_CTRL, X86_FEATURE_AMD_IBPB } },
 	{ 0x79, "IA32_BIOS_UPDT_TRIG", M_WRITEONLY },
-	{ 0x8b, "IA32_BIOS_SIGN_ID", M_SAVED | M_FEATURE | M_IGNORE, STATE(ucode_rev),
-	  .value = 1ull << 32 | 0x01000065 },	/* in Intel's upper half, AMD's lower */
+	{ 0x8b, "IA32_BIOS_SIGN_ID", M_SAVED | M_FEATURE | M_IGNORE, STATE(ucode_rev) },
 	EMPTY(0xc1, "IA32_PMC0", 2), READS(0xcd, "FSB_FREQ", 0),
 	{ 0xce, "PLATFORM_INFO", M_SAVED | M_READONLY, STATE(platform_info), GET(platform_info) },
 	READS(0xfe, "IA32_MTRRCAP", 0x508),	/* write-combining, fixed ranges, 8 variable ones */
@@ -386,6 +384,7 @@ void __init wafer_msr_setup(void)
 			hashed[h] = m - msrs + 1;
 		}
 	}
+	s->ucode_rev = boot_cpu_data.x86_vendor == X86_VENDOR_INTEL ? 1ull << 32 : 0x01000065;	/* KVM's */
 	for (i = 0; i < WAFER_MCE_BANKS; i++)
 		s->mce[i * 4] = ~0ull;			/* IA32_MCi_CTL */
 	/*
