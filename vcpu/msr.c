@@ -520,6 +520,7 @@ void wafer_msr_reset(struct wafer_vcpu *vcpu, bool init)
 		return;
 	vcpu->steal_gpa = 0;
 	vcpu->msr = wafer_msr_initial;
+	vcpu->msr.de_cfg = 0;		/* what may be set there, KVM_GET_MSRS of the device tells */
 	if (vcpu->mcg_cap & MCG_CTL_P)
 		vcpu->msr.mcg_ctl = ~0ull;
 }
