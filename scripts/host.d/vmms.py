@@ -161,7 +161,9 @@ class Vm:
         """Runs a command in the guest's shell; what it printed."""
         start = self.serial.mark = len(self.serial.text)
         self.serial.send(command + "\n")
-        m = self.see(r"^=(\d+)=$", seconds)
+        # what the guest sleeps it sleeps in the host's time, on whatever host
+        naps = sum(map(float, re.findall(r"\bsleep ([\d.]+)", command)))
+        m = self.see(r"^=(\d+)=$", seconds + naps / SLOW)
         text = self.serial.text[start:m.start()].strip()
         if m[1] != "0":
             raise Bad(f"guest: {command}: status {m[1]}: {text[-300:]}")
@@ -367,7 +369,7 @@ def moved(vm, megabytes):
     """Live to a second libvirt on this host, and back, while the guest works on its memory."""
     there = vm.daemon(f"{RUN}/second")
     vm.ready(there)
-    vm.guest(f"rm -f /tmp/stop; dirty {megabytes} > /tmp/dirty 2>&1 & echo $! > /tmp/pid; sleep 3")
+    vm.guest(f"rm -f /tmp/stop; dirty {megabytes} > /tmp/dirty 2>&1 & echo $! > /tmp/pid; sleep {3 * SLOW:g}")
     before = vm.tick()
     for here, there, n in ((vm.uri, there, 1), (there, vm.uri, 2)):
         begin = time.monotonic()
@@ -490,7 +492,7 @@ def migrate(vm, how="file", megabytes=0):
     """To a file and back, or to another QEMU while the guest works on its memory, which must be right afterwards."""
     if megabytes:
         # the guest's shell is busybox's: what runs beside it writes to a file
-        vm.guest(f"rm -f /tmp/stop; dirty {megabytes} > /tmp/dirty 2>&1 & echo $! > /tmp/pid; sleep 3")
+        vm.guest(f"rm -f /tmp/stop; dirty {megabytes} > /tmp/dirty 2>&1 & echo $! > /tmp/pid; sleep {3 * SLOW:g}")
     before = vm.tick()
     if how == "file":
         vm.do("migrate", uri=f"exec:cat > {RUN}/state")
@@ -506,7 +508,7 @@ def migrate(vm, how="file", megabytes=0):
         wait("socket", 20, lambda: os.path.exists(f"{RUN}/migration"))
         vm.do("migrate", uri=f"unix:{RUN}/migration")
         if how == "postcopy":
-            time.sleep(1)
+            time.sleep(SLOW)
             vm.do("migrate-start-postcopy")
         got = _migrated(vm)
         print(f"# migration: {got.get('total-time')} ms, downtime {got.get('downtime')} ms, "
