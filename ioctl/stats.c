@@ -9,7 +9,7 @@
 #include "door.h"
 
 #define NAME_SIZE	48
-#define DESC_SIZE	(sizeof(struct kvm_stats_desc) + NAME_SIZE)
+#define DESC_SIZE	(offsetof(struct kvm_stats_desc, name) + NAME_SIZE)	/* 7.2 counts a name of its own in */
 
 /* @offset: of a u64 in struct wafer_vcpu or wafer_vm */
 struct counter {

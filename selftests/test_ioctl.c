@@ -476,6 +476,8 @@ TEST_F(fds, the_rest_of_the_good)
 					.addr = (uintptr_t)&offset };
 	struct one_msr msr = { { .nmsrs = 1 }, { { .index = 0xdead } } };
 	char stats[16384] = "";
+	struct kvm_stats_header *head = (void *)stats;
+	struct kvm_stats_desc *second;
 	int fd, n;
 
 	EXPECT_EQ(ioctl(vm_sys(), KVM_GET_API_VERSION, 0), 12);
@@ -517,6 +519,8 @@ TEST_F(fds, the_rest_of_the_good)
 	EXPECT_EQ(errno, EEXIST);
 	fd = ioctl(self->fd[CPU], KVM_GET_STATS_FD, 0);
 	n = read(fd, stats, sizeof(stats) - 1);
+	second = (void *)stats + head->desc_offset + sizeof(*second) + head->name_size;
+	EXPECT_EQ(second->size, 1);
 	while (n > 0 && strcmp(stats + n - 1, "halt_exits"))		/* as KVM calls it */
 		n--;
 	EXPECT_GT(n, 0);
