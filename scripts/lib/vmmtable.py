@@ -211,16 +211,6 @@ libvirt("virt-install", [
      "--boot kernel=/vmm/vmlinuz,initrd=/vmm/initrd,kernel_args='{append}' --disk path={run}/state.qcow2,format=qcow2 "
      "--network none --graphics none --controller usb,model=none --memballoon none "
      "--serial unix,source.mode=connect,source.path={place}/serial --noautoconsole"), ("boot", 2)])
-# the guest copies the CD to its disk, which boots as well
-libvirt("virt-install --cdrom", [
-    ("host", "truncate -s 64M {run}/disk"),
-    ("install", "--name domain --memory 256 --vcpus 1 --cpu host-passthrough --osinfo detect=off,require=off "
-     "--cdrom /vmm/isolinux.iso --disk path={run}/disk,format=raw,bus=virtio --network none --graphics none "
-     "--controller usb,model=none --memballoon none --serial unix,source.mode=connect,source.path={place}/serial --noautoconsole"),
-    ("boot", 1, 240), ("guest", "for m in ahci ata_piix sr_mod virtio_pci virtio_blk; do modprobe $m; done; sleep 2; "
-                       "dd if=/dev/sr0 of=/dev/vda bs=1M conv=fsync", "", 120),
-    ("guest", "(sleep 1; reboot -f) &"), ("until", "shut off"), ("virsh", "start domain"), ("boot", 1, 240),
-    ("guest", "modprobe sr_mod; ls /dev/sr0 || echo no CD", "no CD")])
 
 # -- gVisor: its kernel runs in the guest's ring 0 and in the host's ring 3 by turns. Its XSETBV makes no exit on QEMU 7.2's
 # TCG, so that XCR0 is lost: the host is one without XSAVE. An initramfs is no root that it could leave: it gets another
