@@ -257,10 +257,12 @@ static void *run_churn(void *arg)
 			CHECK_EQ(set_slot(1, to, 0, 1024, flags), 0);
 			there = true;
 		}
-		/* After the call nothing is left of where it was. */
+		/* After the call nothing is left of where it was. Tables that are taken out meanwhile are freed. */
+		spin_lock(&mmu.zap_lock);
 		if (!there || at != to)
 			for (i = 0; i < 1024; i++)
 				CHECK(!nested(at + i, NULL) || (there && at + i - to < 1024));
+		spin_unlock(&mmu.zap_lock);
 		if (there)
 			at = to;
 		CHECK_EQ(set_slot(7, G + 8192 + vrnd(&v) % 64, 1500, 16, 0), 0);
