@@ -81,10 +81,10 @@ struct wafer_caps {
  *	vcpu->hw_cpu. Called with interrupts off and after detach() if it was bound to another CPU.
  *	A vCPU that comes to a CPU anew has WAFER_H_FLUSH raised by the backend or flushes by itself
  * @put: closes the window; pairs with load(). What is the host's is the host's again
- * @enter: window. Writes arch.dirty groups, runs the guest until it exits, clears
- *	arch.avail of all groups that the guest can change, stores the guest's TPR in vcpu->cr8,
- *	puts what the exit found in delivery into vcpu->reinject, and fills @exit. Reads only what
- *	that kind needs
+ * @enter: window. Writes arch.dirty groups, runs the guest until it exits, sets arch.missing
+ *	of all groups that the guest can change, stores the guest's TPR in vcpu->cr8,
+ *	puts what the exit found in delivery into vcpu->reinject, and fills vcpu->exit. Reads only
+ *	what that kind needs. Called through wafer_enter, a static call
  * @read_state: window. Fills the groups of @mask in vcpu->arch (bits that are already available are
  *	not passed)
  * @inject: window. @ev is delivered at the next enter()
@@ -110,7 +110,7 @@ struct wafer_backend {
 	void (*detach)(struct wafer_vcpu *vcpu);
 	void (*load)(struct wafer_vcpu *vcpu);
 	void (*put)(struct wafer_vcpu *vcpu);
-	void (*enter)(struct wafer_vcpu *vcpu, struct wafer_exit *exit);
+	void (*enter)(struct wafer_vcpu *vcpu);
 	void (*read_state)(struct wafer_vcpu *vcpu, u32 mask);
 	void (*inject)(struct wafer_vcpu *vcpu, const struct wafer_event *ev);
 	void (*windows)(struct wafer_vcpu *vcpu, u32 which, u8 tpr);

@@ -10,6 +10,7 @@
 
 /**
  * enum wafer_exit_kind - why the guest was left
+ * @WAFER_EXIT_UNKNOWN: a reason that nobody has added: internal error to the VMM
  * @WAFER_EXIT_EXTINT: a host interrupt is pending; taken when interrupts are enabled
  * @WAFER_EXIT_HOST_DONE: the backend has dealt with it (host NMI, SMI, INIT): go on
  * @WAFER_EXIT_MCE: machine check on the host while the guest ran
@@ -42,17 +43,16 @@
  * @WAFER_EXIT_TRIPLE: triple fault / shutdown
  * @WAFER_EXIT_DENIED: an instruction that is never allowed: #UD
  * @WAFER_EXIT_BAD_STATE: the CPU refused the guest state: bad
- * @WAFER_EXIT_UNKNOWN: a reason that nobody has added: internal error to the VMM
  * @WAFER_NR_EXITS: how many
  */
 enum wafer_exit_kind {
-	WAFER_EXIT_EXTINT, WAFER_EXIT_HOST_DONE, WAFER_EXIT_MCE, WAFER_EXIT_EXCEPTION, WAFER_EXIT_CPUID,
-	WAFER_EXIT_HYPERCALL, WAFER_EXIT_HLT, WAFER_EXIT_PAUSE, WAFER_EXIT_MONITOR,
+	WAFER_EXIT_UNKNOWN, WAFER_EXIT_EXTINT, WAFER_EXIT_HOST_DONE, WAFER_EXIT_MCE, WAFER_EXIT_EXCEPTION,
+	WAFER_EXIT_CPUID, WAFER_EXIT_HYPERCALL, WAFER_EXIT_HLT, WAFER_EXIT_PAUSE, WAFER_EXIT_MONITOR,
 	WAFER_EXIT_MWAIT, WAFER_EXIT_RDMSR, WAFER_EXIT_WRMSR, WAFER_EXIT_IO, WAFER_EXIT_FAULT, WAFER_EXIT_CR,
 	WAFER_EXIT_DR, WAFER_EXIT_XSETBV, WAFER_EXIT_WBINVD, WAFER_EXIT_INVLPG, WAFER_EXIT_RDPMC, WAFER_EXIT_RDTSC,
 	WAFER_EXIT_TASK_SWITCH, WAFER_EXIT_IRQ_WINDOW, WAFER_EXIT_NMI_WINDOW, WAFER_EXIT_TPR, WAFER_EXIT_IRET,
 	WAFER_EXIT_STEP, WAFER_EXIT_PML, WAFER_EXIT_TIMER, WAFER_EXIT_TRIPLE, WAFER_EXIT_DENIED, WAFER_EXIT_BAD_STATE,
-	WAFER_EXIT_UNKNOWN, WAFER_NR_EXITS
+	WAFER_NR_EXITS
 };
 
 /* Access bits of a nested page fault. */
@@ -89,7 +89,8 @@ struct wafer_exit {
 	enum wafer_exit_kind kind;
 	u8 len;
 	u32 code;
-	u64 reason, info;
+	u32 reason;
+	u64 info;
 	union {
 		struct wafer_event event;
 		struct {
@@ -124,7 +125,7 @@ struct wafer_exit {
 
 #define WAFER_CODE_CPL		3u
 #define WAFER_CODE_L		BIT(17)		/* CS.L; above it CS.D, for which nobody asks */
-#define WAFER_CODE_FLAT		BIT(31)		/* CS's base is 0 */
+#define WAFER_CODE_BASED	BIT(31)		/* CS's base is not 0 */
 #define WAFER_CODE_NONE		(~0u)		/* no code's */
 
 #define WAFER_GPR_UNKNOWN 0xff	/* exit.len is 0, so that the core decodes the instruction */

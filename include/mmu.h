@@ -294,24 +294,6 @@ int wafer_guest_copy(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_t g
 int wafer_guest_cmpxchg(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_t gpa, void *old,
 			const void *new, unsigned int len);
 
-/**
- * struct wafer_way - the way to a guest page in the kernel's direct map (mmu/direct.c)
- * @page: the page
- * @seq: generation of the pointers
- * @entry: the guest's page-table entries that led there, with what they said; those not needed: a
- *	constant
- */
-struct wafer_way {
-	const u8 *page;
-	unsigned long seq;
-	struct { const u64 *at; u64 val; } entry[5];
-};
-bool wafer_direct_keep(struct wafer_fault_ctx *ctx, const struct wafer_walk *w, struct wafer_way *way);
-bool wafer_direct_read(struct wafer_fault_ctx *ctx, const struct wafer_way *way, unsigned int offset,
-		       u64 bytes[2]);
-bool wafer_direct_same(struct wafer_fault_ctx *ctx, const struct wafer_way *way, unsigned int offset,
-		       u64 bytes, unsigned int shift);
-
 /* Is there a slot at @gpa, and which hva is behind it? Under RCU. NULL: none. */
 const struct wafer_slot *wafer_slot_find(struct wafer_mmu *mmu, gfn_t gfn);
 

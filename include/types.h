@@ -97,8 +97,8 @@ enum { WAFER_BLOCK_STI = BIT(0), WAFER_BLOCK_MOVSS = BIT(1), WAFER_BLOCK_NMI = B
  * @WAFER_G_CR2: cr2
  * @WAFER_G_SPEC: spec_ctrl
  *
- * wafer_arch holds a cached copy of what the VMCS or VMCB holds; a group's bit in ->avail says that
- * the copy is valid, in ->dirty that it is newer than the hardware's and is written before the next
+ * wafer_arch holds a cached copy of what the VMCS or VMCB holds; a group's bit in ->missing says that
+ * the copy is not valid, in ->dirty that it is newer than the hardware's and is written before the next
  * entry. The first eight bits are the segments, BIT(enum wafer_seg_reg).
  */
 enum wafer_group {
@@ -117,8 +117,8 @@ enum wafer_group {
  * struct wafer_arch - architectural state of a vCPU, vendor-neutral
  * @gpr: general registers; [WAFER_RSP] follows WAFER_G_RSP, all others are always valid outside the
  *	guest
- * @avail: groups of which the copy here is valid
- * @dirty: groups to be written to the VMCS/VMCB before the next entry (a subset of @avail)
+ * @missing: groups of which the copy here is not valid
+ * @dirty: groups to be written to the VMCS/VMCB before the next entry (none of @missing)
  *
  * Read and written through the accessors of vcpu.h by everybody but the backends. [v]: owned by
  * the thread that holds the vCPU's mutex.
@@ -126,7 +126,7 @@ enum wafer_group {
 struct wafer_arch {
 	u64 gpr[WAFER_NR_GPRS];
 	u64 rip, rflags;
-	u32 avail, dirty;
+	u32 missing, dirty;
 	u64 cr0, cr2, cr3, cr4, efer;
 	struct wafer_segment seg[WAFER_NR_SEGS];
 	struct wafer_dtable gdt, idt;

@@ -12,6 +12,7 @@
 #include <linux/signal_types.h>
 
 #include "backend.h"
+#include "direct.h"
 #include "emulate.h"
 #include "irq.h"
 #include "mmu.h"
@@ -58,7 +59,7 @@ enum wafer_vcpu_mode { WAFER_OUTSIDE, WAFER_IN_GUEST };
  * struct wafer_fetch - a code page that was fetched from lately (vcpu/fetch.c)
  * @way: to the page
  * @page: its linear address
- * @cr0, @cr3, @cr4, @efer: what the way was found with
+ * @cr3: what the way was found with; with another CR0, CR4 or EFER all are forgotten
  * @key: exit.code that it was found with; WAFER_CODE_NONE: nothing known
  * @mode: of the code
  * @insn: what was decoded there last
@@ -66,7 +67,7 @@ enum wafer_vcpu_mode { WAFER_OUTSIDE, WAFER_IN_GUEST };
 struct wafer_fetch {
 	struct wafer_way way;
 	gva_t page;
-	u64 cr0, cr3, cr4, efer;
+	u64 cr3;
 	u32 key;
 	enum wafer_code_mode mode;
 	struct wafer_insn insn;
@@ -209,14 +210,18 @@ void wafer_fetch_state(struct wafer_vcpu *vcpu, u32 mask);
 
 static inline void wafer_need(struct wafer_vcpu *vcpu, u32 mask)
 {
-	if (unlikely(~vcpu->arch.avail & mask))
-		wafer_fetch_state(vcpu, mask & ~vcpu->arch.avail);
+	if (unlikely(vcpu->arch.missing & mask))
+		wafer_fetch_state(vcpu, vcpu->arch.missing & mask);
 }
+
+void wafer_forget_ways(struct wafer_vcpu *vcpu);
 
 /* The caller is about to overwrite all of the groups in @mask, or has them already. */
 static inline void wafer_touch(struct wafer_vcpu *vcpu, u32 mask)
 {
-	vcpu->arch.avail |= mask;
+	if (mask & (WAFER_G_CR0 | WAFER_G_CR4 | WAFER_G_EFER))
+		wafer_forget_ways(vcpu);
+	vcpu->arch.missing &= ~mask;
 	vcpu->arch.dirty |= mask;
 }
 
@@ -359,7 +364,6 @@ int wafer_get_cpuid(struct wafer_vcpu *vcpu, struct kvm_cpuid_entry2 *e, unsigne
 /* What the instruction gives, in any context. */
 const struct kvm_cpuid_entry2 *wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index,
 					   struct kvm_cpuid_entry2 *e);
-const struct kvm_cpuid_entry2 *wafer_cpuid_fixed(struct wafer_vcpu *vcpu, u32 leaf, u32 index);
 int wafer_cpuid_create(struct wafer_vcpu *vcpu);	/* an empty table */
 /*
  * A feature bit of <asm/cpufeatures.h>, word * 32 + bit: can guests have it; has this one got it?

@@ -54,9 +54,15 @@ bool wafer_direct_keep(struct wafer_fault_ctx *ctx, const struct wafer_walk *w, 
 	const void *table = ctx;
 
 	wafer_section_enter(ctx);
+	way->seq = READ_ONCE(ctx->mmu->section_seq);
+	/*
+	 * Pairs with wafer_section_wait(), which counts up when the range is closed. For who does
+	 * so from now on this is an old generation; who did and has not zapped yet is seen here.
+	 */
+	smp_rmb();
 	if (READ_ONCE(ctx->mmu->nr_invalid))
 		table = NULL;
-	way->seq = READ_ONCE(ctx->mmu->section_seq);
+	way->deep = w->nr_entries > 3;
 	for (unsigned int i = 0; i < ARRAY_SIZE(way->entry); i++) {
 		way->entry[i].at = &zero;
 		way->entry[i].val = 0;
@@ -68,27 +74,6 @@ bool wafer_direct_keep(struct wafer_fault_ctx *ctx, const struct wafer_walk *w, 
 	}
 	way->page = table ? direct(ctx, w->gpa >> PAGE_SHIFT) : NULL;
 	wafer_section_leave(ctx);
-	return way->page;
-}
-
-/* In a section: nonzero where the guest has changed an entry on the way. */
-static __always_inline u64 entry_changed(const struct wafer_way *way, unsigned int i)
-{
-	return READ_ONCE(*way->entry[i].at) ^ way->entry[i].val;
-}
-
-/*
- * In a section: the page, nonzero in *@changed if the way no longer leads there; NULL: the pointers
- * are not good any more.
- */
-static __always_inline const u8 *go(struct wafer_fault_ctx *ctx, const struct wafer_way *way, u64 *changed)
-{
-	if (unlikely(way->seq != READ_ONCE(ctx->mmu->section_seq) || READ_ONCE(ctx->mmu->nr_invalid)))
-		return NULL;
-	/* A loop would take twice as long as these. */
-	static_assert(ARRAY_SIZE(way->entry) == 5);
-	*changed = entry_changed(way, 0) | entry_changed(way, 1) | entry_changed(way, 2) | entry_changed(way, 3) |
-		   entry_changed(way, 4);
 	return way->page;
 }
 
@@ -104,35 +89,12 @@ static __always_inline const u8 *go(struct wafer_fault_ctx *ctx, const struct wa
 bool wafer_direct_read(struct wafer_fault_ctx *ctx, const struct wafer_way *way, unsigned int offset,
 		       u64 bytes[2])
 {
-	const u8 *page;
-	u64 changed = 1;
+	bool holds;
 
 	wafer_section_enter(ctx);
-	page = go(ctx, way, &changed);
-	if (page)
-		memcpy(bytes, page + offset, 16);
+	holds = wafer_way_holds(ctx, way);
+	if (holds)
+		memcpy(bytes, way->page + offset, 16);
 	wafer_section_leave(ctx);
-	return !changed;
-}
-
-/**
- * wafer_direct_same() - are the way, and up to 8 bytes of the page, still the same?
- * @ctx: of the vCPU in whose window this runs
- * @way: from wafer_direct_keep()
- * @offset: in the page, with 8 bytes behind it
- * @bytes: as they were
- * @shift: bits of @bytes, from the highest one, that do not matter
- */
-bool wafer_direct_same(struct wafer_fault_ctx *ctx, const struct wafer_way *way, unsigned int offset,
-		       u64 bytes, unsigned int shift)
-{
-	const u8 *page;
-	u64 changed = 1;
-
-	wafer_section_enter(ctx);
-	page = go(ctx, way, &changed);
-	if (likely(page))
-		changed |= (*(const u64 *)(page + offset) ^ bytes) << shift;
-	wafer_section_leave(ctx);
-	return !changed;
+	return holds;
 }

@@ -33,27 +33,16 @@
 #include <linux/lockdep.h>
 #include <linux/processor.h>
 
-#include "mmu.h"
+#include "direct.h"
 
-static inline void wafer_section_enter(struct wafer_fault_ctx *ctx)
-{
-	WRITE_ONCE(ctx->in_fault, ctx->in_fault + 1);
-	smp_mb();	/* (A) */
-}
-
-static inline void wafer_section_leave(struct wafer_fault_ctx *ctx)
-{
-	/* Pairs with wafer_section_wait(): what the section did is seen by who waited for it. */
-	smp_store_release(&ctx->in_fault, ctx->in_fault + 1);
-}
-
-/* Pairs with the two above. What was to be seen by new sections has been written before. */
+/* Pairs with the two in direct.h. What was to be seen by new sections has been written before. */
 static inline void wafer_section_wait(struct wafer_mmu *mmu)
 {
 	struct wafer_fault_ctx *ctx;
 
 	lockdep_assert_held(&mmu->zap_lock);
-	WRITE_ONCE(mmu->section_seq, mmu->section_seq + 1);
+	/* Pairs with wafer_direct_keep(). */
+	smp_store_release(&mmu->section_seq, mmu->section_seq + 1);
 	smp_mb();	/* (B) */
 	list_for_each_entry(ctx, &mmu->ctxs, link) {
 		/* Pairs with wafer_section_leave(), here and below. */

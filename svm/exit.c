@@ -6,29 +6,34 @@
 #include "svm.h"
 
 /*
- * By intercept, which is the exit code too: what the exit is, + 1. ON: it exits from the start. The
+ * By intercept, which is the exit code too: what the exit is. ON: it exits from the start. The
  * others are switched at run time (state.c: CR0, CR4; inject.c: VINTR, IRET, CR8; vmcb.c), never
- * asked for, or no intercepts at all.
+ * asked for, or no intercepts at all. MORE: it is not enough to know that, decode_more().
  *
  * CR2, CR3 and CR8 run natively (below), reading CR0 and CR4 mostly; numbers without a register
  * give #UD anyway. #DB and #AC can be made to follow themselves for ever: every one exits
  * (CVE-2015-5307, CVE-2015-8104).
  */
-#define MAY(kind) (WAFER_EXIT_##kind + 1)
-#define ON(kind) (MAY(kind) | 0x80)
+#define KIND 0x3f
+#define MORE 0x40
+#define MAY(kind) WAFER_EXIT_##kind
+#define ON(kind) (WAFER_EXIT_##kind | 0x80)
+#define MAY_MORE(kind) (MAY(kind) | MORE)
+#define ON_MORE(kind) (ON(kind) | MORE)
+static_assert(WAFER_NR_EXITS <= KIND + 1);
 static const u8 codes[SVM_NR_ICPTS] = {
-	[SVM_CR_READ ... SVM_CR_WRITE + 15] = ON(CR),
-	[SVM_DR_READ ... SVM_DR_WRITE + 15] = ON(DR),
-	[SVM_EXCEPTION] = MAY(EXCEPTION), ON(EXCEPTION), MAY(EXCEPTION), MAY(EXCEPTION), MAY(EXCEPTION), MAY(EXCEPTION),
-	ON(EXCEPTION),
-	[SVM_EXCEPTION + 7 ... SVM_EXCEPTION + 16] = MAY(EXCEPTION), ON(EXCEPTION), ON(MCE),
-	[SVM_EXCEPTION + 19 ... SVM_EXCEPTION + 31] = MAY(EXCEPTION),
+	[SVM_CR_READ ... SVM_CR_WRITE + 15] = ON_MORE(CR),
+	[SVM_DR_READ ... SVM_DR_WRITE + 15] = ON_MORE(DR),
+	[SVM_EXCEPTION] = MAY_MORE(EXCEPTION), ON_MORE(EXCEPTION),
+	[SVM_EXCEPTION + 2 ... SVM_EXCEPTION + 5] = MAY_MORE(EXCEPTION), ON_MORE(EXCEPTION),
+	[SVM_EXCEPTION + 7 ... SVM_EXCEPTION + 16] = MAY_MORE(EXCEPTION), ON_MORE(EXCEPTION), ON(MCE),
+	[SVM_EXCEPTION + 19 ... SVM_EXCEPTION + 31] = MAY_MORE(EXCEPTION),
 	/* NMI, SMI, INIT: taken at STGI */
 	[SVM_INTR] = ON(EXTINT), ON(HOST_DONE), ON(HOST_DONE), ON(HOST_DONE),
-	[SVM_VINTR] = MAY(IRQ_WINDOW), [SVM_CR0_SEL_WRITE] = ON(CR), [SVM_RDTSC] = MAY(RDTSC), [SVM_RDPMC] = ON(RDPMC),
-	[SVM_CPUID] = ON(CPUID), [SVM_RSM] = ON(DENIED), [SVM_IRET] = MAY(IRET), [SVM_INVD] = ON(WBINVD),
-	[SVM_PAUSE] = MAY(PAUSE), [SVM_HLT] = ON(HLT), [SVM_INVLPGA] = ON(DENIED), [SVM_IOIO] = ON(IO),
-	[SVM_MSR] = ON(RDMSR), [SVM_TASK_SWITCH] = ON(TASK_SWITCH),
+	[SVM_VINTR] = MAY(IRQ_WINDOW), [SVM_CR0_SEL_WRITE] = ON_MORE(CR), [SVM_RDTSC] = MAY(RDTSC), [SVM_RDPMC] = ON(RDPMC),
+	[SVM_CPUID] = ON(CPUID), [SVM_RSM] = ON(DENIED), [SVM_IRET] = MAY_MORE(IRET), [SVM_INVD] = ON(WBINVD),
+	[SVM_PAUSE] = MAY(PAUSE), [SVM_HLT] = ON(HLT), [SVM_INVLPGA] = ON(DENIED), [SVM_IOIO] = ON_MORE(IO),
+	[SVM_MSR] = ON(RDMSR), [SVM_TASK_SWITCH] = ON_MORE(TASK_SWITCH),
 	[SVM_SHUTDOWN] = ON(TRIPLE),	/* the save area is undefined (§15.14.3) */
 	[SVM_VMRUN] = ON(DENIED), [SVM_VMMCALL] = ON(HYPERCALL),
 	[SVM_VMLOAD ... SVM_SKINIT] = ON(DENIED), [SVM_RDTSCP] = MAY(RDTSC), [SVM_WBINVD] = ON(WBINVD),
@@ -69,6 +74,7 @@ static void decode_npf(const struct svm_vmcb *v, struct wafer_exit *exit)
 {
 	u64 info = v->info1;
 
+	exit->info = info;
 	exit->kind = WAFER_EXIT_FAULT;
 	exit->len = 0;
 	exit->fault.gpa = v->info2;
@@ -136,7 +142,7 @@ static void decode_exception(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 
 static void decode_io(const struct svm_vmcb *v, struct wafer_exit *exit)
 {
-	u32 info = exit->info;
+	u32 info = v->info1;
 
 	exit->len = insn_len(v, v->info2);
 	exit->io.port = info >> 16;
@@ -179,7 +185,7 @@ static void decode_refused(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 
 	exit->kind = WAFER_EXIT_BAD_STATE;
 	exit->bad.hw_reason = exit->reason;
-	svm_write_state(vcpu, vcpu->arch.avail);
+	svm_write_state(vcpu, WAFER_G_ALL & ~vcpu->arch.missing);
 	exit->bad.field = exit->reason == SVM_EXIT_NONE ? "EFER.SVME of this CPU" : wafer_check_state(vcpu);
 	hw->dirty = SVM_DIRTY_ALL;
 	if (v->event_inj & SVM_EVENT_VALID)
@@ -187,34 +193,22 @@ static void decode_refused(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	v->event_inj = 0;
 }
 
-static __always_inline void decode(struct wafer_vcpu *vcpu, const struct svm_vmcb *v, struct wafer_exit *exit, u32 code)
+/* MORE, and not decoded by svm_enter() itself. */
+static void decode_rarer(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 {
-	if (code == SVM_EXIT_NPF) {
-		decode_npf(v, exit);
-		return;
-	}
-	exit->kind = code < SVM_NR_ICPTS && codes[code] ? (codes[code] & 0x7f) - 1 : WAFER_EXIT_UNKNOWN;
-	exit->len = insn_len(v, v->next_rip);
 	switch (exit->kind) {
 	case WAFER_EXIT_CR:
 		decode_cr(exit);
 		break;
 	case WAFER_EXIT_DR:
-		exit->dr.nr = code & 0xf;
+		exit->dr.nr = exit->reason & 0xf;
 		exit->dr.gpr = svm_has(DECODE) ? exit->info & INFO_GPR : WAFER_GPR_UNKNOWN;
-		exit->dr.write = code >= SVM_DR_WRITE;
+		exit->dr.write = exit->reason >= SVM_DR_WRITE;
 		if (!svm_has(DECODE))
 			exit->len = 0;
 		break;
 	case WAFER_EXIT_EXCEPTION:
 		decode_exception(vcpu, exit);
-		break;
-	case WAFER_EXIT_RDMSR:
-		if (exit->info & 1)
-			exit->kind = WAFER_EXIT_WRMSR;
-		break;
-	case WAFER_EXIT_IO:
-		decode_io(v, exit);
 		break;
 	case WAFER_EXIT_IRET:
 		svm_iret_exit(vcpu);
@@ -227,43 +221,76 @@ static __always_inline void decode(struct wafer_vcpu *vcpu, const struct svm_vmc
 	}
 }
 
+/* What does not come with most exits; it may change what they are. */
+static noinline void decode_rest(struct wafer_vcpu *vcpu, struct wafer_exit *exit, u32 code)
+{
+	struct svm_vmcb *v = vcpu->hw->vmcb;
+
+	exit->info = v->info1;
+	if (unlikely(code >= SVM_EXIT_NONE)) {
+		decode_refused(vcpu, exit);
+	} else {
+		if (v->exit_int_info & SVM_EVENT_VALID)
+			svm_found_in_delivery(vcpu, v->exit_int_info, v->exit_int_error);
+		decode_rarer(vcpu, exit);
+	}
+	if (vcpu->hw->watch)
+		svm_after_exit(vcpu, exit);
+}
+
 /*
  * One bit stands for the shadows of STI and of MOV SS. Told apart as they matter to whoever takes
  * the state over: STI's shadow without IF is a state that VMX refuses.
  */
 static __always_inline void read_block(struct wafer_vcpu *vcpu, const struct svm_vmcb *v)
 {
-	u32 block = vcpu->arch.block & WAFER_BLOCK_NMI;
+	u32 *block = &vcpu->arch.block;
 
 	if (svm_has(VNMI))
-		block = v->int_ctl & SVM_V_NMI_BLOCKING ? WAFER_BLOCK_NMI : 0;
-	if (v->int_state & SVM_INTERRUPT_SHADOW)
-		block |= v->rflags & X86_EFLAGS_IF ? WAFER_BLOCK_STI : WAFER_BLOCK_MOVSS;
-	vcpu->arch.block = block;
+		*block = v->int_ctl & SVM_V_NMI_BLOCKING ? WAFER_BLOCK_NMI : 0;
+	else
+		*block &= WAFER_BLOCK_NMI;
+	if (unlikely(v->int_state & SVM_INTERRUPT_SHADOW))
+		*block |= v->rflags & X86_EFLAGS_IF ? WAFER_BLOCK_STI : WAFER_BLOCK_MOVSS;
 }
 
-void svm_enter(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
+/* What is not due at most entries. */
+static noinline void prepare_rest(struct wafer_vcpu *vcpu)
+{
+	struct wafer_hw *hw = vcpu->hw;
+
+	svm_write_state(vcpu, vcpu->arch.dirty & ~WAFER_G_RIP);
+	if (hw->asid_due)
+		svm_new_asid(hw);
+	if (hw->watch)
+		svm_before_entry(vcpu);
+}
+
+/*
+ * What is rare is one call at the end of each half: so no register has to be saved for it here, nor
+ * one kept while the guest runs but @vcpu.
+ */
+void svm_enter(struct wafer_vcpu *vcpu)
 {
 	struct wafer_arch *a = &vcpu->arch;
-	struct wafer_hw *hw = vcpu->hw;
-	struct svm_vmcb *v = hw->vmcb;
-	u32 code;
+	struct wafer_exit *exit;
+	struct svm_vmcb *v;
+	struct wafer_hw *hw;
+	u32 code, differ;
+	u8 what = 0;
 
-	if (unlikely(a->dirty & ~(WAFER_G_RIP | WAFER_G_RSP | WAFER_G_RFLAGS)))
-		svm_write_state(vcpu, a->dirty);
-	a->dirty = 0;
-	v->rip = a->rip;
-	v->rsp = a->gpr[WAFER_RSP];
-	v->rax = a->gpr[WAFER_RAX];
-	v->rflags = a->rflags;
-	if (unlikely(hw->asid_due))
-		svm_new_asid(hw);
 	if (unlikely(this_cpu_read(svm_cpu.tsc_aux) != a->tsc_aux))
 		svm_load_tsc_aux(a->tsc_aux);
-	if (unlikely(hw->watch))
-		svm_before_entry(vcpu);
-	if (unlikely((v->int_ctl & SVM_V_TPR) != vcpu->cr8)) {
-		v->int_ctl = (v->int_ctl & ~SVM_V_TPR) | (vcpu->cr8 & SVM_V_TPR);
+	if (unlikely(a->dirty & ~WAFER_G_RIP || vcpu->hw->asid_due || vcpu->hw->watch))
+		prepare_rest(vcpu);
+	hw = vcpu->hw;
+	v = hw->vmcb;
+	a->dirty = 0;
+	v->rip = a->rip;
+	v->rax = a->gpr[WAFER_RAX];
+	differ = (v->int_ctl ^ vcpu->cr8) & SVM_V_TPR;
+	if (unlikely(differ)) {
+		v->int_ctl ^= differ;
 		hw->dirty |= SVM_DIRTY_INT_CTL;
 	}
 	v->clean = svm_has(CLEAN) ? (u32)~hw->dirty : 0;
@@ -272,28 +299,42 @@ void svm_enter(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 
 	wafer_svm_run(vcpu, hw);
 
+	exit = &vcpu->exit;
+	hw = vcpu->hw;
+	v = hw->vmcb;
 	vcpu->reinject.kind = WAFER_EV_NONE;
 	code = v->exit_code;	/* the upper half of "invalid" is not always set */
 	exit->reason = code;
-	exit->info = v->info1;
 	if (unlikely(code >= SVM_EXIT_NONE)) {
-		decode_refused(vcpu, exit);
-	} else {
-		a->rip = v->rip;
-		a->gpr[WAFER_RSP] = v->rsp;
-		a->gpr[WAFER_RAX] = v->rax;
-		a->rflags = v->rflags;
-		a->cr0 = v->cr0 | hw->cr0_hidden;
-		a->cr3 = v->cr3;
-		read_block(vcpu, v);
-		exit->code = v->seg[WAFER_CS].attr << 8 | v->cpl | (v->seg[WAFER_CS].base ? 0 : WAFER_CODE_FLAT);
-		a->avail &= ~hw->guest_groups;
-		v->tlb_control = SVM_TLB_KEEP;
-		vcpu->cr8 = v->int_ctl & SVM_V_TPR;
-		if (unlikely(v->exit_int_info & SVM_EVENT_VALID))
-			svm_found_in_delivery(vcpu, v->exit_int_info, v->exit_int_error);
-		decode(vcpu, v, exit, code);
+		decode_rest(vcpu, exit, code);
+		return;
 	}
-	if (unlikely(hw->watch))
-		svm_after_exit(vcpu, exit);
+	a->rip = v->rip;
+	a->gpr[WAFER_RSP] = v->rsp;
+	a->gpr[WAFER_RAX] = v->rax;
+	a->rflags = v->rflags;
+	a->cr3 = v->cr3;
+	a->missing |= hw->guest_groups;
+	read_block(vcpu, v);
+	exit->code = v->seg[WAFER_CS].attr << 8 | v->cpl;
+	if (unlikely(v->seg[WAFER_CS].base))
+		exit->code |= WAFER_CODE_BASED;
+	v->tlb_control = SVM_TLB_KEEP;
+	vcpu->cr8 = v->int_ctl & SVM_V_TPR;
+	if (code == SVM_EXIT_NPF) {
+		decode_npf(v, exit);
+	} else {
+		what = code < SVM_NR_ICPTS ? codes[code] : WAFER_EXIT_UNKNOWN;
+		exit->kind = what & KIND;
+		exit->len = svm_has(NRIPS) ? insn_len(v, v->next_rip) : 0;
+		if (exit->kind == WAFER_EXIT_RDMSR) {
+			if (v->info1 & 1)
+				exit->kind = WAFER_EXIT_WRMSR;
+		} else if (what & MORE && exit->kind == WAFER_EXIT_IO) {
+			decode_io(v, exit);
+			what = 0;
+		}
+	}
+	if (unlikely(what & MORE || v->exit_int_info & SVM_EVENT_VALID || hw->watch))
+		decode_rest(vcpu, exit, code);
 }

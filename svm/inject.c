@@ -173,7 +173,7 @@ void svm_after_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	 * was.
 	 */
 	if (hw->watch & SVM_WATCH_TF && !iret_done)
-		a->rflags &= ~(u64)X86_EFLAGS_TF;
+		wafer_put_rflags(vcpu, a->rflags & ~(u64)X86_EFLAGS_TF);
 	if (hw->watch & SVM_WATCH_KICK && hw->watch & SVM_WATCH_STEP && exit->kind == WAFER_EXIT_EXTINT &&
 	    vcpu->reinject.kind == WAFER_EV_NONE)
 		exit->kind = WAFER_EXIT_STEP;

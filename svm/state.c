@@ -2,9 +2,9 @@
 /*
  * The guest's registers between struct wafer_arch and the VMCB's state save area.
  *
- * What most exits need goes across at every entry and exit (svm_enter()): RIP, RSP, RFLAGS, RAX,
- * CR0, CR3 and what blocks events. CR4, EFER, PAT and the debug registers never change behind our
- * back: every write of them exits.
+ * What most exits need comes across at every exit (svm_enter()): RIP, RSP, RFLAGS, RAX, CR3 and what
+ * blocks events. CR4, EFER, PAT and the debug registers never change behind our back: every write of
+ * them exits.
  */
 #include "svm.h"
 
@@ -25,6 +25,7 @@ static const struct row {
 	u32 dirty;
 	u64 flush;
 } rows[] = {
+	ROW(RSP, rsp, gpr[WAFER_RSP]), ROW(RFLAGS, rflags, rflags),
 	ROW(CR0, cr0, cr0, SVM_DIRTY_CR, X86_CR0_PG | X86_CR0_WP),
 	ROW(CR3, cr3, cr3, SVM_DIRTY_CR, ~0ull),
 	ROW(CR4, cr4, cr4, SVM_DIRTY_CR, X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PCIDE | X86_CR4_SMEP |
@@ -89,6 +90,8 @@ void svm_read_state(struct wafer_vcpu *vcpu, u32 mask)
 	for (const struct row *r = rows; r < rows + ARRAY_SIZE(rows); r++)
 		if (mask & r->group)
 			*(u64 *)((void *)a + r->arch) = *(u64 *)((void *)v + r->vmcb);
+	if (mask & WAFER_G_CR0)
+		a->cr0 |= vcpu->hw->cr0_hidden;
 	if (mask & WAFER_G_DT) {
 		a->gdt.limit = v->seg[SVM_SEG_GDTR].limit;
 		a->idt.limit = v->seg[SVM_SEG_IDTR].limit;

@@ -181,6 +181,6 @@ void svm_found_in_delivery(struct wafer_vcpu *vcpu, u32 info, u32 error);
 /* exit.c */
 extern u32 svm_first_icpt[6];	/* [I] */
 void svm_exit_setup(void);
-void svm_enter(struct wafer_vcpu *vcpu, struct wafer_exit *exit);
+void svm_enter(struct wafer_vcpu *vcpu);
 
 #endif

@@ -67,8 +67,7 @@ int svm_vcpu_create(struct wafer_vcpu *vcpu)
 	hw->serial = atomic64_inc_return(&serials);
 	hw->tsc_ratio = SVM_TSC_RATIO_ONE;
 	hw->dirty = SVM_DIRTY_ALL;
-	hw->guest_groups = WAFER_G_SEGS | WAFER_G_CR2 | WAFER_G_DT | WAFER_G_SYSENTER | WAFER_G_SYSCALL;
-	vcpu->arch.avail = WAFER_G_ALL | WAFER_G_CODE;
+	hw->guest_groups = WAFER_G_SEGS | WAFER_G_CR0 | WAFER_G_CR2 | WAFER_G_DT | WAFER_G_SYSENTER | WAFER_G_SYSCALL;
 	init_vmcb(vcpu);
 	return 0;
 }

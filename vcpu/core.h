@@ -11,6 +11,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
+#include <linux/static_call.h>
 #include <linux/string.h>
 #include <asm/cpufeature.h>
 #include <asm/debugreg.h>
@@ -24,6 +25,9 @@
 #include "vcpu.h"
 #include "vm.h"
 
+/* wafer_backend->enter (hardware.c) */
+DECLARE_STATIC_CALL(wafer_enter, *wafer_backend->enter);
+
 /*
  * More results of handlers, inside the core: why the window is left though user space has nothing
  * to do.
@@ -34,11 +38,11 @@
 
 /*
  * A handler of exits. @window: in the window; where it would have to sleep it changes nothing, says
- * WAFER_RETRY_SLOW and is called again without. In exit.c, exit_regs.c, hypercall.c, mmio.c, pio.c,
+ * WAFER_RETRY_SLOW and is called again without. In exit.c, cpuid.c, exit_regs.c, hypercall.c, mmio.c, pio.c,
  * task_switch.c, debug.c.
  */
 typedef int wafer_handler(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window);
-wafer_handler wafer_exit_msr, wafer_exit_cr, wafer_exit_dr, wafer_exit_xsetbv, wafer_exit_hypercall, wafer_exit_fault,
+wafer_handler wafer_exit_cpuid, wafer_exit_rdmsr, wafer_exit_msr, wafer_exit_cr, wafer_exit_dr, wafer_exit_xsetbv, wafer_exit_hypercall, wafer_exit_fault,
 	      wafer_exit_io, wafer_exit_task, wafer_exit_exception, wafer_exit_step;
 /*
  * exit.c, by enum wafer_exit_kind. @needs_len: the instruction's length must be known, by decoding
@@ -100,12 +104,6 @@ static inline int wafer_skip(struct wafer_vcpu *vcpu)
 	wafer_put_rip(vcpu, rip);
 	return WAFER_GO_ON;
 }
-
-/*
- * What finding the last code page again depends on besides memory (fetch.c). One call where the
- * registers are not read yet.
- */
-#define WAFER_WAY_GROUPS (WAFER_G_RIP | WAFER_G_CODE | WAFER_G_CR0 | WAFER_G_CR3 | WAFER_G_CR4 | WAFER_G_EFER)
 
 /*
  * Decodes the instruction at RIP into vcpu->emu.insn: WAFER_DECODED, else what the handler is to

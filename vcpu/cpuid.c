@@ -267,10 +267,10 @@ int wafer_supported_cpuid(struct kvm_cpuid_entry2 *e, unsigned int max)
  * @words: feature words as in <asm/cpufeatures.h>
  * @phys_bits: guest-physical address width
  * @amd: the vendor is AMD or Hygon: leaves out of range are 0
- * @first: slot + 1 of the first leaf with this hash; 0: none
+ * @first: where the slot of the first leaf with this hash is, in units of four bytes; 0: none
  * @nr: slots
- * @slot: an entry as given, without what follows the vCPU's state; the next slot + 1 of the
- *	same hash
+ * @slot: an entry as given, without what follows the vCPU's state; the next slot of the same hash,
+ *	likewise
  */
 struct wafer_cpuid {
 	u32 words[NCAPINTS];
@@ -292,18 +292,22 @@ static u16 *bucket(struct wafer_cpuid *c, u32 leaf)
 }
 
 /* The first match wins, as in KVM. */
-static struct wafer_cpuid_slot *lookup(struct wafer_cpuid *c, u32 leaf, u32 index)
+static __always_inline struct wafer_cpuid_slot *find(struct wafer_cpuid *c, u32 leaf, u32 index)
 {
 	struct wafer_cpuid_slot *s;
-	bool indexed;
 
-	for (u32 i = *bucket(c, leaf); i; i = s->next) {
-		s = &c->slot[i - 1];
-		indexed = s->entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
-		if (s->entry.function == leaf && (s->entry.index == index || !indexed))
+	for (unsigned long at = *bucket(c, leaf); at; at = s->next) {
+		s = (void *)c + 4 * at;
+		if (s->entry.function == leaf &&
+		    (!(s->entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || s->entry.index == index))
 			return s;
 	}
 	return NULL;
+}
+
+static noinline struct wafer_cpuid_slot *lookup(struct wafer_cpuid *c, u32 leaf, u32 index)
+{
+	return find(c, leaf, index);
 }
 
 static void put_bit(u32 *reg, u32 bit, bool on)
@@ -347,18 +351,7 @@ static struct wafer_cpuid_slot *out_of_range(struct wafer_cpuid *c, u32 leaf, u3
 }
 
 /*
- * The CPUID instruction for most entries, which do not follow the vCPU's state; NULL: wafer_cpuid()
- * knows.
- */
-const struct kvm_cpuid_entry2 *wafer_cpuid_fixed(struct wafer_vcpu *vcpu, u32 leaf, u32 index)
-{
-	struct wafer_cpuid_slot *s = lookup(vcpu->cpuid, leaf, index);
-
-	return likely(s && !s->dynamic) ? &s->entry : NULL;
-}
-
-/*
- * The CPUID instruction. Window or not. Returned is the guest's entry, or @e with what it is now.
+ * What the CPUID instruction gives. Window or not. Returned is the guest's entry, or @e with what it is now.
  */
 const struct kvm_cpuid_entry2 *wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index,
 					    struct kvm_cpuid_entry2 *e)
@@ -380,6 +373,32 @@ const struct kvm_cpuid_entry2 *wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u3
 	s = leaf == 0xb || leaf == 0x1f ? lookup(c, leaf, 1) : NULL;
 	*e = (struct kvm_cpuid_entry2){ .ecx = s ? index & 0xff : 0, .edx = s ? s->entry.edx : 0 };
 	return e;
+}
+
+static __always_inline int put_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e)
+{
+	u64 *gpr = vcpu->arch.gpr;
+
+	gpr[WAFER_RAX] = e->eax;
+	gpr[WAFER_RBX] = e->ebx;
+	gpr[WAFER_RCX] = e->ecx;
+	gpr[WAFER_RDX] = e->edx;
+	return wafer_skip(vcpu);
+}
+
+static noinline int changing_cpuid(struct wafer_vcpu *vcpu)
+{
+	struct kvm_cpuid_entry2 e;
+
+	return put_cpuid(vcpu, wafer_cpuid(vcpu, vcpu->arch.gpr[WAFER_RAX], vcpu->arch.gpr[WAFER_RCX], &e));
+}
+
+/* Most entries do not follow the vCPU's state. */
+int wafer_exit_cpuid(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
+{
+	struct wafer_cpuid_slot *s = find(vcpu->cpuid, vcpu->arch.gpr[WAFER_RAX], vcpu->arch.gpr[WAFER_RCX]);
+
+	return likely(s && !s->dynamic) ? put_cpuid(vcpu, &s->entry) : changing_cpuid(vcpu);
 }
 
 static u32 find_pv_features(struct wafer_cpuid *c)
@@ -432,9 +451,9 @@ static struct wafer_cpuid *build(const struct kvm_cpuid_entry2 *e, unsigned int 
 		s->entry = e[c->nr];
 		memset(s->entry.padding, 0, sizeof(s->entry.padding));
 		s->dynamic = follow_state(&s->entry, NULL);
-		for (link = bucket(c, s->entry.function); *link; link = &c->slot[*link - 1].next)
-			;
-		*link = c->nr + 1;
+		for (link = bucket(c, s->entry.function); *link;)
+			link = &((struct wafer_cpuid_slot *)((void *)c + 4 * *link))->next;
+		*link = ((void *)s - (void *)c) / 4;
 	}
 	return c;
 }

@@ -62,32 +62,6 @@ static int exit_mce(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool windo
 	return WAFER_GO_ON;
 }
 
-static int put_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e)
-{
-	u64 *gpr = vcpu->arch.gpr;
-
-	gpr[WAFER_RAX] = e->eax;
-	gpr[WAFER_RBX] = e->ebx;
-	gpr[WAFER_RCX] = e->ecx;
-	gpr[WAFER_RDX] = e->edx;
-	return wafer_skip(vcpu);
-}
-
-static noinline int changing_cpuid(struct wafer_vcpu *vcpu)
-{
-	struct kvm_cpuid_entry2 e;
-
-	return put_cpuid(vcpu, wafer_cpuid(vcpu, vcpu->arch.gpr[WAFER_RAX], vcpu->arch.gpr[WAFER_RCX], &e));
-}
-
-static int exit_cpuid(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
-{
-	const struct kvm_cpuid_entry2 *e =
-		wafer_cpuid_fixed(vcpu, vcpu->arch.gpr[WAFER_RAX], vcpu->arch.gpr[WAFER_RCX]);
-
-	return likely(e) ? put_cpuid(vcpu, e) : changing_cpuid(vcpu);
-}
-
 static int exit_hlt(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
 	wafer_skip(vcpu);
@@ -173,9 +147,9 @@ static int exit_simple(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool wi
 
 const struct wafer_exit_row wafer_exits[WAFER_NR_EXITS] = {
 	E(EXTINT, exit_simple), E(HOST_DONE, exit_simple), E(MCE, exit_mce), E(EXCEPTION, wafer_exit_exception),
-	E(CPUID, exit_cpuid, true), E(HYPERCALL, wafer_exit_hypercall, true),
+	E(CPUID, wafer_exit_cpuid, true), E(HYPERCALL, wafer_exit_hypercall, true),
 	E(HLT, exit_hlt, true), E(PAUSE, exit_pause, true), E(MONITOR, exit_mwait, true), E(MWAIT, exit_mwait, true),
-	E(RDMSR, wafer_exit_msr, true), E(WRMSR, wafer_exit_msr, true), E(IO, wafer_exit_io, true),
+	E(RDMSR, wafer_exit_rdmsr, true), E(WRMSR, wafer_exit_msr, true), E(IO, wafer_exit_io, true),
 	E(FAULT, wafer_exit_fault), E(CR, wafer_exit_cr, true), E(DR, wafer_exit_dr, true), E(XSETBV, wafer_exit_xsetbv, true),
 	E(WBINVD, exit_simple, true), E(INVLPG, exit_simple, true), E(RDPMC, exit_simple), E(RDTSC, exit_simple),
 	E(TASK_SWITCH, wafer_exit_task), E(IRQ_WINDOW, exit_simple), E(NMI_WINDOW, exit_simple), E(TPR, exit_simple),

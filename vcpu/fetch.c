@@ -1,41 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * Fetching the instruction at RIP.
- *
- * A guest that exits does so at few places, so the ways to the last code pages are kept: pointers
- * to the guest's own page-table entries with the values that they had, and to the page. Since
- * INVLPG and loads of CR3 never exit, it is only good while every entry still says the same; and
- * since the host may take any of those pages, only in a fault section of the same generation
- * (mmu/direct.c).
- */
+/* Fetching the instruction at RIP, and keeping the way to it. */
 #include <linux/mm.h>
 #include <linux/string.h>
 
-#include "core.h"
-
-/* What wafer_direct_read() reads. */
-#define FETCHED 16
-
-/* WAFER_WAY_GROUPS are there. Does the way lead to @gva, if its entries are still the same? */
-static __always_inline bool on_the_way(const struct wafer_vcpu *vcpu, const struct wafer_fetch *f, gva_t gva)
-{
-	const struct wafer_arch *a = &vcpu->arch;
-
-	return f->key == vcpu->exit.code && gva - f->page <= PAGE_SIZE - FETCHED && f->cr3 == a->cr3 && f->cr0 == a->cr0 &&
-	       f->cr4 == a->cr4 && f->efer == a->efer;
-}
-
-/*
- * Bytes that were decoded last time for this mode need no decoding again. All but a few
- * instructions have at most 8.
- */
-static __always_inline bool as_decoded(struct wafer_vcpu *vcpu, gva_t gva, const struct wafer_insn *insn)
-{
-	const struct wafer_fetch *f = vcpu->fetch;
-
-	return (u8)(insn->len - 1) < 8 && insn->mode == f->mode &&
-	       wafer_direct_same(&vcpu->fault, &f->way, gva - f->page, *(const u64 *)insn->bytes, 64 - 8 * insn->len);
-}
+#include "fetch.h"
 
 /*
  * One of the ways further back comes first, if it leads to @gva, and vcpu->emu.insn is what was
@@ -46,7 +14,7 @@ static noinline bool other_way(struct wafer_vcpu *vcpu, gva_t gva)
 	struct wafer_fetch *f = vcpu->fetch;
 
 	for (int i = 1; i < WAFER_FETCHES; i++) {
-		if (!on_the_way(vcpu, &f[i], gva))
+		if (!wafer_on_the_way(vcpu, &f[i], gva))
 			continue;
 		swap(f[0], f[i]);
 		vcpu->emu.insn = f->insn;
@@ -65,20 +33,24 @@ static void remember(struct wafer_vcpu *vcpu, gva_t gva)
 	struct wafer_walk w;
 	gpa_t gpa;
 
-	if (!on_the_way(vcpu, f, gva & PAGE_MASK))
+	if (!wafer_on_the_way(vcpu, f, gva & PAGE_MASK))
 		f[1 + vcpu->fetch_victim++ % (WAFER_FETCHES - 1)] = *f;
 	f->key = WAFER_CODE_NONE;
 	if (wafer_translate_walk(vcpu, gva & PAGE_MASK, WAFER_FAULT_FETCH, &gpa, &unused, &w) ||
 	    (w.nr_entries && !(w.efer & WAFER_EFER_LMA)) || !wafer_direct_keep(&vcpu->fault, &w, &f->way))
 		return;
 	f->page = gva & PAGE_MASK;
-	f->cr0 = w.cr0;
 	f->cr3 = w.cr3;
-	f->cr4 = w.cr4;
-	f->efer = w.efer;
 	f->mode = wafer_code_mode(vcpu);
 	f->key = vcpu->exit.code;
 	f->insn = vcpu->emu.insn;
+}
+
+/* At once when what they were found with changes; see fetch.h. */
+void wafer_forget_ways(struct wafer_vcpu *vcpu)
+{
+	for (int i = 0; i < WAFER_FETCHES; i++)
+		vcpu->fetch[i].key = WAFER_CODE_NONE;
 }
 
 /* Reads @n bytes at linear @gva, all in one page. */
@@ -114,8 +86,8 @@ static noinline int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
 	gva = vcpu->arch.rip;
 	if (mode != WAFER_CODE64)
 		gva = (u32)(gva + wafer_seg(vcpu, WAFER_CS)->base);
-	if (vcpu->loaded && (on_the_way(vcpu, f, gva) || other_way(vcpu, gva))) {
-		if (as_decoded(vcpu, gva, insn))
+	if (vcpu->loaded && (wafer_on_the_way(vcpu, f, gva) || other_way(vcpu, gva))) {
+		if (wafer_as_decoded(vcpu, gva))
 			return 0;
 		if (wafer_direct_read(&vcpu->fault, &f->way, gva - f->page, bytes.q) &&
 		    !wafer_insn_decode(insn, buf, WAFER_INSN_MAX, mode)) {
@@ -162,15 +134,9 @@ int wafer_decode_exit(struct wafer_vcpu *vcpu)
 	struct wafer_insn *insn = &vcpu->emu.insn;
 	int r;
 
-	if (likely(vcpu->loaded)) {
-		wafer_need(vcpu, WAFER_WAY_GROUPS);
-		if (likely(vcpu->exit.code & WAFER_CODE_FLAT &&
-			   (likely(on_the_way(vcpu, vcpu->fetch, vcpu->arch.rip)) || other_way(vcpu, vcpu->arch.rip)) &&
-			   as_decoded(vcpu, vcpu->arch.rip, insn))) {
-			vcpu->exit.len = insn->len;
-			return WAFER_DECODED;
-		}
-	}
+	if (vcpu->loaded && (wafer_same_insn(vcpu) || (!(vcpu->exit.code & WAFER_CODE_BASED) &&
+						       other_way(vcpu, vcpu->arch.rip) && wafer_same_insn(vcpu))))
+		return WAFER_DECODED;
 	r = fetch_insn(vcpu, insn);
 	vcpu->exit.len = r ? 0 : insn->len;
 	if (r >= 0)

@@ -15,6 +15,7 @@
 #include "core.h"
 
 const struct wafer_backend *wafer_backend;
+DEFINE_STATIC_CALL_NULL(wafer_enter, *wafer_backend->enter);
 struct wafer_caps wafer_caps;
 
 static DEFINE_MUTEX(hardware_lock);
@@ -213,6 +214,7 @@ int wafer_hardware_init(void)
 	}
 	if (r)
 		return r;
+	static_call_update(wafer_enter, wafer_backend->enter);
 	hotplug_state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "wafer:online", cpu_comes, cpu_goes);
 	if (hotplug_state < 0) {
 		wafer_backend->teardown();

@@ -9,7 +9,7 @@
  * One message to many: bit i of the bitmap in RBX and RCX, @half bits each, stands for the APIC id
  * in RDX + i. RSI is as the lower half of an ICR. How many took it
  */
-static long send_ipis(struct wafer_vcpu *vcpu, unsigned int half)
+static noinline long send_ipis(struct wafer_vcpu *vcpu, unsigned int half)
 {
 	const u64 *gpr = vcpu->arch.gpr;
 	u64 icr = gpr[WAFER_RSI], id = (u32)gpr[WAFER_RDX];

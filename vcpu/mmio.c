@@ -10,7 +10,7 @@
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
 
-#include "core.h"
+#include "fetch.h"
 #include "insn.h"
 #include "kvm_abi.h"
 

@@ -38,6 +38,7 @@ enum msr_flags {
  * @guest: X86_FEATURE_* of which the guest needs one to see it; none always
  * @pv: bits of the KVM leaf of which the guest needs one, where KVM_CAP_ENFORCE_PV_FEATURE_CPUID is
  *	on; 0 always
+ * @plain: a guest that reads it gets the value, whoever it is; found out at module load
  * @get: fills in or refuses what is read
  * @set: checks what is written, and does what else writing it means
  */
@@ -46,6 +47,7 @@ struct wafer_msr {
 	const char *name;
 	u8 flags, more;
 	u16 offset, host, guest[6];
+	bool plain;
 	u32 group, pv;
 	u64 value, reserved;
 	const u64 *allowed;
@@ -238,7 +240,7 @@ MSR_GET(mcg_cap)
 #define EMPTY(nr, name, n) { nr, name, .more = (n) - 1 }
 #define READS(nr, name, val) { nr, name, M_READONLY, .value = val }
 
-static const struct wafer_msr msrs[] = {
+static struct wafer_msr msrs[] __ro_after_init = {
 	{ 0x10, "IA32_TIME_STAMP_COUNTER", M_SAVED | M_DIRECT | M_SLOW, GET(tsc), SET(tsc) },
 	READS(0x17, "IA32_PLATFORM_ID", 0),
 	{ 0x1b, "IA32_APIC_BASE", M_SLOW, VCPU(apic_base), SET(apic_base) },
@@ -334,7 +336,7 @@ static const struct wafer_msr msrs[] = {
 /*
  * Open addressing; 0: empty, else position + 1. Filled once at module load with what this host has.
  */
-static u8 hashed[1024];
+static u8 hashed[1024] __ro_after_init;
 static_assert(ARRAY_SIZE(msrs) < 0xff);
 
 static u32 hash_of(u32 index)
@@ -375,9 +377,11 @@ void __init wafer_msr_setup(void)
 	struct wafer_msr_state *s = &wafer_msr_initial;
 	u32 i, h, low, high;
 
-	for (const struct wafer_msr *m = msrs; m < msrs + ARRAY_SIZE(msrs); m++) {
+	for (struct wafer_msr *m = msrs; m < msrs + ARRAY_SIZE(msrs); m++) {
 		if (m->offset && m->value)
 			*initial(m) = m->value;
+		if (m->offset && !m->get && !m->more && !m->group && !m->guest[0] && !m->pv && !(m->flags & M_WRITEONLY))
+			m->plain = true;
 		for (i = 0; i <= m->more && (!m->host || boot_cpu_has(m->host)); i++) {
 			for (h = hash_of(m->index + i); hashed[h]; h = (h + 1) % ARRAY_SIZE(hashed))
 				;
@@ -477,6 +481,20 @@ int wafer_msr_access(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how)
 	if (host)
 		wafer_hazard_set(vcpu, WAFER_H_CHECK);
 	return r;
+}
+
+/* RDMSR: most that are read often need no more than their value. */
+int wafer_exit_rdmsr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
+{
+	const struct wafer_msr *m = find(vcpu->arch.gpr[WAFER_RCX]);
+	u64 val;
+
+	if (!m || !m->plain || rcu_access_pointer(vcpu->vm->msr_filter))
+		return wafer_exit_msr(vcpu, exit, window);
+	val = *(u64 *)((void *)vcpu + m->offset);
+	vcpu->arch.gpr[WAFER_RAX] = (u32)val;
+	vcpu->arch.gpr[WAFER_RDX] = val >> 32;
+	return wafer_skip(vcpu);
 }
 
 /* KVM_GET_MSR_INDEX_LIST, KVM_GET_MSR_FEATURE_INDEX_LIST. How many there are, at most @max */

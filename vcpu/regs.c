@@ -18,7 +18,7 @@ void wafer_fetch_state(struct wafer_vcpu *vcpu, u32 mask)
 		wafer_backend->read_state(vcpu, mask);
 		wafer_window_close(vcpu);
 	}
-	vcpu->arch.avail |= mask;
+	vcpu->arch.missing &= ~mask;
 }
 
 enum wafer_code_mode wafer_code_mode(struct wafer_vcpu *vcpu)

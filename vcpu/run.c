@@ -17,9 +17,9 @@
 #include <asm/trapnr.h>
 
 #include "compat.h"
-#include "core.h"
-#include "kvm_abi.h"
+#include "fetch.h"
 #include "fpu.h"
+#include "kvm_abi.h"
 
 /* Hazards that need guest memory, sleeping or the FPU area: dealt with by the outer loop. */
 #define SLOW_HAZARDS (BIT(WAFER_H_CLOCK) | BIT(WAFER_H_STEAL) | BIT(WAFER_H_INIT_SIPI) | \
@@ -56,7 +56,7 @@ static int before_entry(struct wafer_vcpu *vcpu)
 }
 
 /* The rare cases in which every exit, or the next one, is followed by a look at something. */
-static void after_exit(struct wafer_vcpu *vcpu)
+static noinline void after_exit(struct wafer_vcpu *vcpu)
 {
 	if (vcpu->after_exit & WAFER_AFTER_EVENT)
 		wafer_hazard_set(vcpu, WAFER_H_EVENT);
@@ -75,7 +75,7 @@ static __always_inline int handle_exit(struct wafer_vcpu *vcpu, bool window)
 	const struct wafer_exit_row *row = &wafer_exits[exit->kind];
 	int r;
 
-	if (unlikely(!exit->len && row->needs_len)) {
+	if (!exit->len && row->needs_len && !(window && wafer_same_insn(vcpu))) {
 		r = wafer_decode_exit(vcpu);
 		if (r != WAFER_DECODED)
 			return r;
@@ -109,7 +109,7 @@ static int run_guest(struct wafer_vcpu *vcpu)
 			if (unlikely(vcpu->reinject.kind != WAFER_EV_NONE))
 				wafer_backend->inject(vcpu, &vcpu->reinject);
 			wafer_pkru_enter(vcpu);
-			wafer_backend->enter(vcpu, exit);
+			static_call(wafer_enter)(vcpu);
 			wafer_pkru_leave(vcpu);
 			WRITE_ONCE(vcpu->mode, WAFER_OUTSIDE);
 			vcpu->stat_exits[exit->kind]++;

@@ -50,8 +50,6 @@ struct wafer_vcpu *wafer_vcpu_create(struct wafer_vm *vm, u32 id)
 		free_parts(vcpu);
 		return ERR_PTR(r);
 	}
-	for (int i = 0; i < WAFER_FETCHES; i++)
-		vcpu->fetch[i].key = WAFER_CODE_NONE;
 	vcpu->after_exit = vcpu->fault.ring.entry ? WAFER_AFTER_RING : 0;
 	wafer_vcpu_time_init(vcpu);
 	wafer_vcpu_reset(vcpu, false);
@@ -83,7 +81,9 @@ void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init)
 	/* The MSRs stand at the end. */
 	memset(a, 0, init ? offsetof(struct wafer_arch, sysenter_cs) : sizeof(*a));
 	/* at once, or asking for a register brings the old one back */
-	a->avail = a->dirty = WAFER_G_ALL;
+	a->missing = 0;
+	a->dirty = WAFER_G_ALL;
+	wafer_forget_ways(vcpu);
 	a->gpr[WAFER_RDX] = wafer_cpuid(vcpu, 1, 0, &leaf1)->eax ?: 0x600;
 	a->rip = 0xfff0;
 	a->rflags = X86_EFLAGS_FIXED;

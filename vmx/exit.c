@@ -262,7 +262,7 @@ static void fill_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 		a->rip = vmread(GUEST_RIP);
 		a->rflags = vmread(GUEST_RFLAGS);
 		a->block = vmread(GUEST_INTERRUPTIBILITY_INFO) & VMX_BLOCK_BITS;
-		a->avail |= WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_BLOCK;
+		a->missing &= ~(WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_BLOCK);
 	}
 	if (flags & (DELIVERY | QUAL))
 		fill_more(vcpu, exit, reason);
@@ -340,8 +340,9 @@ static noinline void before_entry(struct wafer_vcpu *vcpu)
 /* Groups that a guest cannot change without an exit, or that were read back by now. */
 #define KEPT (WAFER_G_CR2 | WAFER_G_DR | WAFER_G_PAT | WAFER_G_SPEC)
 
-void vmx_enter(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
+void vmx_enter(struct wafer_vcpu *vcpu)
 {
+	struct wafer_exit *exit = &vcpu->exit;
 	struct wafer_arch *a = &vcpu->arch;
 	struct wafer_hw *hw = vcpu->hw;
 	unsigned int r;
@@ -380,7 +381,7 @@ void vmx_enter(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 		a->spec_ctrl = hw->run.spec_guest;
 	if (hw->primary & CPU_BASED_TPR_SHADOW)
 		vcpu->cr8 = hw->vapic[0x80] >> 4;
-	a->avail &= KEPT;
+	a->missing |= ~KEPT;
 	exit->reason = vmread(VM_EXIT_REASON);
 	if (unlikely(exit->reason & VMX_EXIT_REASONS_FAILED_VMENTRY)) {
 		refused(vcpu, exit, exit->reason);

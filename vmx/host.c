@@ -222,9 +222,9 @@ void vmx_swap_out(struct wafer_vcpu *vcpu)
 
 	hw->todo |= VMX_SWAP_IN;
 	/* Unless the core has it already, or has set a new value that was not loaded any more. */
-	if (!(vcpu->arch.avail & WAFER_G_SYSCALL)) {
+	if (vcpu->arch.missing & WAFER_G_SYSCALL) {
 		vcpu->arch.kernel_gs_base = vmx_rdmsr(MSR_KERNEL_GS_BASE);
-		vcpu->arch.avail |= WAFER_G_SYSCALL;
+		vcpu->arch.missing &= ~WAFER_G_SYSCALL;
 	}
 	restore_tables();
 	/* The selectors of 32-bit tasks; 64-bit ones have 0 there, which the exit has loaded. */

@@ -38,7 +38,7 @@ static u64 read_guest_cr4(struct wafer_hw *hw)
 void vmx_own_cr4(struct wafer_vcpu *vcpu, u64 owned)
 {
 	struct wafer_hw *hw = vcpu->hw;
-	u64 cr4 = vcpu->arch.avail & WAFER_G_CR4 ? vcpu->arch.cr4 : read_guest_cr4(hw);
+	u64 cr4 = vcpu->arch.missing & WAFER_G_CR4 ? read_guest_cr4(hw) : vcpu->arch.cr4;
 
 	hw->cr4_owned = owned;
 	vmwrite(CR0_GUEST_HOST_MASK, ~(unsigned long)CR0_OWNED);
@@ -132,7 +132,7 @@ void vmx_read_state(struct wafer_vcpu *vcpu, u32 mask)
 	if (mask & WAFER_G_CODE)
 		vcpu->exit.code = (vmread(GUEST_CS_AR_BYTES) & (WAFER_SEG_L | WAFER_SEG_DB)) << 4 |
 				  (vmread(GUEST_SS_AR_BYTES) & WAFER_SEG_DPL) >> WAFER_SEG_DPL_SHIFT |
-				  (vmread(GUEST_CS_BASE) ? 0 : WAFER_CODE_FLAT);
+				  (vmread(GUEST_CS_BASE) ? WAFER_CODE_BASED : 0);
 	if (mask & WAFER_G_CR0)
 		a->cr0 = (vmread(GUEST_CR0) & CR0_OWNED) | (hw->cr0_shadow & ~CR0_OWNED);
 	if (mask & WAFER_G_CR3)
@@ -141,7 +141,7 @@ void vmx_read_state(struct wafer_vcpu *vcpu, u32 mask)
 		a->cr4 = read_guest_cr4(hw);
 	if (mask & WAFER_G_EFER)
 		a->efer = vmread(GUEST_IA32_EFER);
-	a->avail |= mask;
+	a->missing &= ~mask;
 	if (!(mask & ~(HOT | CONTROL)))
 		return;
 	move_state(a, mask, false);

@@ -182,7 +182,7 @@ void vmx_drain_pml(struct wafer_vcpu *vcpu);
 
 /* exit.c */
 void vmx_inject(struct wafer_vcpu *vcpu, const struct wafer_event *ev);
-void vmx_enter(struct wafer_vcpu *vcpu, struct wafer_exit *exit);
+void vmx_enter(struct wafer_vcpu *vcpu);
 
 /* enter.S */
 unsigned int wafer_vmx_run(struct wafer_arch *arch, struct vmx_run *run);

@@ -288,7 +288,7 @@ static void run_all(void *(*vmm)(void *arg))
 	if (vmm)
 		pthread_create(&t[n++], NULL, vmm, NULL);
 	/* Longer where the machine is busy with other things. */
-	for (i = 0; i < 20 * RUN_MS / 10 && !tap_failures; i++) {
+	for (i = 0; i < 60 * RUN_MS / 10 && !tap_failures; i++) {
 		if (i >= RUN_MS / 10 && ACCESS(host_steps) > 10 && ACCESS(shrinks) > 10 && ACCESS(vcpus[0].faults) > 10)
 			break;
 		usleep(10000);
