@@ -90,7 +90,7 @@ enum { WAFER_BLOCK_STI = BIT(0), WAFER_BLOCK_MOVSS = BIT(1), WAFER_BLOCK_NMI = B
  * @WAFER_G_PDPTR: pdptr[4]: what MOV CR3 loaded in PAE paging (VMX; SVM reads memory)
  * @WAFER_G_BLOCK: block: WAFER_BLOCK_*
  * @WAFER_G_SYSENTER: sysenter_cs, _esp, _eip
- * @WAFER_G_SYSCALL: star, lstar, cstar, fmask, kernel_gs_base
+ * @WAFER_G_SYSCALL: star, lstar, cstar, fmask, kernel_gs_base; tsc_aux, which is always valid
  * @WAFER_G_DR: hw_dr7; dr6 and dr7 live in struct wafer_arch alone, dr[0..3] in the CPU while
  *	->dr_loaded
  * @WAFER_G_PAT: pat

@@ -33,7 +33,7 @@ static const u8 codes[SVM_NR_ICPTS] = {
 	[SVM_VINTR] = MAY(IRQ_WINDOW), [SVM_CR0_SEL_WRITE] = ON_MORE(CR), [SVM_RDTSC] = MAY(RDTSC), [SVM_RDPMC] = ON(RDPMC),
 	[SVM_CPUID] = ON(CPUID), [SVM_RSM] = ON(DENIED), [SVM_IRET] = MAY_MORE(IRET), [SVM_INVD] = ON(WBINVD),
 	[SVM_PAUSE] = MAY(PAUSE), [SVM_HLT] = ON(HLT), [SVM_INVLPGA] = ON(DENIED), [SVM_IOIO] = ON_MORE(IO),
-	[SVM_MSR] = ON(RDMSR), [SVM_TASK_SWITCH] = ON_MORE(TASK_SWITCH),
+	[SVM_MSR] = ON_MORE(RDMSR), [SVM_TASK_SWITCH] = ON_MORE(TASK_SWITCH),
 	[SVM_SHUTDOWN] = ON(TRIPLE),	/* the save area is undefined (§15.14.3) */
 	[SVM_VMRUN] = ON(DENIED), [SVM_VMMCALL] = ON(HYPERCALL),
 	[SVM_VMLOAD ... SVM_SKINIT] = ON(DENIED), [SVM_RDTSCP] = MAY(RDTSC), [SVM_WBINVD] = ON(WBINVD),
@@ -259,7 +259,8 @@ static noinline void prepare_rest(struct wafer_vcpu *vcpu)
 {
 	struct wafer_hw *hw = vcpu->hw;
 
-	svm_write_state(vcpu, vcpu->arch.dirty & ~WAFER_G_RIP);
+	if (vcpu->arch.dirty & ~WAFER_G_RIP)
+		svm_write_state(vcpu, vcpu->arch.dirty & ~WAFER_G_RIP);
 	if (hw->asid_due)
 		svm_new_asid(hw);
 	if (hw->watch)
@@ -279,8 +280,6 @@ void svm_enter(struct wafer_vcpu *vcpu)
 	u32 code, differ;
 	u8 what = 0;
 
-	if (unlikely(this_cpu_read(svm_cpu.tsc_aux) != a->tsc_aux))
-		svm_load_tsc_aux(a->tsc_aux);
 	if (unlikely(a->dirty & ~WAFER_G_RIP || vcpu->hw->asid_due || vcpu->hw->watch))
 		prepare_rest(vcpu);
 	hw = vcpu->hw;
@@ -327,9 +326,10 @@ void svm_enter(struct wafer_vcpu *vcpu)
 		what = code < SVM_NR_ICPTS ? codes[code] : WAFER_EXIT_UNKNOWN;
 		exit->kind = what & KIND;
 		exit->len = svm_has(NRIPS) ? insn_len(v, v->next_rip) : 0;
-		if (exit->kind == WAFER_EXIT_RDMSR) {
+		if (what & MORE && exit->kind == WAFER_EXIT_RDMSR) {
 			if (v->info1 & 1)
 				exit->kind = WAFER_EXIT_WRMSR;
+			what = 0;
 		} else if (what & MORE && exit->kind == WAFER_EXIT_IO) {
 			decode_io(v, exit);
 			what = 0;

@@ -222,8 +222,8 @@ void svm_load_tsc_ratio(struct wafer_hw *hw)
 }
 
 /*
- * RDTSCP and RDPID read TSC_AUX, and RDPID has no intercept: so it is the guest's from the first
- * entry of a window.
+ * RDTSCP and RDPID read TSC_AUX, and RDPID has no intercept: so it is the guest's while a window
+ * is open.
  */
 void svm_load_tsc_aux(u64 val)
 {
@@ -263,6 +263,7 @@ static void svm_load(struct wafer_vcpu *vcpu)
 	if (static_cpu_has(X86_FEATURE_MSR_SPEC_CTRL) && !svm_virtual_spec())
 		hw->spec_host = spec_ctrl_current();
 	svm_load_tsc_ratio(hw);
+	svm_load_tsc_aux(vcpu->arch.tsc_aux);
 }
 
 static void svm_put(struct wafer_vcpu *vcpu)

@@ -156,6 +156,8 @@ void svm_write_state(struct wafer_vcpu *vcpu, u32 mask)
 	}
 	if (mask & WAFER_G_CR4)
 		svm_icpt(hw, SVM_CR_READ + 4, v->cr4 != a->cr4);
+	if (mask & WAFER_G_SYSCALL)
+		svm_load_tsc_aux(a->tsc_aux);
 	if (mask & WAFER_G_SPEC)
 		svm_open_spec_ctrl(vcpu);
 	if (mask & WAFER_G_BLOCK)

@@ -313,7 +313,7 @@ static struct wafer_msr msrs[] __ro_after_init = {
 	{ 0xc0000100, "IA32_FS_BASE", M_ADDRESS, ARCH(seg[WAFER_FS].base, SEG(WAFER_FS)) },
 	{ 0xc0000101, "IA32_GS_BASE", M_ADDRESS, ARCH(seg[WAFER_GS].base, SEG(WAFER_GS)) },
 	{ 0xc0000102, "IA32_KERNEL_GS_BASE", M_SAVED | M_ADDRESS, ARCH(kernel_gs_base, SYSCALL) },
-	{ 0xc0000103, "IA32_TSC_AUX", M_SAVED, VCPU(arch.tsc_aux), HOST(RDTSCP), GUEST(RDTSCP),
+	{ 0xc0000103, "IA32_TSC_AUX", M_SAVED, ARCH(tsc_aux, SYSCALL), HOST(RDTSCP), GUEST(RDTSCP),
 	  LOW_HALF },
 
 	EMPTY(0xc0010000, "PerfEvtSel0", 4), EMPTY(0xc0010004, "PerfCtr0", 4),
