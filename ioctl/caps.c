@@ -67,7 +67,8 @@ long wafer_check_extension(struct wafer_vm *vm, long cap)
 /* Capabilities of a VM that are more than a value kept; vm->lock is held. */
 static int max_vcpu_id(struct wafer_vm *vm, u64 limit)
 {
-	if (limit > WAFER_MAX_VCPU_ID || limit < vm->boot_cpu_id || ((vm->max_vcpu_id || vm->nr_vcpus) && vm->max_vcpu_id != limit))
+	if (limit > WAFER_MAX_VCPU_ID || limit < vm->boot_cpu_id ||
+	    ((vm->max_vcpu_id || vm->nr_vcpus) && vm->max_vcpu_id != limit))
 		return -EINVAL;
 	vm->max_vcpu_id = limit;
 	return 0;

@@ -93,7 +93,7 @@ static long vm_call(void *obj, u32 cmd, void *data, unsigned long arg, bool look
 		return IOCTL(0, arg < 64 ? -EINVAL : 0);
 	case KVM_SET_BOOT_CPU_ID:
 		return IOCTL(DOOR_LOCK, vm->nr_vcpus ? -EBUSY : arg > (vm->max_vcpu_id ?: WAFER_MAX_VCPU_ID) ?
-		REFUSE("boot CPU id", arg, "is at most KVM_CAP_MAX_VCPU_ID") : (vm->boot_cpu_id = arg, 0));
+			     REFUSE("boot CPU id", arg, "is at most KVM_CAP_MAX_VCPU_ID") : (vm->boot_cpu_id = arg, 0));
 	case KVM_CREATE_IRQCHIP: return IOCTL(DOOR_LOCK, wafer_create_irqchip(vm));
 	case KVM_CREATE_PIT2: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_create_pit(vm, ((struct kvm_pit_config *)data)->flags));
 	case KVM_CREATE_PIT: return IOCTL(DOOR_LOCK, wafer_create_pit(vm, KVM_PIT_SPEAKER_DUMMY));

@@ -8,7 +8,8 @@
 /*
  * By intercept, which is the exit code too: what the exit is. ON: it exits from the start. The
  * others are switched at run time (state.c: CR0, CR4; inject.c: VINTR, IRET, CR8; vmcb.c), never
- * asked for, or no intercepts at all. MORE: it is not enough to know that, decode_more().
+ * asked for, or no intercepts at all. MORE: it is not enough to know that; svm_enter() and
+ * decode_rarer() decode the rest.
  *
  * CR2, CR3 and CR8 run natively (below), reading CR0 and CR4 mostly; numbers without a register
  * give #UD anyway. #DB and #AC can be made to follow themselves for ever: every one exits
