@@ -404,6 +404,103 @@ TEST_F(long64, code_that_changes_under_its_address)
 	EXPECT_EQ(vcpu_regs(self->v).r8, 6);
 }
 
+/*
+ * The same with pages of 4 KiB, whose tables are four deep, and an entry of the last table (at 0x140000) that changes.
+ * Two bytes of the second page would be skipped if the first one's prefix still counted.
+ */
+GUEST(changing_pte, 64, "movl $0xc3a20ff3, 0x101000\n movl $0xc6ffa20f, 0x102000\n movb $0xc3, 0x102004\n"
+			"movq $0x101003, 0x140800\n movq $0x140003, 0x12008\n mov $0x300000, %edi\n invlpg (%rdi)\n"
+			"xor %esi, %esi\n call *%rdi\n call *%rdi\n movq $0x102003, 0x140800\n invlpg (%rdi)\n"
+			"call *%rdi\n call *%rdi\n" DONE);
+
+TEST_F(long64, a_page_of_code_that_changes)
+{
+	vm_load(self->vm, changing_pte);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ((uint32_t)vcpu_regs(self->v).rsi, 2);
+}
+
+/*
+ * CPUID in compatibility mode at a linear address that paging leads elsewhere, with a prefix, and in the page of that
+ * number, without one but with "inc %esi" behind it: paging, no paging, paging, with nothing else changed.
+ */
+GUEST(unpaged, 64, "mov $0x300000, %edi\n movl $0xc346a20f, (%rdi)\n movl $0xc3a20ff3, 0x100000\n mov 0x12000, %rax\n"
+		   "mov %rax, 0x12008\n invlpg (%rdi)\n xor %esi, %esi\n lea 1f(%rip), %rax\n push $8\n push %rax\n"
+		   "lretq\n .code32\n 1: call *%edi\n call *%edi\n"
+		   "mov %cr0, %ebp\n btr $31, %ebp\n mov %ebp, %cr0\n jmp 2f\n 2: call *%edi\n call *%edi\n"
+		   "bts $31, %ebp\n mov %ebp, %cr0\n jmp 3f\n 3: call *%edi\n call *%edi\n" DONE);
+
+TEST_F(long64, paging_is_switched_off_under_code)
+{
+	vm_load(self->vm, unpaged);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ((uint32_t)vcpu_regs(self->v).rsi, 2);
+}
+
+/* What the guest writes to TSC_AUX is what it reads by RDTSCP and RDMSR, before and after the VMM had its turn. */
+GUEST(tsc_aux, 64, "mov $0xc0000103, %ecx\n xor %edx, %edx\n mov $0x1234, %eax\n wrmsr\n rdtscp\n mov %rcx, %rbx\n"
+		   "mov $0xc0000103, %ecx\n mov $0x5678, %eax\n xor %edx, %edx\n wrmsr\n out %al, $0x98\n rdtscp\n"
+		   "mov %rcx, %rsi\n mov $0xc0000103, %ecx\n rdmsr\n" DONE);
+
+TEST_F(long64, tsc_aux)
+{
+	struct vcpu *other = vcpu_new(self->vm, 1);
+
+	vcpu_mode(other, MODE_LONG);
+	vm_load(self->vm, tsc_aux);
+	ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_IO);
+	ASSERT_EQ(self->v->run->io.port, 0x98);
+	ASSERT_EQ(vcpu_set_msr(other, 0xc0000103, 9), 1);
+	ASSERT_EQ(vcpu_run(other), KVM_EXIT_IO);
+	EXPECT_EQ(vcpu_msr(self->v, 0xc0000103), 0x5678);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ(vcpu_regs(self->v).rbx, 0x1234);
+	EXPECT_EQ(vcpu_regs(self->v).rsi, 0x5678);
+	EXPECT_EQ(vcpu_regs(self->v).rax, 0x5678);
+}
+
+/* An MSR that the filter denies is the VMM's, however the module answers it otherwise; see Documentation/virt/kvm/api.rst. */
+GUEST(reads_msr, 64, "1: rdmsr\n out %al, $0x99\n jmp 1b\n");
+
+TEST_F(long64, a_filter_comes_and_goes)
+{
+	static const uint32_t msrs[] = { 0x277, 0x2ff, 0x10, 0x1b, 0xc0000082, 0xc0000102 };
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_X86_USER_SPACE_MSR, .args[0] = KVM_MSR_EXIT_REASON_FILTER };
+	uint8_t none = 0;
+	struct kvm_msr_filter f = { 0 };
+	struct kvm_regs r;
+
+	ASSERT_EQ(ioctl(self->vm->fd, KVM_ENABLE_CAP, &cap), 0);
+	for (int i = 0; i < 6; i++) {
+		f.ranges[i] = (struct kvm_msr_filter_range){ .flags = KVM_MSR_FILTER_READ, .nmsrs = 1, .base = msrs[i],
+							     .bitmap = &none };
+	}
+	vm_load(self->vm, reads_msr);
+	for (int i = 0; i < 18; i++) {
+		if (i == 6)
+			ASSERT_EQ(ioctl(self->vm->fd, KVM_X86_SET_MSR_FILTER, &f), 0);
+		if (i == 12)
+			ASSERT_EQ(ioctl(self->vm->fd, KVM_X86_SET_MSR_FILTER, &(struct kvm_msr_filter){ 0 }), 0);
+		r = vcpu_regs(self->v);
+		r.rcx = msrs[i % 6];
+		r.rip = GUEST_CODE;
+		vcpu_set_regs(self->v, &r);
+		if (i / 6 == 1) {
+			ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_X86_RDMSR) TH_LOG("MSR 0x%x", msrs[i % 6]);
+			EXPECT_EQ(self->v->run->msr.index, msrs[i % 6]);
+			EXPECT_EQ(self->v->run->msr.reason, KVM_MSR_EXIT_REASON_FILTER);
+			self->v->run->msr.data = 0x1122334455667788;
+		}
+		ASSERT_TRUE(vcpu_run_done(self->v));
+		r = vcpu_regs(self->v);
+		if (i / 6 == 1) {
+			EXPECT_EQ(r.rdx << 32 | r.rax, 0x1122334455667788);
+		} else if (msrs[i % 6] != 0x10) {
+			EXPECT_EQ(r.rdx << 32 | r.rax, vcpu_msr(self->v, msrs[i % 6]));
+		}
+	}
+}
+
 GUEST(stepped, 64, "pushf\n orq $0x100, (%rsp)\n popf\n cpuid\n nop\n" DONE);
 
 TEST_F(long64, tf_traps_after_a_skipped_instruction)
