@@ -146,8 +146,11 @@ static int pass(struct wafer_mmu *mmu, struct wafer_slot *slot, u64 at, u64 end,
 		op.match = mmu->pt.dirty;
 		op.clear = 0;
 	}
-	for (; at < end && !err; at += n, user += CHUNK_WORDS) {
-		n = min_t(u64, end - at, CHUNK_PAGES);
+	op.settle = !clear && mmu->pt.has_ad;
+	for (; at < end && !err; at += n, user += BITS_TO_LONGS(n)) {
+		/* Up to where tables end, if that is between two words. */
+		n = CHUNK_PAGES - ((slot->gfn + at) & (CHUNK_PAGES - BITS_PER_LONG));
+		n = min(n, end - at);
 		size = BITS_TO_LONGS(n) * sizeof(long);
 		if (clear && copy_from_user(bits, user, size))
 			err = -EFAULT;

@@ -22,6 +22,12 @@
 #define WAFER_PT_SPECIAL	BIT_ULL(52)
 #define WAFER_PT_WRITTEN	BIT_ULL(53)
 
+/*
+ * And in an entry that leads to a last table: its accessed bit was taken at the last reading of the
+ * log. See is_idle() in table.c.
+ */
+#define WAFER_PT_SETTLING	BIT_ULL(54)
+
 /* Both formats agree. */
 #define WAFER_PT_WRITE		BIT_ULL(1)
 
@@ -54,6 +60,8 @@ struct wafer_pt_leaf {
  * @pages: split huge leaves first, with these pages; NULL: don't
  * @budget: entries to look at before wafer_pt_step() returns
  * @zap_huge: with @pages empty, zap huge leaves instead of splitting them
+ * @settle: pass over tables in which nothing can have become dirty since such an operation last
+ *	looked; what it changes is to be flushed before the next one
  * @changed: rights or tables were taken away: a flush is due
  * @found: an entry matched
  * @freed: table pages taken out, linked by wafer_pt_next()
@@ -64,7 +72,7 @@ struct wafer_pt_op {
 	const unsigned long *mask;
 	struct wafer_pt_pages *pages;
 	int budget;
-	bool tell, zap_huge, changed, found;
+	bool tell, zap_huge, settle, changed, found;
 	void *freed;
 };
 

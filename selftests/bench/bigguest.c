@@ -104,6 +104,8 @@ static void rows(const char *kind, uint64_t n, uint64_t step)
 	report(kind, "get_log", b - a);
 	a = now(); if (ioctl(vm, KVM_GET_DIRTY_LOG, &log)) die("KVM_GET_DIRTY_LOG"); b = now();
 	report(kind, "get_log_nothing_new", b - a);
+	a = now(); if (ioctl(vm, KVM_GET_DIRTY_LOG, &log)) die("KVM_GET_DIRTY_LOG"); b = now();
+	report(kind, "get_log_idle", b - a);
 	a = now(); set_slot(1, BIG, big, size, 0); b = now();
 	report(kind, "log_off", b - a);
 	touch(n, step);

@@ -295,7 +295,7 @@ static void flush_all(struct wafer_mmu *m)
 
 /*
  * What the CPU does for an access: the TLB if it has the right (and the dirty bit, for a write),
- * else a walk, accessed and dirty bits set with a compare-and-exchange. 0: nested fault.
+ * else a walk, accessed bits at each level and the dirty bit set with a compare-and-exchange. 0: nested fault.
  */
 static u64 cpu_translate(struct vcpu *v, u64 gfn, bool write)
 {
@@ -309,17 +309,19 @@ static u64 cpu_translate(struct vcpu *v, u64 gfn, bool write)
 	/* Again at the same level when the entry changes under it. */
 	for (l = mmu.pt.levels; ; l--) {
 		u64 *ep = &table[wafer_pt_index(gfn, l)], set;
+		bool leaf;
 
 		e = ACCESS(*ep);
 		if (!e || (write && !(e & f->write)))
 			return 0;
-		if (l > 1 && !(e & f->leaf)) {
-			table = __va(e & mmu.pt.addr);
-			continue;
-		}
-		set = e | (ad ? f->accessed | (write ? f->dirty : 0) : 0);
+		leaf = l == 1 || (e & f->leaf);
+		set = e | (ad ? f->accessed | (write && leaf ? f->dirty : 0) : 0);
 		if (set != e && cmpxchg(ep, e, set) != e) {
 			l++;
+			continue;
+		}
+		if (!leaf) {
+			table = __va(e & mmu.pt.addr);
 			continue;
 		}
 		e = set;
