@@ -386,4 +386,54 @@ TEST_F(irq, init_and_sipi_start_a_cpu)
 	pthread_join(t, NULL);
 }
 
+/*
+ * A CPU that waits in HLT for its lock, with interrupts off as Linux does for some, goes on when another one tells it by
+ * KVM_HC_KICK_CPU (Documentation/virt/kvm/x86/hypercalls.rst); and does not wait if it was told before.
+ */
+GUEST(waits_for_lock, 64, APIC_ON "cli\n 1: incq 0x100800\n hlt\n jmp 1b\n");
+GUEST(kicks, 64, "mov $5, %eax\n xor %ebx, %ebx\n mov $1, %ecx\n vmcall\n" DONE);
+
+static bool waits(volatile uint64_t *turns, uint64_t n)
+{
+	for (int ms = 0; *turns < n && ms < 20000; ms++)
+		usleep(1000);
+	return *turns >= n;
+}
+
+TEST_F(irq, a_kick_ends_hlt_with_interrupts_off)
+{
+	volatile uint64_t *turns = (void *)(self->vm->mem + 0x100800);
+	struct vcpu *waiter = vcpu_new(self->vm, 1);
+	struct kvm_mp_state runnable = { KVM_MP_STATE_RUNNABLE }, mp;
+	struct kvm_regs r = { .rip = 0x9000, .rflags = 2, .rsp = GUEST_STACK };
+	pthread_t t;
+
+	vcpu_mode(waiter, MODE_LONG);
+	ASSERT_EQ(ioctl(waiter->fd, KVM_SET_MP_STATE, &runnable), 0);
+	vm_load(self->vm, waits_for_lock);
+	vm_load_bytes(self->vm, 0x9000, kicks, GUEST_SIZE(kicks));
+	pthread_create(&t, NULL, ap_thread, waiter);
+	for (uint64_t n = 1; n <= 10; n++) {
+		ASSERT_TRUE(waits(turns, n)) {
+			TH_LOG("after %llu kicks", (unsigned long long)n - 1);
+		}
+		usleep(n % 2 ? 20000 : 0);
+		EXPECT_EQ(*turns, n);
+		vcpu_set_regs(self->v, &r);
+		ASSERT_TRUE(vcpu_run_done(self->v));
+		EXPECT_EQ(vcpu_regs(self->v).rax, 0);
+	}
+	ASSERT_TRUE(waits(turns, 11));
+	usleep(20000);
+	pthread_cancel(t);
+	pthread_join(t, NULL);
+	/* Nor is a kick lost that comes while the VMM has stopped it, and takes its state away. */
+	ASSERT_EQ(ioctl(waiter->fd, KVM_GET_MP_STATE, &mp), 0);
+	EXPECT_EQ(mp.mp_state, KVM_MP_STATE_HALTED);
+	vcpu_set_regs(self->v, &r);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	ASSERT_EQ(ioctl(waiter->fd, KVM_GET_MP_STATE, &mp), 0);
+	EXPECT_EQ(mp.mp_state, KVM_MP_STATE_RUNNABLE);
+}
+
 TEST_HARNESS_MAIN

@@ -59,33 +59,30 @@ bool wafer_runnable(struct wafer_vcpu *vcpu)
 	       (wafer_rflags(vcpu) & X86_EFLAGS_IF && wafer_irq_pending(vcpu));
 }
 
-/* Has a sleeping vCPU anything to do: wake up, start, tell the VMM something? */
-static bool must_wake(struct wafer_vcpu *vcpu)
-{
-	return READ_ONCE(vcpu->hazards) & (BIT(WAFER_H_INIT_SIPI) | BIT(WAFER_H_EXIT)) ||
-	       (vcpu->mp_state == KVM_MP_STATE_HALTED && wafer_runnable(vcpu));
-}
-
 /**
  * wafer_sleep() - a vCPU that does not run waits here
  * @vcpu: vCPU with an mp_state other than RUNNABLE
  *
  * The waiter sets its state, then looks; who raises a hazard sets it, then looks for the waiter
- * (rcuwait).
+ * (rcuwait). What ends HLT is looked for once in each turn: a kick is gone once it was seen.
  *
  * Return: WAFER_GO_ON, also for signals, which the outer loop looks for.
  */
 int wafer_sleep(struct wafer_vcpu *vcpu)
 {
+	bool halted = vcpu->mp_state == KVM_MP_STATE_HALTED, wakes;
+
 	prepare_to_rcuwait(&vcpu->wait);
 	for (;;) {
 		set_current_state(TASK_INTERRUPTIBLE);
-		if (must_wake(vcpu) || signal_pending(current) || __xfer_to_guest_mode_work_pending())
+		wakes = halted && wafer_runnable(vcpu);
+		if (wakes || READ_ONCE(vcpu->hazards) & (BIT(WAFER_H_INIT_SIPI) | BIT(WAFER_H_EXIT)) ||
+		    signal_pending(current) || __xfer_to_guest_mode_work_pending())
 			break;
 		schedule();
 	}
 	finish_rcuwait(&vcpu->wait);
-	if (vcpu->mp_state == KVM_MP_STATE_HALTED && must_wake(vcpu)) {
+	if (wakes) {
 		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
 		vcpu->stat_halt_wakeups++;
 		wafer_hazard_set(vcpu, WAFER_H_EVENT);

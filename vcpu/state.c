@@ -41,6 +41,9 @@ void wafer_get_mp_state(struct wafer_vcpu *vcpu, struct kvm_mp_state *m)
 	if (test_and_clear_bit(WAFER_H_INIT_SIPI, &vcpu->hazards))
 		wafer_init_sipi(vcpu);
 	m->mp_state = vcpu->mp_state;
+	/* A kick that it has not seen yet is told so, as KVM does: there is no other place for it. */
+	if (m->mp_state == KVM_MP_STATE_HALTED && test_bit(WAFER_GOT_UNHALT, &vcpu->init_sipi))
+		m->mp_state = KVM_MP_STATE_RUNNABLE;
 }
 
 int wafer_set_mp_state(struct wafer_vcpu *vcpu, const struct kvm_mp_state *m)
