@@ -532,6 +532,39 @@ TEST_F(long64, cpuid_stays_after_a_run)
 	EXPECT_EQ(errno, EINVAL);
 }
 
+/* KVM_FEATURE_PV_UNHALT says that a call ends HLT: not where HLT makes no exit. The same may be set again, as above. */
+TEST(hlt_without_an_exit_has_no_call_to_end_it)
+{
+	static struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entry[128];
+	} c = { .head = { .nent = 128 } }, all = { .head = { .nent = 128 } };
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_X86_DISABLE_EXITS, .args[0] = KVM_X86_DISABLE_EXITS_HLT };
+	struct vm *vm = vm_new(4 << 20, VM_IRQCHIP);
+	struct vcpu *v;
+	int found = 0;
+
+	ASSERT_EQ(ioctl(vm_sys(), KVM_GET_SUPPORTED_CPUID, &all), 0);
+	ASSERT_EQ(ioctl(vm->fd, KVM_ENABLE_CAP, &cap), 0);
+	v = vcpu_new(vm, 0);
+	ASSERT_EQ(ioctl(v->fd, KVM_SET_CPUID2, &all), 0);	/* KVM 6.1 finds the leaf from the second time on */
+	ASSERT_EQ(ioctl(v->fd, KVM_GET_CPUID2, &c), 0);
+	for (unsigned int i = 0; i < c.head.nent; i++) {
+		if (c.entry[i].function != 0x40000001)
+			continue;
+		EXPECT_EQ(all.entry[i].function, 0x40000001);
+		EXPECT_EQ(all.entry[i].eax & ~c.entry[i].eax, 1 << 7);
+		found++;
+	}
+	EXPECT_EQ(found, 1);
+	vcpu_mode(v, MODE_LONG);
+	vm_load(vm, add64);
+	ASSERT_TRUE(vcpu_run_done(v));
+	if (strcmp(vm_device(), "/dev/kvm"))
+		EXPECT_EQ(ioctl(v->fd, KVM_SET_CPUID2, &all), 0);
+	vm_free(vm);
+}
+
 GUEST(triple, 64, "ud2\n");
 
 TEST(triple_fault_is_a_shutdown)

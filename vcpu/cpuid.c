@@ -116,7 +116,7 @@ static const struct kvm_cpuid_entry2 pv_leaves[] = {
 	{ .function = PV_LEAF + 1,
 	  .eax = BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) |
 		 BIT(KVM_FEATURE_CLOCKSOURCE2) | BIT(KVM_FEATURE_STEAL_TIME) |
-		 BIT(KVM_FEATURE_PV_SEND_IPI) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT) },
+		 BIT(KVM_FEATURE_PV_UNHALT) | BIT(KVM_FEATURE_PV_SEND_IPI) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT) },
 };
 
 /* Written once at module load. */
@@ -401,18 +401,17 @@ int wafer_exit_cpuid(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool wind
 	return likely(s && !s->dynamic) ? put_cpuid(vcpu, &s->entry) : changing_cpuid(vcpu);
 }
 
-static u32 find_pv_features(struct wafer_cpuid *c)
+/* The leaf of KVM's features, wherever the VMM has put it. */
+static struct wafer_cpuid_slot *find_pv_features(struct wafer_cpuid *c)
 {
 	struct wafer_cpuid_slot *s;
 
 	for (u32 base = PV_LEAF; base < PV_LEAF + 0x10000; base += 0x100) {
 		s = lookup(c, base, 0);
-		if (!s || memcmp(&s->entry.ebx, &pv_leaves[0].ebx, 12))
-			continue;
-		s = lookup(c, base + 1, 0);
-		return s ? s->entry.eax : 0;
+		if (s && !memcmp(&s->entry.ebx, &pv_leaves[0].ebx, 12))
+			return lookup(c, base + 1, 0);
 	}
-	return 0;
+	return NULL;
 }
 
 /* What the module itself asks of a guest's CPUID, found once. */
@@ -436,13 +435,15 @@ static void digest(struct wafer_vcpu *vcpu)
 	vcpu->guest_xcr0 = (s ? s->entry.eax & wafer_host_xcr0() : 0) | XFEATURE_MASK_FP;
 	vcpu->has_cpuid = c->nr;
 	vcpu->has_pku = wafer_host_xcr0() & XFEATURE_MASK_PKRU && wafer_guest_has(vcpu, F(PKU));
-	vcpu->pv_features = find_pv_features(c);
+	s = find_pv_features(c);
+	vcpu->pv_features = s ? s->entry.eax : 0;
 	wafer_cpuid_update(vcpu);
 }
 
-static struct wafer_cpuid *build(const struct kvm_cpuid_entry2 *e, unsigned int nr)
+static struct wafer_cpuid *build(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, unsigned int nr)
 {
 	struct wafer_cpuid *c = kvzalloc(struct_size(c, slot, nr), GFP_KERNEL_ACCOUNT);
+	struct wafer_cpuid_slot *pv;
 	u16 *link;
 
 	for (; c && c->nr < nr; c->nr++) {
@@ -455,6 +456,10 @@ static struct wafer_cpuid *build(const struct kvm_cpuid_entry2 *e, unsigned int 
 			link = &((struct wafer_cpuid_slot *)((void *)c + 4 * *link))->next;
 		*link = ((void *)s - (void *)c) / 4;
 	}
+	pv = c ? find_pv_features(c) : NULL;
+	/* As in KVM: where HLT makes no exit, no call ends it. */
+	if (pv && vcpu->vm->exits_disabled & KVM_X86_DISABLE_EXITS_HLT)
+		pv->entry.eax &= ~(u32)BIT(KVM_FEATURE_PV_UNHALT);
 	return c;
 }
 
@@ -477,7 +482,7 @@ static bool may_replace(struct wafer_vcpu *vcpu, const struct wafer_cpuid *new)
  */
 int wafer_set_cpuid(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, unsigned int nr)
 {
-	struct wafer_cpuid *c = build(e, nr);
+	struct wafer_cpuid *c = build(vcpu, e, nr);
 	struct wafer_cpuid_slot *s;
 	u32 bits;
 	int r;
@@ -513,7 +518,7 @@ int wafer_get_cpuid(struct wafer_vcpu *vcpu, struct kvm_cpuid_entry2 *e, unsigne
 
 int wafer_cpuid_create(struct wafer_vcpu *vcpu)
 {
-	vcpu->cpuid = build(NULL, 0);
+	vcpu->cpuid = build(vcpu, NULL, 0);
 	if (!vcpu->cpuid)
 		return -ENOMEM;
 	digest(vcpu);
