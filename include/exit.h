@@ -125,6 +125,7 @@ struct wafer_exit {
 
 #define WAFER_CODE_CPL		3u
 #define WAFER_CODE_L		BIT(17)		/* CS.L; above it CS.D, for which nobody asks */
+#define WAFER_CODE_PAGED	BIT(30)		/* CR0.PG, where the guest changes it without an exit */
 #define WAFER_CODE_BASED	BIT(31)		/* CS's base is not 0 */
 #define WAFER_CODE_NONE		(~0u)		/* no code's */
 

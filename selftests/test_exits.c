@@ -437,6 +437,22 @@ TEST_F(long64, paging_is_switched_off_under_code)
 	EXPECT_EQ((uint32_t)vcpu_regs(self->v).rsi, 2);
 }
 
+/* The same with a load from a device, whose instruction is read on CPUs too that tell the length of others. */
+GUEST(unpaged_load, 64, "mov $0x300000, %edi\n movl $0xc346028b, (%rdi)\n movl $0xc3028b3e, 0x100000\n mov 0x12000, %rax\n"
+			"mov %rax, 0x12008\n invlpg (%rdi)\n xor %esi, %esi\n mov $0xd0000000, %edx\n lea 1f(%rip), %rax\n"
+			"push $8\n push %rax\n lretq\n .code32\n 1: call *%edi\n call *%edi\n"
+			"mov %cr0, %ebp\n btr $31, %ebp\n mov %ebp, %cr0\n jmp 2f\n 2: call *%edi\n call *%edi\n"
+			"bts $31, %ebp\n mov %ebp, %cr0\n jmp 3f\n 3: call *%edi\n call *%edi\n" DONE);
+
+TEST_F(long64, paging_is_switched_off_under_a_load)
+{
+	vm_load(self->vm, unpaged_load);
+	for (int i = 0; i < 6; i++)
+		ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_MMIO);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ((uint32_t)vcpu_regs(self->v).rsi, 2);
+}
+
 /* What the guest writes to TSC_AUX is what it reads by RDTSCP and RDMSR, before and after the VMM had its turn. */
 GUEST(tsc_aux, 64, "mov $0xc0000103, %ecx\n xor %edx, %edx\n mov $0x1234, %eax\n wrmsr\n rdtscp\n mov %rcx, %rbx\n"
 		   "mov $0xc0000103, %ecx\n mov $0x5678, %eax\n xor %edx, %edx\n wrmsr\n out %al, $0x98\n rdtscp\n"

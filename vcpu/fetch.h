@@ -11,7 +11,7 @@
  * (direct.h).
  *
  * It is for 64-bit paging, or none. What of CR0, CR4 and EFER matters to a walk there (PG, LA57,
- * NXE) changes by an exit alone, on either vendor, and then all ways are forgotten.
+ * NXE) changes by an exit alone, and then all ways are forgotten; or is in exit.code (PG on VT-x).
  */
 #ifndef WAFER_FETCH_H
 #define WAFER_FETCH_H

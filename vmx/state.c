@@ -132,7 +132,8 @@ void vmx_read_state(struct wafer_vcpu *vcpu, u32 mask)
 	if (mask & WAFER_G_CODE)
 		vcpu->exit.code = (vmread(GUEST_CS_AR_BYTES) & (WAFER_SEG_L | WAFER_SEG_DB)) << 4 |
 				  (vmread(GUEST_SS_AR_BYTES) & WAFER_SEG_DPL) >> WAFER_SEG_DPL_SHIFT |
-				  (vmread(GUEST_CS_BASE) ? WAFER_CODE_BASED : 0);
+				  (vmread(GUEST_CS_BASE) ? WAFER_CODE_BASED : 0) |
+				  (vmread(GUEST_CR0) & X86_CR0_PG ? WAFER_CODE_PAGED : 0);
 	if (mask & WAFER_G_CR0)
 		a->cr0 = (vmread(GUEST_CR0) & CR0_OWNED) | (hw->cr0_shadow & ~CR0_OWNED);
 	if (mask & WAFER_G_CR3)
