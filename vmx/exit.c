@@ -201,6 +201,7 @@ static_assert(WAFER_FAULT_READ == EPT_VIOLATION_ACC_READ && WAFER_TASK_CALL == 0
 #define LEN		BIT(1)	/* caused by an instruction: its length is of use */
 #define DELIVERY	BIT(2)	/* can come in the middle of delivering an event */
 #define QUAL		BIT(3)	/* has a qualification */
+#define CODE		BIT(4)	/* whose code it was in matters */
 
 #define EVENT(k)	{ WAFER_EXIT_##k, KNOWN }
 #define INSN(k)		{ WAFER_EXIT_##k, KNOWN | LEN }
@@ -216,7 +217,7 @@ static const struct {
 	[7] = EVENT(IRQ_WINDOW), [8] = EVENT(NMI_WINDOW), [10] = INSN(CPUID), [12] = INSN(HLT),
 	[9] = FILL(TASK_SWITCH, DELIVERY | QUAL, exit_task), [11] = INSN(DENIED) /* GETSEC */,
 	[13] = INSN(WBINVD) /* INVD */, [14] = INSN(INVLPG), [15] = INSN(RDPMC), [16] = INSN(RDTSC),
-	[17] = INSN(DENIED) /* RSM */, [18] = INSN(HYPERCALL),
+	[17] = INSN(DENIED) /* RSM */, [18] = { WAFER_EXIT_HYPERCALL, KNOWN | LEN | CODE },
 	[19 ... 27] = INSN(DENIED) /* VMCLEAR to VMXON */, [28] = FILL(CR, LEN | QUAL, exit_cr),
 	[29] = FILL(DR, LEN | QUAL, exit_dr), [30] = FILL(IO, LEN | QUAL, exit_io),
 	[31] = INSN(RDMSR), [32] = INSN(WRMSR), [36] = INSN(MWAIT), [37] = EVENT(STEP),
@@ -263,6 +264,11 @@ static void fill_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 		a->rflags = vmread(GUEST_RFLAGS);
 		a->block = vmread(GUEST_INTERRUPTIBILITY_INFO) & VMX_BLOCK_BITS;
 		a->missing &= ~(WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_BLOCK);
+	}
+	if (flags & CODE) {
+		exit->code = vmx_read_code();
+		a->efer = vmread(GUEST_IA32_EFER);
+		a->missing &= ~(WAFER_G_CODE | WAFER_G_EFER);
 	}
 	if (flags & (DELIVERY | QUAL))
 		fill_more(vcpu, exit, reason);

@@ -112,6 +112,14 @@ static __always_inline void move_state(struct wafer_arch *a, u32 mask, const boo
 	}
 }
 
+/* Apart from the rest, which the registers that this takes would make slower. */
+static noinline void read_rest(struct wafer_vcpu *vcpu, u32 mask)
+{
+	move_state(&vcpu->arch, mask, false);
+	if (mask & WAFER_G_SYSCALL && !(vcpu->hw->todo & VMX_SWAP_IN))
+		vcpu->arch.kernel_gs_base = vmx_rdmsr(MSR_KERNEL_GS_BASE);
+}
+
 #define CONTROL (WAFER_G_CODE | WAFER_G_CR0 | WAFER_G_CR3 | WAFER_G_CR4 | WAFER_G_EFER)
 #define HOT (WAFER_G_RIP | WAFER_G_RSP | WAFER_G_RFLAGS | WAFER_G_BLOCK | WAFER_G_CR2)
 
@@ -130,10 +138,7 @@ void vmx_read_state(struct wafer_vcpu *vcpu, u32 mask)
 	if (mask & WAFER_G_BLOCK)
 		a->block = vmread(GUEST_INTERRUPTIBILITY_INFO) & VMX_BLOCK_BITS;
 	if (mask & WAFER_G_CODE)
-		vcpu->exit.code = (vmread(GUEST_CS_AR_BYTES) & (WAFER_SEG_L | WAFER_SEG_DB)) << 4 |
-				  (vmread(GUEST_SS_AR_BYTES) & WAFER_SEG_DPL) >> WAFER_SEG_DPL_SHIFT |
-				  (vmread(GUEST_CS_BASE) ? WAFER_CODE_BASED : 0) |
-				  (vmread(GUEST_CR0) & X86_CR0_PG ? WAFER_CODE_PAGED : 0);
+		vcpu->exit.code = vmx_read_code();
 	if (mask & WAFER_G_CR0)
 		a->cr0 = (vmread(GUEST_CR0) & CR0_OWNED) | (hw->cr0_shadow & ~CR0_OWNED);
 	if (mask & WAFER_G_CR3)
@@ -143,11 +148,8 @@ void vmx_read_state(struct wafer_vcpu *vcpu, u32 mask)
 	if (mask & WAFER_G_EFER)
 		a->efer = vmread(GUEST_IA32_EFER);
 	a->missing &= ~mask;
-	if (!(mask & ~(HOT | CONTROL)))
-		return;
-	move_state(a, mask, false);
-	if (mask & WAFER_G_SYSCALL && !(hw->todo & VMX_SWAP_IN))
-		a->kernel_gs_base = vmx_rdmsr(MSR_KERNEL_GS_BASE);
+	if (mask & ~(HOT | CONTROL))
+		read_rest(vcpu, mask);
 }
 
 /* In the window. WAFER_G_CR2 needs nothing: enter() loads CR2. */

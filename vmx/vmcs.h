@@ -31,6 +31,15 @@ static __always_inline u64 vmread(u32 field)
 	return val;
 }
 
+/* WAFER_G_CODE */
+static __always_inline u32 vmx_read_code(void)
+{
+	return (vmread(GUEST_CS_AR_BYTES) & (WAFER_SEG_L | WAFER_SEG_DB)) << 4 |
+	       (vmread(GUEST_SS_AR_BYTES) & WAFER_SEG_DPL) >> WAFER_SEG_DPL_SHIFT |
+	       (vmread(GUEST_CS_BASE) ? WAFER_CODE_BASED : 0) |
+	       (vmread(GUEST_CR0) & X86_CR0_PG ? WAFER_CODE_PAGED : 0);
+}
+
 /* The other instructions, as functions: 0 or -EIO. Regions are given by their physical address. */
 #define VMX_INSN(name, args, what, insn, ...)						\
 static __always_inline int name args							\
