@@ -78,6 +78,7 @@ int wafer_reinject_control(struct wafer_vm *vm, bool reinject);
 /* ---- routing and lines ---- */
 int wafer_set_routing(struct wafer_vm *vm, const struct kvm_irq_routing_entry *e, unsigned int nr);
 /* KVM_IRQ_LINE(_STATUS), irqfd, PIT: <0 ignored, 0 coalesced, >0 delivered. Any context. */
+#define WAFER_PULSE 2	/* for a level: 1, then 0 */
 int wafer_set_gsi(struct wafer_vm *vm, enum wafer_irq_source source, u32 gsi, int level);
 int wafer_signal_msi(struct wafer_vm *vm, const struct kvm_msi *msi);
 

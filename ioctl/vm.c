@@ -22,7 +22,7 @@ static long irq_line(struct wafer_vm *vm, struct kvm_irq_level *line)
 {
 	if (vm->irq.mode == WAFER_CHIP_NONE)
 		return wafer_refuse(&vm->refusal, -ENXIO, "irqchip", 0, "is in the kernel");
-	line->status = wafer_set_gsi(vm, 0, line->irq, line->level);
+	line->status = wafer_set_gsi(vm, 0, line->irq, !!line->level);
 	return 0;
 }
 

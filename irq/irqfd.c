@@ -42,11 +42,9 @@ struct wafer_irqfd {
 
 static void fire(struct wafer_irqfd *irqfd)
 {
-	enum wafer_irq_source source = irqfd->resample ? WAFER_SRC_RESAMPLE : WAFER_SRC_USER;
+	bool level = irqfd->resample;
 
-	wafer_set_gsi(irqfd->vm, source, irqfd->gsi, 1);
-	if (!irqfd->resample)
-		wafer_set_gsi(irqfd->vm, WAFER_SRC_USER, irqfd->gsi, 0);
+	wafer_set_gsi(irqfd->vm, level ? WAFER_SRC_RESAMPLE : WAFER_SRC_USER, irqfd->gsi, level ? 1 : WAFER_PULSE);
 }
 
 /* The eventfd's lock is held and interrupts are off. */

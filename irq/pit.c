@@ -112,9 +112,8 @@ static void pulse(struct wafer_chips *c)
 
 	if (atomic_read(&c->reinject) && atomic_xchg(&c->waiting, 1))
 		return;
-	if (wafer_set_gsi(c->vm, WAFER_SRC_PIT, WAFER_PIT_GSI, 1) < 0)
+	if (wafer_set_gsi(c->vm, WAFER_SRC_PIT, WAFER_PIT_GSI, WAFER_PULSE) < 0)
 		wafer_pit_unblock(c);	/* masked everywhere: no acknowledgment will come */
-	wafer_set_gsi(c->vm, WAFER_SRC_PIT, WAFER_PIT_GSI, 0);
 	wafer_for_each_vcpu(vcpu, c->vm)
 		if (GET_APIC_DELIVERY_MODE(wafer_apic_reg(vcpu->lapic, APIC_LVT0)) == WAFER_DM_NMI)
 			wafer_lapic_local(vcpu->lapic, APIC_LVT0);

@@ -42,10 +42,11 @@ struct wafer_routes {
  * @vm: VM
  * @source: who drives it; levels are ORed over sources
  * @gsi: line
- * @level: level; a message is sent at 1, and nothing happens at 0
+ * @level: 0, 1 or WAFER_PULSE; a message is sent at 1, and nothing happens at 0
  *
  * Context: any.
- * Return: how many took it; 0: coalesced; -1: masked, or the line leads nowhere.
+ * Return: how many took it, of a pulse its beginning; 0: coalesced; -1: masked, or the line leads
+ * nowhere.
  */
 int wafer_set_gsi(struct wafer_vm *vm, enum wafer_irq_source source, u32 gsi, int level)
 {
@@ -63,6 +64,8 @@ int wafer_set_gsi(struct wafer_vm *vm, enum wafer_irq_source source, u32 gsi, in
 			one = wafer_set_pin(vm->irq.chips, route->chip, route->pin, source, level);
 		else
 			one = level ? wafer_deliver(vm, NULL, &route->msg) : -1;
+		if (level == WAFER_PULSE && route->chip != IS_MSI)
+			wafer_set_pin(vm->irq.chips, route->chip, route->pin, source, 0);
 		if (one >= 0)
 			r = max(r, 0) + one;
 	}
