@@ -406,7 +406,7 @@ static struct wafer_cpuid_slot *find_pv_features(struct wafer_cpuid *c)
 {
 	struct wafer_cpuid_slot *s;
 
-	for (u32 base = PV_LEAF; base < PV_LEAF + 0x10000; base += 0x100) {
+	for (u32 base = PV_LEAF; c->nr && base < PV_LEAF + 0x10000; base += 0x100) {
 		s = lookup(c, base, 0);
 		if (s && !memcmp(&s->entry.ebx, &pv_leaves[0].ebx, 12))
 			return lookup(c, base + 1, 0);
