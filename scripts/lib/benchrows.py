@@ -105,6 +105,12 @@ def keep(path, rows, where):
                 f.write(f"{r.name}\t{r.kvm:g}\t{r.wafer:g}\n")
 
 
+def names():
+    """The rows of exitcost that a call by name measures."""
+    kept = min((BENCH / "kept").iterdir())
+    return [n for n in (line.split("\t")[0] for line in _lines(kept)) if not n.endswith(("_sleeps", "_idle"))]
+
+
 def compare(path, rows):
     """Gives (row, kept row, why) for each that is worse than what is kept, and for each that is not there any more."""
     for line in _lines(path):
