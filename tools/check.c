@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <linux/kvm.h>
 #include <stdio.h>
 #include <string.h>
@@ -253,39 +252,13 @@ static void usage(void)
 
 int cmd_check(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "device", required_argument, NULL, 'd' },
-		{ "help", no_argument, NULL, 'h' },
-		{ }
-	};
+	struct list_options o = list_options(argc, argv, "check", usage);
 	static struct report report;
-	const char *device = DEFAULT_DEVICE;
-	bool json = false;
-	int opt;
 
-	argv[0] = "wafer check";
-	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (opt) {
-		case 'j':
-			json = true;
-			break;
-		case 'd':
-			device = optarg;
-			break;
-		case 'h':
-			usage();
-			return STATUS_OK;
-		default:
-			return STATUS_USAGE;
-		}
-	}
-	if (optind < argc)
-		die(STATUS_USAGE, "check: '%s' is no option", argv[optind]);
-	check_all(&report, device);
-	if (json)
-		report_print_json(&report, device);
+	check_all(&report, o.device);
+	if (o.json)
+		report_print_json(&report, o.device);
 	else
-		report_print(&report, device);
+		report_print(&report, o.device);
 	return report_usable(&report) ? STATUS_OK : STATUS_HOST;
 }

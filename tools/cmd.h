@@ -6,6 +6,15 @@
 #define WAFER_VERSION		"0.1.0"
 #define DEFAULT_DEVICE		"/dev/wafer"
 
+#include <stdbool.h>
+
+/* What the commands that only look take. */
+struct list_options {
+	const char *device;
+	bool json;
+};
+struct list_options list_options(int argc, char **argv, const char *name, void (*usage)(void));
+
 int cmd_run(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_info(int argc, char **argv);

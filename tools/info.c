@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <linux/kvm.h>
 #include <stdio.h>
 #include <string.h>
@@ -89,45 +88,20 @@ static void usage(void)
 
 int cmd_info(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "device", required_argument, NULL, 'd' },
-		{ "help", no_argument, NULL, 'h' },
-		{ }
-	};
+	struct list_options o = list_options(argc, argv, "info", usage);
 	struct wafer_info info = { 0 };
-	const char *device = DEFAULT_DEVICE;
-	bool json = false;
-	int opt, fd;
+	int fd;
 
-	argv[0] = "wafer info";
-	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (opt) {
-		case 'j':
-			json = true;
-			break;
-		case 'd':
-			device = optarg;
-			break;
-		case 'h':
-			usage();
-			return STATUS_OK;
-		default:
-			return STATUS_USAGE;
-		}
-	}
-	if (optind < argc)
-		die(STATUS_USAGE, "info: '%s' is no option", argv[optind]);
-	fd = open(device, O_RDONLY | O_CLOEXEC);
+	fd = open(o.device, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		die(STATUS_HOST, "%s: %s ('wafer check' tells what is missing)", device,
+		die(STATUS_HOST, "%s: %s ('wafer check' tells what is missing)", o.device,
 		    strerror(errno));
 	if (ioctl(fd, WAFER_GET_INFO, &info) < 0)
-		die(STATUS_HOST, "%s: %s", device, errno == ENOTTY ?
+		die(STATUS_HOST, "%s: %s", o.device, errno == ENOTTY ?
 		    "a hypervisor, but not Wafer" : strerror(errno));
 	close(fd);
 	info.version[sizeof(info.version) - 1] = '\0';
-	if (json)
+	if (o.json)
 		print_json(&info);
 	else
 		print(&info);
