@@ -128,8 +128,8 @@ struct wafer_emu;
  * @access: @len bytes (1-8) at guest-physical @gpa, not crossing a page. 0: done; 1: the VMM must
  *	do it, its data (for a read) will be in the log at the re-run; -errno
  * @port: the same for an element of INS or OUTS
- * @cmpxchg: compare-and-exchange of @len bytes (1, 2, 4, 8; 16 for CMPXCHG16B, aligned) that do not
- *	cross a page, for locked instructions whose operand is RAM after all: 0 done, or not done
+ * @cmpxchg: compare-and-exchange of @len bytes (1, 2, 4, 8; 16 for CMPXCHG16B), aligned, for locked
+ *	instructions whose operand is RAM after all: 0 done, or not done
  *	with *@old updated to what was found; 1: no RAM there, do it as read and write; -errno
  * @get_vec, @set_vec: @bytes (16 or 32) of vector register @nr in the guest's FPU state; set_vec
  *	with @zero_upper clears the rest up to the register's full width (VEX forms)

@@ -421,11 +421,14 @@ int wafer_emulate(struct wafer_emu *emu)
 	emu->nr_log = 0;
 	if (likely(ret == WAFER_EMU_DONE)) {
 		emu->rip += emu->insn.len;
+		/* EIP has 32 bits in 16-bit code too: what lies behind the limit, the fetch tells. */
 		if (emu->insn.mode != WAFER_CODE64)
-			emu->rip &= wafer_size_mask(emu->insn.mode);
+			emu->rip = (u32)emu->rip;
 		/* Left before the end, REP has not changed the flags yet (SDM vol. 2, REP). */
 		emu->rflags = rflags & ~(u64)X86_EFLAGS_RF;
 		emu->batch = 0;
+	} else if (ret == WAFER_EMU_AGAIN) {
+		emu->rflags |= X86_EFLAGS_RF;	/* SDM vol. 3 §17.3.1.1 */
 	}
 	return ret;
 }

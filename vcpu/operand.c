@@ -197,15 +197,15 @@ int wafer_access_port(struct wafer_emu *emu, union wafer_value *val, unsigned in
 
 /*
  * The write of a locked read-modify-write operand. On RAM it is a compare-and-exchange with what
- * was read (emu->old); a device, or an operand in two pages, gets a plain write. In a re-run the
- * read came from the log, so that a device was meant.
+ * was read (emu->old); a device, or what is not aligned (the kernel makes no split locks), gets a
+ * plain write. In a re-run the read came from the log, so that a device was meant.
  */
 int wafer_write_locked(struct wafer_emu *emu, const struct wafer_operand *o, union wafer_value *val)
 {
 	union wafer_value found = emu->old;
 	int ret;
 
-	if (o->len[1] || emu->next < emu->nr_log)
+	if (o->len[1] || o->gpa[0] & (o->len[0] - 1) || emu->next < emu->nr_log)
 		return wafer_access(emu, o, val, true);
 	ret = (emu->ops->cmpxchg)(emu, o->gpa[0], &found, val, o->len[0]);
 	if (ret)

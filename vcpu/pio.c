@@ -143,6 +143,8 @@ bool wafer_pio_store(struct wafer_vcpu *vcpu)
 	vcpu->exit.len = emu->insn.len;
 	if (rcx == n)
 		wafer_skip(vcpu);
+	else
+		wafer_put_rflags(vcpu, emu->rflags | X86_EFLAGS_RF);	/* as between any two repetitions */
 	return true;
 }
 

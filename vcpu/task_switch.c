@@ -62,7 +62,7 @@ int wafer_emu_load_segment(struct wafer_emu *emu, enum wafer_seg_reg n, u16 sele
 		return wafer_raise(emu, X86_TRAP_GP);
 	wafer_need(vcpu, WAFER_G_SEGS | WAFER_G_DT);
 	r = wafer_load_segment(&t, n, selector, cpl);
-	if (!r && (cs->attr ^ old.attr) & (WAFER_SEG_L | WAFER_SEG_DB)) {
+	if (!r && ((cs->attr ^ old.attr) & (WAFER_SEG_L | WAFER_SEG_DB) || cs->limit < old.limit)) {
 		*cs = old;
 		return WAFER_EMU_UNKNOWN;
 	}
