@@ -324,8 +324,8 @@ int wafer_inject_events(struct wafer_vcpu *vcpu);
 bool wafer_ready_for_extint(struct wafer_vcpu *vcpu);
 
 /* ---- instructions (vcpu/insn.c) ---- */
-/* What the CPU does at the end of an instruction: the shadow ends, TF traps. */
-void wafer_retired(struct wafer_vcpu *vcpu);
+/* What the CPU does at the end of an instruction: the shadow ends, or is @shadow; TF traps. */
+void wafer_retired(struct wafer_vcpu *vcpu, u32 shadow);
 /*
  * Guest-physical memory in the window (-EAGAIN: not to be had there) or where sleeping is allowed.
  */

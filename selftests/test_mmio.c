@@ -544,7 +544,7 @@ TEST_F(two, protected_mode)
 
 /* ---- one at a time ---- */
 
-static int one(struct side *s, const unsigned char *code, size_t n, uint64_t rdi, uint64_t rsi)
+static void ready(struct side *s, const unsigned char *code, size_t n, uint64_t rdi, uint64_t rsi)
 {
 	struct kvm_regs r = {
 		.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rdi = rdi, .rsi = rsi, .rcx = 5, .rax = 0x1234,
@@ -553,9 +553,15 @@ static int one(struct side *s, const unsigned char *code, size_t n, uint64_t rdi
 	side_mode(s, MODE_LONG, false);
 	side_start(s, &r);
 	vm_load_bytes(s->vm, GUEST_CODE, code, n);
+}
+
+static int one(struct side *s, const unsigned char *code, size_t n, uint64_t rdi, uint64_t rsi)
+{
+	ready(s, code, n, rdi, rsi);
 	return side_run(s);
 }
 
+#define READY(s, name, rdi, rsi) ready(s, name, GUEST_SIZE(name), rdi, rsi)
 #define ONE_INSN(s, name, rdi, rsi) one(s, name, GUEST_SIZE(name), rdi, rsi)
 
 TEST_F(two, at_most_eight_bytes)
@@ -680,6 +686,153 @@ TEST_F(two, the_unknown_is_told_with_its_bytes)
 	EXPECT_EQ(memcmp(run->emulation_failure.insn_bytes, pshufb, 5), 0);
 	EXPECT_EQ(vcpu_regs(s->v).rip, GUEST_CODE);
 	EXPECT_EQ(s->nr, 0);
+}
+
+/*
+ * An unknown instruction of a user of the guest's must not end the VM: #UD, unless the VMM asked otherwise
+ * (KVM_CAP_EXIT_ON_EMULATION_FAILURE).
+ */
+TEST_F(two, the_unknown_of_a_user_is_undefined)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE, .args = { 1 } };
+	struct side *s = &self->device;
+	struct kvm_sregs sr;
+	int k;
+
+	for (k = 0; k < 2; k++) {
+		READY(s, pshufb, GUEST_MMIO, 0);
+		*(uint64_t *)(s->vm->mem + GUEST_TSS + 4) = GUEST_STACK;	/* RSP0 */
+		ioctl(s->v->fd, KVM_GET_SREGS, &sr);
+		sr.cs.selector = 48 | 3;
+		sr.ss.selector = 56 | 3;
+		sr.cs.dpl = sr.ss.dpl = 3;
+		ASSERT_EQ(ioctl(s->v->fd, KVM_SET_SREGS, &sr), 0);
+		if (k) {
+			ASSERT_EQ(ioctl(s->vm->fd, KVM_ENABLE_CAP, &cap), 0);
+			ASSERT_EQ(side_run(s), KVM_EXIT_INTERNAL_ERROR);
+			EXPECT_EQ(s->v->run->emulation_failure.suberror, KVM_INTERNAL_ERROR_EMULATION);
+			continue;
+		}
+		ASSERT_EQ(side_run(s), KVM_EXIT_IO);
+		EXPECT_EQ(vm_caught(s->vm)->vector, 6);
+		EXPECT_EQ(vm_caught(s->vm)->rip, GUEST_CODE);
+		EXPECT_EQ(s->nr, 0);
+	}
+}
+
+/* A device's page that is mapped read-only: what reads and writes it faults, whatever the CPU does first. */
+TEST_F(two, a_page_that_may_only_be_read)
+{
+	struct side *s[2] = { &self->memory, &self->device };
+	int k;
+
+	if (!strcmp(vm_device(), "/dev/kvm"))
+		SKIP(return, "the in-tree KVM takes the exit's address for the operand's");
+	for (k = 0; k < 2; k++) {
+		READY(s[k], i_add_l_mr, GUEST_MMIO + 0x40, 0);
+		((uint64_t *)(s[k]->vm->mem + GUEST_PT + 0x2000))[GUEST_MMIO >> 21] &= ~2ull;
+		ASSERT_EQ(side_run(s[k]), KVM_EXIT_IO);
+		EXPECT_EQ(vm_caught(s[k]->vm)->vector, 14);
+		EXPECT_EQ(vm_caught(s[k]->vm)->error, 3);
+		EXPECT_EQ(vm_caught(s[k]->vm)->cr2, GUEST_MMIO + 0x40);
+		EXPECT_EQ(s[k]->nr, 0);
+	}
+}
+
+GUEST(mov_ss, 64, "mov (%rdi), %ss\n nop\n nop\n" DONE);
+
+/* MOV SS holds off interrupts and the trap of TF for one instruction (SDM vol. 3 6.8.3). */
+TEST_F(two, mov_ss_from_a_device)
+{
+	struct kvm_vcpu_events e;
+	struct side *s = &self->device;
+	struct kvm_regs r;
+
+	READY(s, mov_ss, GUEST_MMIO + 0x40, 0);
+	*(uint16_t *)(s->window + PAGE + 0x40) = 16;
+	ASSERT_EQ(vcpu_run(s->v), KVM_EXIT_MMIO);
+	ASSERT_TRUE(side_device(s));
+	s->v->run->immediate_exit = 1;
+	ASSERT_EQ(ioctl(s->v->fd, KVM_RUN, 0), -1);
+	s->v->run->immediate_exit = 0;
+	ASSERT_EQ(ioctl(s->v->fd, KVM_GET_VCPU_EVENTS, &e), 0);
+	EXPECT_TRUE(e.interrupt.shadow & KVM_X86_SHADOW_INT_MOV_SS);
+	EXPECT_EQ(vcpu_regs(s->v).rip, GUEST_CODE + 2);
+	ASSERT_EQ(side_run(s), KVM_EXIT_IO);
+	READY(s, mov_ss, GUEST_MMIO + 0x40, 0);
+	*(uint16_t *)(s->window + PAGE + 0x40) = 16;
+	r = vcpu_regs(s->v);
+	r.rflags |= 0x100;
+	vcpu_set_regs(s->v, &r);
+	ASSERT_EQ(side_run(s), KVM_EXIT_IO);
+	EXPECT_EQ(vm_caught(s->vm)->vector, 1);
+	if (strcmp(vm_device(), "/dev/kvm"))		/* whose emulator traps at once */
+		EXPECT_EQ(vm_caught(s->vm)->rip, GUEST_CODE + 3);
+}
+
+GUEST(mov_es, 64, "mov (%rdi), %es\n" DONE);
+
+/*
+ * The access that reached no memory was the CPU's own, of a descriptor in ROM that it wanted to mark as accessed. The
+ * instruction's operand has the same place in its page.
+ */
+TEST_F(two, a_descriptor_in_rom)
+{
+	struct side *s = &self->memory;
+	struct kvm_sregs sr;
+
+	if (!strcmp(vm_device(), "/dev/kvm"))
+		SKIP(return, "the in-tree KVM takes the exit's address for the operand's");
+	READY(s, mov_es, GUEST_DATA + 76, 0);
+	memcpy(s->window, s->vm->mem + GUEST_GDT, 80);
+	((uint64_t *)s->window)[9] = 0x00cf92000000ffff;
+	vm_slot(s->vm, 1, WINDOW, 0, NULL, 0);
+	vm_slot(s->vm, 1, WINDOW, PAGE, s->window, KVM_MEM_READONLY);
+	*(uint16_t *)(s->vm->mem + GUEST_DATA + 76) = 72;
+	ioctl(s->v->fd, KVM_GET_SREGS, &sr);
+	sr.gdt.base = WINDOW;
+	sr.gdt.limit = 79;
+	ASSERT_EQ(ioctl(s->v->fd, KVM_SET_SREGS, &sr), 0);
+	ASSERT_EQ(vcpu_run(s->v), KVM_EXIT_IO);
+	EXPECT_EQ(vm_caught(s->vm)->vector, ~0ul);
+	ioctl(s->v->fd, KVM_GET_SREGS, &sr);
+	EXPECT_EQ(sr.es.selector, 72);
+}
+
+/*
+ * Between two repetitions the shadow is over, and RF keeps a breakpoint at the instruction from hitting again
+ * (SDM vol. 3 17.3.1.1).
+ */
+TEST_F(two, between_repetitions)
+{
+	struct side *s = &self->device;
+	struct kvm_vcpu_events e;
+	struct kvm_regs r;
+	int i;
+
+	READY(s, i_rep_stosb, GUEST_MMIO, 0);
+	r = vcpu_regs(s->v);
+	r.rcx = 100;
+	r.rflags |= 0x200;
+	vcpu_set_regs(s->v, &r);
+	ASSERT_EQ(ioctl(s->v->fd, KVM_GET_VCPU_EVENTS, &e), 0);
+	e.flags = KVM_VCPUEVENT_VALID_SHADOW;
+	e.interrupt.shadow = KVM_X86_SHADOW_INT_STI;
+	ASSERT_EQ(ioctl(s->v->fd, KVM_SET_VCPU_EVENTS, &e), 0);
+	for (i = 0; i < 50; i++) {
+		ASSERT_EQ(vcpu_run(s->v), KVM_EXIT_MMIO);
+		ASSERT_TRUE(side_device(s));
+	}
+	r = vcpu_regs(s->v);
+	EXPECT_EQ(r.rip, GUEST_CODE);
+	EXPECT_TRUE(r.rflags & 0x10000);
+	ASSERT_EQ(ioctl(s->v->fd, KVM_GET_VCPU_EVENTS, &e), 0);
+	EXPECT_EQ(e.interrupt.shadow, 0);
+	ASSERT_EQ(side_run(s), KVM_EXIT_IO);
+	r = vcpu_regs(s->v);
+	EXPECT_EQ(r.rcx, 0);
+	EXPECT_FALSE(r.rflags & 0x10000);
+	EXPECT_EQ(s->nr, 100);
 }
 
 TEST_HARNESS_MAIN

@@ -55,7 +55,10 @@ extern const struct wafer_exit_row {
 int wafer_foreign_hypercall(struct wafer_vcpu *vcpu, bool window);
 int wafer_interrupt_in_delivery(struct wafer_vcpu *vcpu);	/* events_state.c */
 
-/* exit.c: kvm_run for errors that only the VMM can deal with. All return WAFER_TO_USER. */
+/*
+ * exit.c: kvm_run for errors that only the VMM can deal with. All return WAFER_TO_USER, but
+ * emulation_failure() WAFER_GO_ON where #UD is the guest's to deal with.
+ */
 int wafer_internal_error(struct wafer_vcpu *vcpu, u32 suberror, const u64 *data, unsigned int n);
 int wafer_emulation_failure(struct wafer_vcpu *vcpu);
 int wafer_fail_entry(struct wafer_vcpu *vcpu, u64 reason, const char *field);

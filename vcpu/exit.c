@@ -24,13 +24,16 @@ int wafer_internal_error(struct wafer_vcpu *vcpu, u32 suberror, const u64 *data,
 
 /*
  * An instruction that is not ours to know: the VMM gets its bytes. vcpu->emu.insn holds what was
- * decoded.
+ * decoded. A user of the guest's must not end the VM: there it is #UD, unless the VMM has asked for
+ * all of them.
  */
 int wafer_emulation_failure(struct wafer_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 	u8 n = min_t(u8, vcpu->emu.insn.len, WAFER_INSN_MAX);
 
+	if (wafer_cpl(vcpu) && !vcpu->vm->exit_on_emulation_failure)
+		return wafer_queue_ud(vcpu);
 	run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;
 	run->emulation_failure.ndata = 4;
 	run->emulation_failure.flags = KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES;

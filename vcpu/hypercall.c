@@ -105,7 +105,7 @@ static int amds_syscall(struct wafer_vcpu *vcpu)
 		.attr = 3 | WAFER_SEG_S | WAFER_SEG_P | WAFER_SEG_G | WAFER_SEG_DB,
 	};
 	wafer_touch(vcpu, segs);
-	wafer_retired(vcpu);		/* TF counts as it is now */
+	wafer_retired(vcpu, 0);		/* TF counts as it is now */
 	return WAFER_GO_ON;
 }
 

@@ -115,27 +115,25 @@ int wafer_skip_slow(struct wafer_vcpu *vcpu, u64 rip)
 	if (rip >> 32 != vcpu->arch.rip >> 32 && wafer_code_mode(vcpu) != WAFER_CODE64)
 		rip = (u32)rip;
 	wafer_put_rip(vcpu, rip);
-	wafer_retired(vcpu);
+	if (wafer_rflags(vcpu) & X86_EFLAGS_RF)
+		wafer_put_rflags(vcpu, vcpu->arch.rflags & ~X86_EFLAGS_RF);
+	wafer_retired(vcpu, 0);
 	return WAFER_GO_ON;
 }
 
 /**
  * wafer_retired() - what the CPU does at the end of each instruction, for one that was emulated
- * @vcpu: vCPU; RIP stands behind the instruction
+ * @vcpu: vCPU; RIP stands behind the instruction, or on it between two repetitions
+ * @shadow: WAFER_BLOCK_MOVSS: it was MOV SS, which holds off interrupts and the trap of TF for one
+ *	instruction (SDM vol. 3 §6.8.3)
  */
-void wafer_retired(struct wafer_vcpu *vcpu)
+void wafer_retired(struct wafer_vcpu *vcpu, u32 shadow)
 {
-	u64 flags;
-
-	if (wafer_block(vcpu) & (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS))
-		wafer_put_block(vcpu, vcpu->arch.block & ~(WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS));
-	flags = wafer_rflags(vcpu);
-	if (unlikely(flags & (X86_EFLAGS_TF | X86_EFLAGS_RF))) {
-		if (flags & X86_EFLAGS_RF)
-			wafer_put_rflags(vcpu, flags & ~X86_EFLAGS_RF);
-		if (flags & X86_EFLAGS_TF)
-			wafer_queue_db(vcpu, DR_STEP);
-	}
+	shadow |= wafer_block(vcpu) & WAFER_BLOCK_NMI;
+	if (shadow != vcpu->arch.block)
+		wafer_put_block(vcpu, shadow);
+	if (unlikely(wafer_rflags(vcpu) & X86_EFLAGS_TF) && !(shadow & WAFER_BLOCK_MOVSS))
+		wafer_queue_db(vcpu, DR_STEP);
 	if (unlikely(vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP)) {
 		vcpu->step_due = true;
 		wafer_hazard_set(vcpu, WAFER_H_EXIT);

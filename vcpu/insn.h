@@ -153,13 +153,15 @@ static inline bool wafer_at_memory(enum wafer_at at)
 }
 
 /*
- * One operand in memory, and that by ModRM: the CPU's own translation at the exit is of this one.
+ * One operand in memory, by ModRM, and no descriptor: the CPU's own translation at the exit is of
+ * this one.
  */
 static inline bool wafer_insn_one_access(const struct wafer_insn *insn)
 {
 	const struct wafer_insn_form *f = insn->form;
 
-	return insn->is_mem && f && !(wafer_at_memory(f->dst) && wafer_at_memory(f->src));
+	return insn->is_mem && f && !(wafer_at_memory(f->dst) && wafer_at_memory(f->src)) &&
+	       f->dst != WAFER_AT_SREG && f->op != WAFER_OP_JMP_FAR;
 }
 
 static inline bool wafer_insn_uses(const struct wafer_insn *insn, enum wafer_at first,

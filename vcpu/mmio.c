@@ -26,14 +26,17 @@ static const struct wafer_segment *emu_segment(struct wafer_emu *emu, enum wafer
 
 /*
  * An instruction with one operand in memory has just been translated by the CPU, with all its
- * checks: where the offsets in the page agree, the exit's guest-physical address is the one.
+ * checks: where the offsets in the page agree, the exit's guest-physical address is the one. Not if
+ * the CPU has only read, be it that the code has been changed since: it has checked no right to write.
  */
 static int emu_translate(struct wafer_emu *emu, gva_t gva, u32 access, gpa_t *gpa)
 {
 	struct wafer_vcpu *vcpu = emu_vcpu(emu);
+	const struct wafer_exit *exit = &vcpu->exit;
 
-	if (vcpu->loaded && !((vcpu->exit.fault.gpa ^ gva) & ~PAGE_MASK) && wafer_insn_one_access(&emu->insn)) {
-		*gpa = vcpu->exit.fault.gpa;
+	if (vcpu->loaded && !((exit->fault.gpa ^ gva) & ~PAGE_MASK) && !(access & ~exit->fault.access & WAFER_FAULT_WRITE) &&
+	    wafer_insn_one_access(&emu->insn)) {
+		*gpa = exit->fault.gpa;
 		return 0;
 	}
 	return wafer_translate(vcpu, gva, access, gpa, &emu->event);
@@ -192,12 +195,11 @@ static int run_emu(struct wafer_vcpu *vcpu)
 	wafer_touch(vcpu, WAFER_G_RSP);
 	if (emu->rflags != vcpu->arch.rflags)
 		wafer_put_rflags(vcpu, emu->rflags);
-	if (r == WAFER_EMU_DONE)
-		wafer_retired(vcpu);
+	/* The trap of TF comes after each repetition (SDM vol. 3 §17.3.1.4). */
+	if (r == WAFER_EMU_DONE || r == WAFER_EMU_AGAIN)
+		wafer_retired(vcpu, emu->insn.opcode == 0x8e && emu->insn.reg == WAFER_SS ? WAFER_BLOCK_MOVSS : 0);
 	else if (r == WAFER_EMU_EVENT)
 		wafer_queue_event(vcpu, &emu->event);
-	else if (r == WAFER_EMU_AGAIN && emu->rflags & X86_EFLAGS_TF)
-		wafer_queue_db(vcpu, DR_STEP);	/* after each repetition (SDM vol. 3 §17.3.1.4) */
 	return WAFER_GO_ON;
 }
 
