@@ -221,21 +221,30 @@ TEST_F(apic, io_apic_lines)
 
 /* ---- the timer ---- */
 
-/* What is left to count goes on through a change of mode; a period begins anew by itself, a single shot ends at 0. */
+/*
+ * What is left to count goes on through a change of mode; a period begins anew by itself, a single shot ends at 0. The
+ * clock does not wait for a host that is busy: where the shot has ended before it can become a period, this ends at once.
+ */
 #define COUNT_BELOW_HALF "1: mov 0x390(%rdi), %eax\n cmp $0x800000, %eax\n ja 1b\n"
 GUEST(modes, 64, APIC_ON "movl $0xb, 0x3e0(%rdi)\n movl $0x10044, 0x320(%rdi)\n movl $0x1000000, 0x380(%rdi)\n"
-	COUNT_BELOW_HALF "movl $0x30044, 0x320(%rdi)\n mov 0x390(%rdi), %r8d\n mov 0x380(%rdi), %r9d\n"
+	COUNT_BELOW_HALF "movl $0x30044, 0x320(%rdi)\n mov 0x390(%rdi), %r8d\n mov 0x380(%rdi), %r9d\n test %r8d, %r8d\n jz 4f\n"
 	"2: mov 0x390(%rdi), %eax\n cmp $0x800000, %eax\n jbe 2b\n mov %eax, %r10d\n"
 	COUNT_BELOW_HALF "movl $0x10044, 0x320(%rdi)\n mov 0x390(%rdi), %r11d\n"
-	"3: cmpl $0, 0x390(%rdi)\n jne 3b\n movl $0x30044, 0x320(%rdi)\n mov 0x390(%rdi), %r12d\n" DONE);
+	"3: cmpl $0, 0x390(%rdi)\n jne 3b\n movl $0x30044, 0x320(%rdi)\n mov 0x390(%rdi), %r12d\n 4:\n" DONE);
 
 TEST_F(apic, the_timer_counts_on_when_its_mode_changes)
 {
-	struct kvm_regs r;
+	const struct kvm_regs start = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK };
+	struct kvm_regs r = { };
+	int i;
 
 	vm_load(self->vm, modes);
-	ASSERT_TRUE(vcpu_run_done(self->v));
-	r = vcpu_regs(self->v);
+	/* Nor does it between a look at the count and the change of mode: once in some tries both fall into one half. */
+	for (i = 0; i < 50 && !(r.r8 && r.r11 < 0x800000); i++) {
+		vcpu_set_regs(self->v, &start);
+		ASSERT_TRUE(vcpu_run_done(self->v));
+		r = vcpu_regs(self->v);
+	}
 	EXPECT_LT(r.r8, 0x800000);
 	EXPECT_GT(r.r8, 0);
 	EXPECT_EQ(r.r9, 0x1000000);
