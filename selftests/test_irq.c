@@ -190,7 +190,9 @@ TEST_F(irq, x2apic_self_ipi)
 
 /* ---- from outside: MSI, lines, irqfd ---- */
 
-GUEST(wait_here, 64, APIC_ON "sti\n 1: hlt\n cmpq $0, 0x1001b8\n je 1b\n cli\n" DONE);	/* until vector 0x37 */
+/* Until vector 0x37. Messages are lost until the APIC is on: the guest says when. */
+#define IS_UP 0x100810
+GUEST(wait_here, 64, APIC_ON "incq 0x100810\n sti\n 1: hlt\n cmpq $0, 0x1001b8\n je 1b\n cli\n" DONE);
 
 struct later { struct vcpu *v; bool ok; };
 
@@ -202,6 +204,17 @@ static void *run_thread(void *arg)
 	return NULL;
 }
 
+/* In a thread, until it is up and, most often, in HLT. */
+static void start_waiting(pthread_t *t, struct later *l)
+{
+	volatile uint64_t *up = (void *)(l->v->vm->mem + IS_UP);
+
+	pthread_create(t, NULL, run_thread, l);
+	while (!*up)
+		usleep(1000);
+	usleep(20000);
+}
+
 TEST_F(irq, an_msi_wakes_a_halted_cpu)
 {
 	struct kvm_msi msi = { .address_lo = 0xfee00000, .data = 0x37 };
@@ -210,8 +223,7 @@ TEST_F(irq, an_msi_wakes_a_halted_cpu)
 
 	handle_all(self->v);
 	vm_load(self->vm, wait_here);
-	pthread_create(&t, NULL, run_thread, &l);
-	usleep(20000);
+	start_waiting(&t, &l);
 	EXPECT_EQ(ioctl(self->vm->fd, KVM_SIGNAL_MSI, &msi), 1);
 	pthread_join(t, NULL);
 	EXPECT_TRUE(l.ok);
@@ -246,8 +258,7 @@ TEST_F(irq, an_irqfd_follows_its_route)
 	EXPECT_EQ(errno, EBUSY);
 	ASSERT_EQ(write(fd.fd, &one, 8), 8);
 	ASSERT_EQ(route_msi(self->vm, 30, 0x37), 0);
-	pthread_create(&t, NULL, run_thread, &l);
-	usleep(20000);
+	start_waiting(&t, &l);
 	ASSERT_EQ(write(fd.fd, &one, 8), 8);
 	pthread_join(t, NULL);
 	EXPECT_TRUE(l.ok);
@@ -424,7 +435,7 @@ TEST_F(irq, a_kick_ends_hlt_with_interrupts_off)
 		EXPECT_EQ(vcpu_regs(self->v).rax, 0);
 	}
 	ASSERT_TRUE(waits(turns, 11));
-	usleep(20000);
+	usleep(200000);		/* one instruction, on a host that does other things */
 	pthread_cancel(t);
 	pthread_join(t, NULL);
 	/* Nor is a kick lost that comes while the VMM has stopped it, and takes its state away. */

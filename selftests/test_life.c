@@ -371,7 +371,7 @@ TEST(killed_in_the_middle_of_everything)
 		ASSERT_TRUE(WIFSIGNALED(status));
 	}
 	/* the last references go after a grace period */
-	for (j = 0; j < 50 && (vcpus_left() > 0 || meminfo("SecPageTables") > tables + 256); j++)
+	for (j = 0; j < 300 && (vcpus_left() > 0 || meminfo("SecPageTables") > tables + 256); j++)
 		usleep(100000);
 	EXPECT_LE(vcpus_left(), 0);
 	EXPECT_LE(meminfo("SecPageTables"), tables + 256);
