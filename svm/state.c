@@ -83,6 +83,7 @@ void svm_read_state(struct wafer_vcpu *vcpu, u32 mask)
 	struct wafer_arch *a = &vcpu->arch;
 	struct svm_vmcb *v = vcpu->hw->vmcb;
 
+	a->missing &= ~mask;
 	for (u32 segs = mask & WAFER_G_SEGS; segs; segs &= segs - 1)
 		read_seg(v, __ffs(segs), &a->seg[__ffs(segs)]);
 	if (!(mask & ~WAFER_G_SEGS))

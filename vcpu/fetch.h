@@ -21,12 +21,6 @@
 /* What wafer_direct_read() reads. */
 #define FETCHED 16
 
-/*
- * What finding the last code page again depends on besides memory. One call where the registers are
- * not read yet.
- */
-#define WAFER_WAY_GROUPS (WAFER_G_RIP | WAFER_G_CODE | WAFER_G_CR3)
-
 /* WAFER_WAY_GROUPS are there. Does the way lead to @gva, if its entries are still the same? */
 static __always_inline bool wafer_on_the_way(const struct wafer_vcpu *vcpu, const struct wafer_fetch *f, gva_t gva)
 {

@@ -280,8 +280,7 @@ static int emulate_access(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool
 	struct wafer_insn *insn = &vcpu->emu.insn;
 	int r = WAFER_DECODED;
 
-	/* All that a plain MOV asks for, in one call. */
-	wafer_need(vcpu, WAFER_WAY_GROUPS | WAFER_G_RSP | WAFER_G_RFLAGS | WAFER_G_BLOCK);
+	wafer_need(vcpu, WAFER_ACCESS_GROUPS);
 
 	/*
 	 * The CPU was pushing an event's frame or reading a descriptor: there is no instruction to

@@ -11,14 +11,13 @@
  */
 void wafer_fetch_state(struct wafer_vcpu *vcpu, u32 mask)
 {
-	if (vcpu->loaded) {
+	if (likely(vcpu->loaded)) {
 		wafer_backend->read_state(vcpu, mask);
-	} else {
-		wafer_window_open(vcpu);
-		wafer_backend->read_state(vcpu, mask);
-		wafer_window_close(vcpu);
+		return;
 	}
-	vcpu->arch.missing &= ~mask;
+	wafer_window_open(vcpu);
+	wafer_backend->read_state(vcpu, mask);
+	wafer_window_close(vcpu);
 }
 
 enum wafer_code_mode wafer_code_mode(struct wafer_vcpu *vcpu)

@@ -152,13 +152,31 @@ static void exit_ept_misconfig(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	exit->fault.access = WAFER_FAULT_READ | WAFER_FAULT_PRESENT | WAFER_FAULT_RESERVED;
 }
 
-/* Table 28-7. What is read, written, fetched; and bits 3 to 5: what the entry allows. */
-static void exit_ept_violation(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
+/* What comes first where a kind has a qualification, or can come in delivery. */
+static __always_inline void fill_first(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool qual, bool delivery)
 {
-	u32 qual = exit->info;
-	bool guest_pt = qual & EPT_VIOLATION_GVA_IS_VALID && !(qual & EPT_VIOLATION_GVA_TRANSLATED);
+	u32 vectoring = delivery ? vmread(IDT_VECTORING_INFO_FIELD) : 0;
 
-	exit_ept_misconfig(vcpu, exit);
+	if (qual)
+		exit->info = vmread(EXIT_QUALIFICATION);
+	if (unlikely(vectoring & INTR_INFO_VALID_MASK))
+		event_in_delivery(vcpu, vectoring);
+}
+
+/*
+ * Table 28-7. What is read, written, fetched; and bits 3 to 5: what the entry allows. The most
+ * frequent kind of these: it does not go through the table.
+ */
+static noinline void exit_ept_violation(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
+{
+	bool guest_pt;
+	u32 qual;
+
+	fill_first(vcpu, exit, true, true);
+	qual = exit->info;
+	guest_pt = qual & EPT_VIOLATION_GVA_IS_VALID && !(qual & EPT_VIOLATION_GVA_TRANSLATED);
+	exit->fault.gpa = vmread(GUEST_PHYSICAL_ADDRESS);
+	exit->fault.nr_bytes = 0;
 	exit->fault.access = (qual & (WAFER_FAULT_READ | WAFER_FAULT_WRITE | WAFER_FAULT_FETCH)) |
 			     (qual & GENMASK(5, 3) ? WAFER_FAULT_PRESENT : 0) |
 			     (guest_pt ? WAFER_FAULT_GUEST_PT : 0);
@@ -223,7 +241,7 @@ static const struct {
 	[31] = INSN(RDMSR), [32] = INSN(WRMSR), [36] = INSN(MWAIT), [37] = EVENT(STEP),
 	[39] = INSN(MONITOR), [40] = INSN(PAUSE), [43] = EVENT(TPR),
 	[46 ... 47] = INSN(DENIED) /* descriptor tables */,
-	[48] = FILL(FAULT, DELIVERY | QUAL, exit_ept_violation),
+	[48] = FILL(FAULT, DELIVERY | QUAL, NULL) /* exit_ept_violation() */,
 	[49] = FILL(FAULT, DELIVERY | QUAL, exit_ept_misconfig), [50] = INSN(DENIED) /* INVEPT */,
 	[51] = INSN(RDTSC) /* RDTSCP */, [52] = EVENT(TIMER), [53] = INSN(DENIED) /* INVVPID */,
 	[54] = INSN(WBINVD), [55] = INSN(XSETBV), [62] = FILL(PML, DELIVERY | QUAL, exit_pml),
@@ -236,12 +254,8 @@ static const struct {
 static noinline void fill_more(struct wafer_vcpu *vcpu, struct wafer_exit *exit, u32 reason)
 {
 	unsigned int flags = reasons[reason].flags;
-	u32 vectoring = flags & DELIVERY ? vmread(IDT_VECTORING_INFO_FIELD) : 0;
 
-	if (flags & QUAL)
-		exit->info = vmread(EXIT_QUALIFICATION);
-	if (unlikely(vectoring & INTR_INFO_VALID_MASK))
-		event_in_delivery(vcpu, vectoring);
+	fill_first(vcpu, exit, flags & QUAL, flags & DELIVERY);
 	reasons[reason].fill(vcpu, exit);
 }
 
@@ -270,7 +284,11 @@ static void fill_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 		a->efer = vmread(GUEST_IA32_EFER);
 		a->missing &= ~(WAFER_G_CODE | WAFER_G_EFER);
 	}
-	if (flags & (DELIVERY | QUAL))
+	if (!(flags & (DELIVERY | QUAL)))
+		return;
+	if (likely(reason == EXIT_REASON_EPT_VIOLATION))
+		exit_ept_violation(vcpu, exit);
+	else
 		fill_more(vcpu, exit, reason);
 }
 

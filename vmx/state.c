@@ -123,8 +123,7 @@ static noinline void read_rest(struct wafer_vcpu *vcpu, u32 mask)
 #define CONTROL (WAFER_G_CODE | WAFER_G_CR0 | WAFER_G_CR3 | WAFER_G_CR4 | WAFER_G_EFER)
 #define HOT (WAFER_G_RIP | WAFER_G_RSP | WAFER_G_RFLAGS | WAFER_G_BLOCK | WAFER_G_CR2)
 
-/* In the window. CR2, DR, PAT and SPEC_CTRL are always available: enter() keeps them so. */
-void vmx_read_state(struct wafer_vcpu *vcpu, u32 mask)
+static __always_inline void read_groups(struct wafer_vcpu *vcpu, u32 mask)
 {
 	struct wafer_arch *a = &vcpu->arch;
 	struct wafer_hw *hw = vcpu->hw;
@@ -150,6 +149,23 @@ void vmx_read_state(struct wafer_vcpu *vcpu, u32 mask)
 	a->missing &= ~mask;
 	if (mask & ~(HOT | CONTROL))
 		read_rest(vcpu, mask);
+}
+
+static noinline void read_any(struct wafer_vcpu *vcpu, u32 mask)
+{
+	read_groups(vcpu, mask);
+}
+
+/*
+ * In the window. CR2, DR, PAT and SPEC_CTRL are always available: enter() keeps them so. What an
+ * access to a device asks for is read without a test for each group.
+ */
+void vmx_read_state(struct wafer_vcpu *vcpu, u32 mask)
+{
+	if (likely(mask == WAFER_ACCESS_GROUPS))
+		read_groups(vcpu, WAFER_ACCESS_GROUPS);
+	else
+		read_any(vcpu, mask);
 }
 
 /* In the window. WAFER_G_CR2 needs nothing: enter() loads CR2. */
