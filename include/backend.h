@@ -17,15 +17,14 @@ enum { WAFER_WINDOW_IRQ = BIT(0), WAFER_WINDOW_NMI = BIT(1) };
  * enum wafer_icpt - intercepts that change at run time; everything else is intercepted or not once
  * and for all
  * @WAFER_ICPT_BP: #BP: KVM_GUESTDBG_USE_SW_BP
- * @WAFER_ICPT_HLT: HLT; this and the two that follow are off with KVM_CAP_X86_DISABLE_EXITS
- * @WAFER_ICPT_MWAIT: MWAIT and MONITOR
+ * @WAFER_ICPT_HLT: HLT; this and the next are off with KVM_CAP_X86_DISABLE_EXITS
  * @WAFER_ICPT_PAUSE: PAUSE in a loop
  * @WAFER_ICPT_CR8: CR8 writes (no local APIC in the kernel)
  * @WAFER_ICPT_STEP: exit after one instruction (monitor trap flag; SVM: TF)
  */
 enum wafer_icpt {
-	WAFER_ICPT_BP = BIT(0), WAFER_ICPT_HLT = BIT(1), WAFER_ICPT_MWAIT = BIT(2),
-	WAFER_ICPT_PAUSE = BIT(3), WAFER_ICPT_CR8 = BIT(4), WAFER_ICPT_STEP = BIT(5),
+	WAFER_ICPT_BP = BIT(0), WAFER_ICPT_HLT = BIT(1), WAFER_ICPT_PAUSE = BIT(2),
+	WAFER_ICPT_CR8 = BIT(3), WAFER_ICPT_STEP = BIT(4),
 };
 
 /**

@@ -8,6 +8,7 @@
 #define VALID_MANUAL	(KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET)
 #define VALID_X2APIC	(KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
 #define VALID_NO_EXITS	(KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE)
+#define VALID_NO_EXITS_ASKED (VALID_NO_EXITS | KVM_X86_DISABLE_EXITS_MWAIT | KVM_X86_DISABLE_EXITS_CSTATE)
 #define RING_BYTES	(65536 * sizeof(struct kvm_dirty_gfn))
 
 /* What is simply there. */
@@ -81,9 +82,13 @@ static int x2apic_api(struct wafer_vm *vm, u64 flags)
 	return 0;
 }
 
+/*
+ * All can be asked for, as in KVM, and what cannot be left out goes on: uhyve asks for MWAIT's
+ * without looking whether it is there.
+ */
 static int disable_exits(struct wafer_vm *vm, u64 exits)
 {
-	vm->exits_disabled |= exits;
+	vm->exits_disabled |= exits & VALID_NO_EXITS;
 	wafer_vm_raise(vm, WAFER_H_INTERCEPT);
 	return 0;
 }
@@ -118,7 +123,7 @@ static const struct switchable {
 	{ KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1, KEEP(exit_on_emulation_failure) },
 	{ KVM_CAP_SPLIT_IRQCHIP, ~0ull, wafer_enable_split_irqchip },
 	{ KVM_CAP_MAX_VCPU_ID, ~0ull, max_vcpu_id }, { KVM_CAP_X2APIC_API, VALID_X2APIC, x2apic_api },
-	{ KVM_CAP_X86_DISABLE_EXITS, VALID_NO_EXITS, disable_exits },
+	{ KVM_CAP_X86_DISABLE_EXITS, VALID_NO_EXITS_ASKED, disable_exits },
 	{ KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, VALID_MANUAL, manual_protect },
 	{ KVM_CAP_DIRTY_LOG_RING, U32_MAX, dirty_ring }, { KVM_CAP_DIRTY_LOG_RING_ACQ_REL, U32_MAX, dirty_ring },
 };

@@ -581,6 +581,29 @@ TEST(hlt_without_an_exit_has_no_call_to_end_it)
 	vm_free(vm);
 }
 
+GUEST(mwait, 64,
+      "xor %ecx, %ecx\n xor %edx, %edx\n mov $0x100000, %eax\n monitor\n xor %eax, %eax\n mwait\n" DONE);
+
+/* uhyve asks for all that the ABI knows and gives up if that is refused. What cannot be left out, MWAIT's, stays a NOP. */
+TEST(all_exits_can_be_asked_to_go)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_X86_DISABLE_EXITS, .args[0] = 15 };
+	struct vm *vm = vm_new(4 << 20, VM_IRQCHIP);
+	struct vcpu *v;
+
+	EXPECT_EQ(ioctl(vm->fd, KVM_ENABLE_CAP, &cap), 0);
+	cap.args[0] = KVM_X86_DISABLE_EXITS_MWAIT;
+	EXPECT_EQ(ioctl(vm->fd, KVM_ENABLE_CAP, &cap), 0);
+	cap.args[0] = KVM_X86_DISABLE_EXITS_CSTATE;
+	EXPECT_EQ(ioctl(vm->fd, KVM_ENABLE_CAP, &cap), 0);
+	v = vcpu_new(vm, 0);
+	vcpu_mode(v, MODE_LONG);
+	vm_load(vm, mwait);
+	if (strcmp(vm_device(), "/dev/kvm"))	/* where it may run by itself, and sleeps */
+		EXPECT_TRUE(vcpu_run_done(v));
+	vm_free(vm);
+}
+
 GUEST(triple, 64, "ud2\n");
 
 TEST(triple_fault_is_a_shutdown)

@@ -139,8 +139,6 @@ void svm_intercept(struct wafer_vcpu *vcpu, u32 bits)
 
 	svm_icpt(hw, SVM_EXCEPTION + X86_TRAP_BP, bits & WAFER_ICPT_BP);
 	svm_icpt(hw, SVM_HLT, bits & WAFER_ICPT_HLT);
-	for (int i = SVM_MONITOR; i <= SVM_MWAIT_ARMED; i++)
-		svm_icpt(hw, i, bits & WAFER_ICPT_MWAIT);
 	/* Without the filter every PAUSE would exit. */
 	svm_icpt(hw, SVM_PAUSE, bits & WAFER_ICPT_PAUSE && svm_has(PAUSE));
 	svm_icpt(hw, SVM_CR_WRITE + 8,

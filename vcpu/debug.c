@@ -114,7 +114,6 @@ u32 wafer_wanted_intercepts(struct wafer_vcpu *vcpu)
 	wafer_debug_load(vcpu);
 	return (vcpu->lapic ? 0 : WAFER_ICPT_CR8) |
 	       (off & KVM_X86_DISABLE_EXITS_HLT ? 0 : WAFER_ICPT_HLT) |
-	       (off & KVM_X86_DISABLE_EXITS_MWAIT ? 0 : WAFER_ICPT_MWAIT) |
 	       (off & KVM_X86_DISABLE_EXITS_PAUSE ? 0 : WAFER_ICPT_PAUSE) |
 	       (debug & KVM_GUESTDBG_USE_SW_BP ? WAFER_ICPT_BP : 0) |
 	       (debug & KVM_GUESTDBG_SINGLESTEP ? WAFER_ICPT_STEP : 0);

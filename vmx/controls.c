@@ -189,7 +189,6 @@ static const struct {
 	u32 bit, control;
 } by_intercept[] = {
 	{ WAFER_ICPT_HLT, CPU_BASED_HLT_EXITING }, { WAFER_ICPT_STEP, CPU_BASED_MONITOR_TRAP_FLAG },
-	{ WAFER_ICPT_MWAIT, CPU_BASED_MWAIT_EXITING | CPU_BASED_MONITOR_EXITING },
 };
 
 static u32 primary_for(struct wafer_vcpu *vcpu, u32 bits)
