@@ -49,15 +49,14 @@ static bool output(const struct kvm_pit_channel_state *ch)
 
 	switch (ch->mode) {
 	case 0:
-		return clocks >= ch->count;
 	case 1:
-		return clocks < ch->count;
+		return clocks >= ch->count;
 	case 2:
-		return clocks && clocks % ch->count == 0;
+		return clocks % ch->count != ch->count - 1;
 	case 3:
 		return clocks % ch->count < (ch->count + 1) / 2;
 	default:
-		return clocks == ch->count;
+		return clocks != ch->count;
 	}
 }
 
@@ -189,6 +188,7 @@ static void write_control(struct wafer_chips *c, u8 val)
 			ch->write_state = access;
 			ch->mode = (val >> 1 & 7) > 5 ? val >> 1 & 3 : val >> 1 & 7;
 			ch->bcd = val & 1;
+			c->due = nr ? c->due : WAFER_NEVER;	/* until a count comes */
 		}
 	}
 }

@@ -84,12 +84,60 @@ TEST(counts)
 	CHECK_EQ(count_of(2), 0);
 	shim_advance(CLOCKS(1));
 	CHECK_EQ(count_of(2), 65535);
-	program(2, 1, 100);
-	CHECK_EQ(status_of(2), 0xb2);
-	shim_advance(CLOCKS(100));
-	CHECK_EQ(status_of(2), 0x32);
 	outb(0x43, 2 << 6 | 0x3f);		/* mode 7 is 3 */
 	CHECK_EQ(status_of(2) & 0x3f, 0x37);
+	free_vm();
+}
+
+/*
+ * The output's level by mode (8254 data sheet, mode definitions): low while a one-shot counts, low for one clock at the
+ * end of a period or a strobe, high else.
+ */
+TEST(outputs)
+{
+	make(KVM_PIT_SPEAKER_DUMMY);
+	outb(0x61, 1);
+	program(2, 1, 100);
+	outb(0x61, 0);				/* programs measure 100 clocks so: gate down, gate up, wait for bit 5 */
+	outb(0x61, 1);
+	CHECK_EQ(status_of(2), 0x32);
+	CHECK_EQ(inb(0x61) & 0x20, 0);
+	shim_advance(CLOCKS(99));
+	CHECK_EQ(inb(0x61) & 0x20, 0);
+	shim_advance(CLOCKS(1));
+	CHECK_EQ(inb(0x61) & 0x20, 0x20);
+	shim_advance(CLOCKS(1000));
+	CHECK_EQ(inb(0x61) & 0x20, 0x20);
+	program(2, 2, 100);
+	CHECK_EQ(status_of(2), 0xb4);
+	shim_advance(CLOCKS(50));
+	CHECK_EQ(status_of(2), 0xb4);
+	shim_advance(CLOCKS(49));		/* 1 is left */
+	CHECK_EQ(status_of(2), 0x34);
+	shim_advance(CLOCKS(1));
+	CHECK_EQ(status_of(2), 0xb4);
+	program(2, 4, 100);
+	CHECK_EQ(status_of(2), 0xb8);
+	shim_advance(CLOCKS(100));
+	CHECK_EQ(status_of(2), 0x38);
+	shim_advance(CLOCKS(1));
+	CHECK_EQ(status_of(2), 0xb8);
+	free_vm();
+}
+
+/* A control word stops what was counted; it goes on with a count (8254 data sheet, "Write Operations"). */
+TEST(a_control_word_stops_the_clock)
+{
+	make(0);
+	program(0, 2, 11932);
+	shim_advance(5000000);
+	outb(0x43, 0x30);			/* mode 0 and no count: how an OS switches the tick off */
+	shim_advance(100000000);
+	CHECK(!took());
+	outb(0x40, 100);
+	outb(0x40, 0);
+	shim_advance(CLOCKS(100));
+	CHECK(took());
 	free_vm();
 }
 
