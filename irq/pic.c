@@ -132,7 +132,7 @@ static void init_word(struct wafer_chips *c, struct kvm_pic_state *s, u8 val)
 static void eoi_word(struct wafer_chips *c, unsigned int chip, u8 val)
 {
 	struct kvm_pic_state *s = &c->pic[chip];
-	unsigned int line = val & 7, place = first(s, s->isr);
+	unsigned int line = val & 7, place = first(s, s->special_mask ? s->isr & ~s->imr : s->isr);
 
 	if (!(val & (OCW2_EOI | OCW2_SPECIFIC)))
 		s->rotate_on_auto_eoi = !!(val & OCW2_ROTATE);

@@ -202,6 +202,14 @@ TEST(special_modes)
 	CHECK_EQ(take_irq(0), -1);
 	outb(0x20, 0x68);			/* special mask: a masked line in service blocks nobody */
 	CHECK_EQ(take_irq(0), 0x35);
+	/* nor is it what an EOI that names none ends (8259A data sheet, "End of Interrupt") */
+	outb(0x20, 0x20);
+	outb(0x20, 0x0b);
+	CHECK_EQ(inb(0x20), 0x08);
+	outb(0x20, 0x20);
+	CHECK_EQ(inb(0x20), 0x08);
+	outb(0x20, 0x63);
+	CHECK_EQ(inb(0x20), 0);
 	outb(0x20, 0x48);
 	free_vm();
 	make(0x11);				/* special fully nested: the slave may come again */
