@@ -67,7 +67,7 @@ int wafer_lapic_accept(struct wafer_lapic *apic, u8 vector, bool level)
 		return -1;
 	}
 	if (level != test_bit(vector & 31, wafer_apic_bits(apic, APIC_TMR, vector)))
-		change_bit(vector & 31, wafer_apic_bits(apic, APIC_TMR, vector));
+		assign_bit(vector & 31, wafer_apic_bits(apic, APIC_TMR, vector), level);
 	/* Who set the bit raises the hazard, too: nothing to do for a second one. */
 	if (test_and_set_bit(vector & 31, wafer_apic_bits(apic, APIC_IRR, vector)))
 		return 0;

@@ -146,19 +146,24 @@ u32 wafer_lapic_timer_count(struct wafer_lapic *apic)
  */
 void wafer_lapic_timer_write(struct wafer_lapic *apic, u32 offset, u32 val)
 {
-	u32 count = offset == APIC_TMICT ? val : wafer_lapic_timer_count(apic);
-	u32 changed = val ^ wafer_apic_reg(apic, APIC_LVTT);
-	bool other_mode = offset == APIC_LVTT && changed & APIC_LVT_TIMER_TSCDEADLINE;
-	bool as_before = offset == APIC_LVTT && !(changed & APIC_LVT_TIMER_PERIODIC);
+	bool initial = offset == APIC_TMICT, running = apic->timer.target != WAFER_NEVER;
+	/* The last count's rest is rounded down to 0. */
+	u32 count = initial ? val : running ? max(wafer_lapic_timer_count(apic), 1u) : 0;
+	/* The other registers start it anew as a change of this bit does. */
+	u32 changed = APIC_LVT_TIMER_PERIODIC;
 
+	if (offset == APIC_LVTT)
+		changed = val ^ wafer_apic_reg(apic, APIC_LVTT);
+	if (initial && has_mode(apic, APIC_LVT_TIMER_TSCDEADLINE))
+		return;
 	wafer_apic_set_reg(apic, offset, val);
-	if (other_mode) {
+	if (changed & APIC_LVT_TIMER_TSCDEADLINE) {
 		wafer_lapic_timer_stop(apic);
 		wafer_apic_set_reg(apic, APIC_TMICT, 0);
-	} else if (!as_before && !has_mode(apic, APIC_LVT_TIMER_TSCDEADLINE)) {
+	} else if (changed & APIC_LVT_TIMER_PERIODIC && !has_mode(apic, APIC_LVT_TIMER_TSCDEADLINE)) {
 		if (count)
 			start(apic, count);
-		else if (offset == APIC_TMICT)
+		else
 			wafer_lapic_timer_stop(apic);
 	}
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The local APIC: registers of both modes, priorities, EOI, errors, IPIs, timer, state. */
+#include <pthread.h>
+#include <sched.h>
+
 #include "irq_fake.h"
 
 static void fixed(unsigned int i, u8 vector, bool level)
@@ -363,6 +366,46 @@ TEST(ipis)
 	free_vm();
 }
 
+/* Level interrupts of one vector from two sides at the same time: their EOI has to be told. */
+#define ROUNDS 200000
+static atomic_t begun, done;
+
+static void wait_for(atomic_t *what, int i)
+{
+	while (atomic_read(what) < i)
+		sched_yield();
+}
+
+static void *other_side(void *unused)
+{
+	for (int i = 1; i <= ROUNDS; i++) {
+		wait_for(&begun, i);
+		wafer_lapic_accept(cpu(0)->lapic, 0x50, true);
+		atomic_set(&done, i);
+	}
+	return NULL;
+}
+
+TEST(two_levels_at_once)
+{
+	int i, lost = 0;
+	pthread_t thread;
+
+	make_vm(WAFER_CHIP_SPLIT, 1);
+	pthread_create(&thread, NULL, other_side, NULL);
+	for (i = 1; i <= ROUNDS; i++) {
+		wafer_apic_set_reg(cpu(0)->lapic, APIC_TMR + 0x20, 0);
+		wafer_apic_set_reg(cpu(0)->lapic, APIC_IRR + 0x20, 0);
+		atomic_set(&begun, i);
+		wafer_lapic_accept(cpu(0)->lapic, 0x50, true);
+		wait_for(&done, i);
+		lost += !apic_read(0, APIC_TMR + 0x20);
+	}
+	pthread_join(thread, NULL);
+	CHECK_EQ(lost, 0);
+	free_vm();
+}
+
 /* ---- timer; the clock is 1 GHz ---- */
 
 static void start_timer(u32 lvtt, u32 tdcr, u32 count)
@@ -483,6 +526,25 @@ TEST(timer_changes_on_the_way)
 	shim_advance(1000000);
 	CHECK_EQ(take_irq(0), 0x50);
 	apic_write(0, APIC_EOI, 0);
+	/* The same in the last clock of a count, whose rest reads as 0. */
+	start_timer(0x20050, 0xa, 10000);	/* by 128 */
+	shim_advance(1280000 - 64);
+	CHECK_EQ(apic_read(0, APIC_TMCCT), 0);
+	apic_write(0, APIC_LVTT, 0x50);
+	shim_advance(128);
+	CHECK_EQ(take_irq(0), 0x50);
+	apic_write(0, APIC_EOI, 0);
+	shim_advance(10000000);
+	CHECK_EQ(take_irq(0), -1);
+	start_timer(0x50, 0xa, 10000);
+	shim_advance(1280000 - 64);
+	apic_write(0, APIC_LVTT, 0x20050);
+	shim_advance(128);
+	CHECK_EQ(take_irq(0), 0x50);
+	apic_write(0, APIC_EOI, 0);
+	shim_advance(1280000);
+	CHECK_EQ(take_irq(0), 0x50);
+	apic_write(0, APIC_EOI, 0);
 	apic_write(0, APIC_LVTT, 0x40050);	/* disarmed */
 	CHECK_EQ(apic_read(0, APIC_TMICT), 0);
 	shim_advance(10000000);
@@ -497,6 +559,7 @@ TEST(timer_tsc_deadline)
 	CHECK_EQ(wafer_tsc_deadline_get(cpu(0)), 0);
 	apic_write(0, APIC_LVTT, 0x40060);
 	apic_write(0, APIC_TMICT, 1000);	/* ignored, too */
+	CHECK_EQ(apic_read(0, APIC_TMICT), 0);
 	CHECK_EQ(apic_read(0, APIC_TMCCT), 0);
 	wafer_tsc_deadline_set(cpu(0), shim_ns + 5000);
 	CHECK_EQ(wafer_tsc_deadline_get(cpu(0)), shim_ns + 5000);

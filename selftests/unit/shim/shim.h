@@ -121,10 +121,7 @@ static inline bool test_and_clear_bit(unsigned long nr, volatile void *p)
 #define __set_bit		set_bit
 #define __clear_bit		clear_bit
 #define set_mask_bits(p, mask, bits)	({ *(p) = (*(p) & ~(mask)) | (bits); })
-static inline void change_bit(unsigned long nr, volatile void *p)
-{
-	__atomic_fetch_xor(SHIM_WORD(nr, p), SHIM_MASK(nr), __ATOMIC_SEQ_CST);
-}
+#define assign_bit(nr, p, on)	((on) ? set_bit(nr, p) : clear_bit(nr, p))
 #define __test_and_set_bit	test_and_set_bit
 #define __test_and_clear_bit	test_and_clear_bit
 static inline unsigned long find_next_bit(const unsigned long *p, unsigned long n, unsigned long i)
