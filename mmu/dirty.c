@@ -237,10 +237,23 @@ void wafer_mark_dirty(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gfn_t 
 	rcu_read_unlock();
 }
 
-/* Bitmaps read the dirty bits themselves. */
+/*
+ * In the window: interrupts are off, and grace periods wait for that. Bitmaps read the dirty bits
+ * themselves.
+ */
 void wafer_mmu_pml(struct wafer_fault_ctx *ctx, const u64 *gpa, unsigned int n)
 {
+	struct wafer_mmu *mmu = ctx->mmu;
+	const struct wafer_slots *slots = rcu_dereference_check(mmu->slots, rcu_read_lock_sched_held());
+	const struct wafer_slot *slot = NULL;
+	gfn_t gfn;
+
 	/* The CPU fills its log downwards: in the order of the writes. */
-	while (ctx->mmu->ring_size && n--)
-		wafer_mark_dirty(ctx->mmu, ctx, gpa[n] >> PAGE_SHIFT);
+	while (mmu->ring_size && n--) {
+		gfn = gpa[n] >> PAGE_SHIFT;
+		if (!slot || gfn - slot->gfn >= slot->npages)
+			slot = wafer_slots_find(slots, gfn, &ctx->last_slot);
+		if (slot && wafer_slot_logged(slot))
+			wafer_ring_push(mmu, ctx, slot, gfn);
+	}
 }
