@@ -85,11 +85,13 @@ enum wafer_emu_result {
 	WAFER_EMU_RETRY,
 };
 
+#define WAFER_EMU_PORT	(~0ull)		/* instead of an address: the port of INS and OUTS */
+
 /* One completed access: a re-run after a trip to user space takes the data from here. */
 struct wafer_emu_access {
-	gpa_t gpa;
+	gpa_t gpa;		/* or WAFER_EMU_PORT */
 	u8 len;			/* 1-8, never crosses a page */
-	bool write, port;	/* @port: an element of INS or OUTS, @gpa means nothing */
+	bool write;
 	u8 data[8];
 };
 
@@ -125,15 +127,15 @@ struct wafer_emu;
  * @translate: linear to guest-physical for an access of WAFER_FAULT_READ or WAFER_FAULT_WRITE at
  *	the current CPL (a read-modify-write operand is a write): 0 and *@gpa; 1 with emu->event
  *	filled in (#PF, with has_payload and payload = the address); or -errno
- * @access: @len bytes (1-8) at guest-physical @gpa, not crossing a page. 0: done; 1: the VMM must
- *	do it, its data (for a read) will be in the log at the re-run; -errno
- * @port: the same for an element of INS or OUTS
+ * @access: @len bytes (1-8) at guest-physical @gpa, not crossing a page, or an element of INS or
+ *	OUTS at WAFER_EMU_PORT. 0: done; 1: the VMM must do it, its data (for a read) will be in the
+ *	log at the re-run; -errno
  * @cmpxchg: compare-and-exchange of @len bytes (1, 2, 4, 8; 16 for CMPXCHG16B), aligned, for locked
  *	instructions whose operand is RAM after all: 0 done, or not done
  *	with *@old updated to what was found; 1: no RAM there, do it as read and write; -errno
- * @get_vec, @set_vec: @bytes (16 or 32) of vector register @nr in the guest's FPU state; set_vec
- *	with @zero_upper clears the rest up to the register's full width (VEX forms)
- * @mmx: read or write MMX register @nr, as an MMX instruction does it
+ * @vec: read or write @bytes (16 or 32) of vector register @nr in the guest's FPU state; a write with
+ *	@zero_upper clears the rest up to the register's full width (VEX forms). 8 bytes: an MMX
+ *	register, as an MMX instruction does it
  * @load_segment: load CS (a far jump within the code's mode and privilege), another segment
  *	register or TR, with all checks: 0, WAFER_EMU_EVENT, WAFER_EMU_UNKNOWN, or -errno
  * @set_msw: LMSW; 0 or -errno
@@ -144,13 +146,10 @@ struct wafer_emu_ops {
 	const struct wafer_segment *(*segment)(struct wafer_emu *emu, enum wafer_seg_reg seg);
 	int (*translate)(struct wafer_emu *emu, gva_t gva, u32 access, gpa_t *gpa);
 	int (*access)(struct wafer_emu *emu, gpa_t gpa, void *data, unsigned int len, bool write);
-	int (*port)(struct wafer_emu *emu, void *data, unsigned int len, bool write);
 	int (*cmpxchg)(struct wafer_emu *emu, gpa_t gpa, void *old, const void *new,
 		       unsigned int len);
-	void (*get_vec)(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes);
-	void (*set_vec)(struct wafer_emu *emu, unsigned int nr, const void *data,
-			unsigned int bytes, bool zero_upper);
-	void (*mmx)(struct wafer_emu *emu, unsigned int nr, u64 *val, bool write);
+	void (*vec)(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes, bool write,
+		    bool zero_upper);
 	int (*load_segment)(struct wafer_emu *emu, enum wafer_seg_reg seg, u16 selector);
 	int (*set_msw)(struct wafer_emu *emu, u16 val);
 };

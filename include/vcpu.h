@@ -153,7 +153,8 @@ struct wafer_msr_state {
  * @steal_gpa: MSR value with the enable bit
  * @msr: MSRs that live nowhere else (vcpu/msr.c)
  * @fault: of the memory room
- * @complete: [v] finishes the exit that user space is handling; called at the start of KVM_RUN
+ * @complete: [v] finishes the exit that user space is handling; called at the start of KVM_RUN, if RIP
+ *	is what emu.rip says still
  * @wait: sleeps here in HLT or before SIPI
  * @mutex: held by the thread that runs or changes the vCPU
  * @fetch: [w] WAFER_FETCHES of them, the last one first

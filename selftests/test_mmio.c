@@ -739,6 +739,84 @@ TEST_F(two, a_page_that_may_only_be_read)
 	}
 }
 
+#define ALIAS	0x40000000ul		/* GUEST_DATA is mapped there once more */
+#define PDE(s, addr) (((uint64_t *)((s)->vm->mem + GUEST_PT + 0x2000))[(addr) >> 21])
+
+/* What decides whether an access to the two operands' pages is allowed. */
+struct rights { uint64_t pde[2]; bool user, wp, smap, ac; };
+
+static int side_rights(struct side *s, const struct insn *in, const struct rights *k)
+{
+	struct kvm_sregs sr;
+	struct kvm_regs r;
+
+	ready(s, in->code, in->end - in->code, GUEST_MMIO + 0x40, ALIAS + GUEST_DATA + 0x80);
+	PDE(s, 0ul) = k->user ? 0xe7 : 0xe3;
+	PDE(s, GUEST_MMIO) = GUEST_MMIO | k->pde[0];
+	PDE(s, ALIAS) = k->pde[1];
+	*(uint64_t *)(s->vm->mem + GUEST_TSS + 4) = GUEST_STACK;	/* RSP0 */
+	*(uint64_t *)(s->vm->mem + GUEST_DATA + 0x80) = *(uint64_t *)(s->window + PAGE + 0x40);
+	ioctl(s->v->fd, KVM_GET_SREGS, &sr);
+	sr.cr0 = (sr.cr0 & ~0x10000ull) | (k->wp ? 0x10000 : 0);
+	sr.cr4 |= k->smap ? 0x200000 : 0;
+	if (k->user) {
+		sr.cs.selector = 48 | 3;
+		sr.ss.selector = 56 | 3;
+		sr.cs.dpl = sr.ss.dpl = 3;
+	}
+	ioctl(s->v->fd, KVM_SET_SREGS, &sr);
+	r = vcpu_regs(s->v);
+	r.rflags |= (k->ac ? 0x40000 : 0) | 0x3000;		/* IOPL 3: the end is an OUT */
+	vcpu_set_regs(s->v, &r);
+	return side_run(s);
+}
+
+/* Pages of all kinds under both operands: faults, and accessed and dirty bits, as of memory. */
+TEST_F(two, rights_of_pages)
+{
+	static const char *const names[] = {
+		"mov_l_mr", "mov_l_rm", "mov_q_i", "add_l_mr", "add_l_rm", "cmp_l_mr", "xchg_l", "cmpxchg_l_plain", "movsq_from",
+		"movsq_to", "rep_movsb_from", "rep_movsb_to", "cmpsl", "scasl", "stosw", "push_q", "pop_q", "movups_load",
+		"movups_store", "lock_inc", "bts_l_i", "lodsl",
+	};
+	static const uint64_t kinds[] = { 0x80, 0x81, 0x83, 0x85, 0x87, 0x83, 0x87, 0x8000000000000087 };
+	struct side *s[2] = { &self->memory, &self->device };
+	unsigned int i, j, n, bad = 0, faults = 0;
+	int r[2];
+
+	if (!strcmp(vm_device(), "/dev/kvm"))
+		SKIP(return, "the in-tree KVM takes the exit's address for the operand's");
+	srand(1);
+	for (n = 0; n < 800; n++) {
+		const char *name = names[n % (sizeof(names) / sizeof(names[0]))], *what;
+		struct rights k = {
+			.pde = { kinds[rand() & 7], kinds[rand() & 7] }, .user = rand() & 1, .wp = rand() & 1, .ac = rand() & 1,
+		};
+
+		k.smap = !k.user && rand() & 1;
+		for (i = 0; i < NR_INSNS - 1 && strcmp(insns[i].name, name); i++)
+			;
+		for (j = 0; j < 2; j++)
+			r[j] = side_rights(s[j], &insns[i], &k);
+		what = r[0] == r[1] && r[0] == KVM_EXIT_IO ? differ(s[0], s[1], insns[i].undefined) : "exit";
+		if (!what && (PDE(s[0], GUEST_MMIO) != PDE(s[1], GUEST_MMIO) || PDE(s[0], ALIAS) != PDE(s[1], ALIAS)))
+			what = "accessed and dirty bits";
+		faults += vm_caught(s[0]->vm)->vector == 14;
+		if (!what)
+			continue;
+		bad++;
+		show(_metadata, &insns[i], what, s[0], s[1]);
+		TH_LOG("  device's page %llx, %llx, now %llx, %llx; the other's %llx, now %llx, %llx; user %d WP %d SMAP %d AC %d",
+		       (unsigned long long)k.pde[0], (unsigned long long)k.pde[0],
+		       (unsigned long long)PDE(s[0], GUEST_MMIO), (unsigned long long)PDE(s[1], GUEST_MMIO),
+		       (unsigned long long)k.pde[1], (unsigned long long)PDE(s[0], ALIAS), (unsigned long long)PDE(s[1], ALIAS),
+		       k.user, k.wp, k.smap, k.ac);
+	}
+	EXPECT_EQ(bad, 0);
+	EXPECT_GT(faults, 100);
+	EXPECT_LT(faults, 700);
+}
+
 GUEST(mov_ss, 64, "mov (%rdi), %ss\n nop\n nop\n" DONE);
 
 /* MOV SS holds off interrupts and the trap of TF for one instruction (SDM vol. 3 6.8.3). */

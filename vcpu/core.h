@@ -115,7 +115,7 @@ static inline int wafer_skip(struct wafer_vcpu *vcpu)
 int wafer_decode_exit(struct wafer_vcpu *vcpu);
 int wafer_emu_run(struct wafer_vcpu *vcpu);		/* the instruction in vcpu->emu.insn */
 bool wafer_is_memory(struct wafer_vcpu *vcpu, gpa_t gpa, bool write);
-int wafer_emu_port(struct wafer_emu *emu, void *data, unsigned int len, bool write);
+int wafer_emu_port(struct wafer_vcpu *vcpu, void *data, unsigned int len, bool write);
 int wafer_emu_load_segment(struct wafer_emu *emu, enum wafer_seg_reg n, u16 selector);
 int wafer_pio_to_user(struct wafer_vcpu *vcpu, int (*complete)(struct wafer_vcpu *vcpu));
 bool wafer_pio_store(struct wafer_vcpu *vcpu);

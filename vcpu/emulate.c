@@ -121,12 +121,12 @@ static int get(struct wafer_emu *emu, struct wafer_operand *o, u8 at, unsigned i
 	case WAFER_AT_PORT:
 		return wafer_access_port(emu, &o->val, size, false);
 	case WAFER_AT_MMX:
-		emu->ops->mmx(emu, insn->reg & 7, val, false);
+		emu->ops->vec(emu, insn->reg & 7, val, 8, false, false);
 		return 0;
 	case WAFER_AT_VEC:
 	case WAFER_AT_VECLO:
 	case WAFER_AT_VECHI:
-		emu->ops->get_vec(emu, insn->reg, val, max_t(unsigned int, size, 16));
+		emu->ops->vec(emu, insn->reg, val, max_t(unsigned int, size, 16), false, false);
 		if (at == WAFER_AT_VECHI)
 			val[0] = val[1];
 		return 0;
@@ -140,9 +140,9 @@ static void put_half(struct wafer_emu *emu, u64 val, bool high)
 	const struct wafer_insn *insn = &emu->insn;
 	u64 reg[2];
 
-	emu->ops->get_vec(emu, insn->vex ? insn->vex_v : insn->reg, reg, 16);
+	emu->ops->vec(emu, insn->vex ? insn->vex_v : insn->reg, reg, 16, false, false);
 	reg[high] = val;
-	emu->ops->set_vec(emu, insn->reg, reg, 16, insn->vex);
+	emu->ops->vec(emu, insn->reg, reg, 16, true, insn->vex);
 }
 
 /* @locked: together with the read, if memory is behind it. */
@@ -166,12 +166,12 @@ static int put(struct wafer_emu *emu, union wafer_value *val, u8 at, unsigned in
 	case WAFER_AT_PORT:
 		return wafer_access_port(emu, val, size, true);
 	case WAFER_AT_MMX:
-		emu->ops->mmx(emu, insn->reg & 7, val->q, true);
+		emu->ops->vec(emu, insn->reg & 7, val, 8, true, false);
 		return 0;
 	case WAFER_AT_VEC:
 		if (size < 16)
 			val->q[1] = 0;
-		emu->ops->set_vec(emu, insn->reg, val, max_t(unsigned int, size, 16), insn->vex);
+		emu->ops->vec(emu, insn->reg, val, max_t(unsigned int, size, 16), true, insn->vex);
 		return 0;
 	case WAFER_AT_VECLO:
 	case WAFER_AT_VECHI:

@@ -51,6 +51,7 @@ static int msr_failed(struct wafer_vcpu *vcpu, int why, u64 data)
 	run->msr.index = vcpu->arch.gpr[WAFER_RCX];
 	run->msr.data = data;
 	vcpu->complete = complete_msr;
+	vcpu->emu.rip = wafer_rip(vcpu);
 	return wafer_to_user(vcpu, vcpu->exit.kind == WAFER_EXIT_RDMSR ? KVM_EXIT_X86_RDMSR : KVM_EXIT_X86_WRMSR);
 }
 

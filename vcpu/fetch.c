@@ -76,8 +76,8 @@ static noinline int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
 		u64 q[FETCHED / 8];
 		u8 b[FETCHED];
 	} bytes;
+	unsigned int n, more;
 	u8 *buf = bytes.b;
-	unsigned int n;
 	gva_t gva;
 	int r;
 
@@ -95,19 +95,15 @@ static noinline int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
 			return 0;
 		}
 	}
-	n = min_t(unsigned int, WAFER_INSN_MAX, PAGE_SIZE - (gva & ~PAGE_MASK));
-	r = fetch_bytes(vcpu, gva, buf, n);
-	if (r)
-		return r;
-	r = wafer_insn_decode(insn, buf, n, mode);
-	if (r == -EAGAIN) {
-		gva += n;
+	/* From the second page only what is not all in the first. */
+	for (n = 0, r = -EAGAIN; r == -EAGAIN; n += more, gva += more) {
 		if (mode != WAFER_CODE64)
 			gva = (u32)gva;
-		r = fetch_bytes(vcpu, gva, buf + n, WAFER_INSN_MAX - n);
+		more = min_t(unsigned int, WAFER_INSN_MAX - n, PAGE_SIZE - (gva & ~PAGE_MASK));
+		r = fetch_bytes(vcpu, gva, buf + n, more);
 		if (r)
 			return r;
-		r = wafer_insn_decode(insn, buf, WAFER_INSN_MAX, mode);
+		r = wafer_insn_decode(insn, buf, n + more, mode);
 	}
 	if (r) {
 		/*
@@ -118,7 +114,7 @@ static noinline int fetch_insn(struct wafer_vcpu *vcpu, struct wafer_insn *insn)
 		return 1;
 	}
 	if (vcpu->loaded)
-		remember(vcpu, gva);
+		remember(vcpu, gva - more);
 	return 0;
 }
 

@@ -82,7 +82,7 @@ int wafer_translate_walk(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *
 	w->rflags_ac = w->cr4 & X86_CR4_SMAP && wafer_rflags(vcpu) & X86_EFLAGS_AC;
 	w->pkru = w->cr4 & X86_CR4_PKE ? vcpu->pkru : 0;
 	w->phys_bits = wafer_guest_phys_bits(vcpu);
-	w->has_1g = true;
+	w->has_1g = boot_cpu_has(X86_FEATURE_GBPAGES);
 	w->ctx = vcpu;
 	w->read_entry = read_entry;
 	w->cas_entry = cas_entry;

@@ -74,6 +74,8 @@ static int emu_access(struct wafer_emu *emu, gpa_t gpa, void *data, unsigned int
 {
 	struct wafer_vcpu *vcpu = emu_vcpu(emu);
 
+	if (gpa == WAFER_EMU_PORT)
+		return wafer_emu_port(vcpu, data, len, write);
 	if (wafer_is_memory(vcpu, gpa, write))
 		return wafer_copy_guest(vcpu, gpa, data, len, write);
 	return device_access(vcpu, gpa, data, len, write);
@@ -88,19 +90,12 @@ static int emu_cmpxchg(struct wafer_emu *emu, gpa_t gpa, void *old, const void *
 	return r == -EBUSY ? 0 : r;
 }
 
-static void emu_get_vec(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes)
+static void emu_vec(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes, bool write, bool zero_upper)
 {
-	wafer_fpu_vec(emu_vcpu(emu), nr, data, bytes, false, false);
-}
-
-static void emu_set_vec(struct wafer_emu *emu, unsigned int nr, const void *data, unsigned int bytes, bool zero_upper)
-{
-	wafer_fpu_vec(emu_vcpu(emu), nr, (void *)data, bytes, true, zero_upper);
-}
-
-static void emu_mmx(struct wafer_emu *emu, unsigned int nr, u64 *val, bool write)
-{
-	wafer_fpu_mmx(emu_vcpu(emu), nr, val, write);
+	if (bytes == 8)
+		wafer_fpu_mmx(emu_vcpu(emu), nr, data, write);
+	else
+		wafer_fpu_vec(emu_vcpu(emu), nr, data, bytes, write, zero_upper);
 }
 
 /* LMSW cannot clear PE (SDM vol. 2, LMSW). */
@@ -112,9 +107,8 @@ static int emu_set_msw(struct wafer_emu *emu, u16 val)
 }
 
 static const struct wafer_emu_ops emu_ops = {
-	.segment = emu_segment, .translate = emu_translate, .access = emu_access, .port = wafer_emu_port,
-	.cmpxchg = emu_cmpxchg, .get_vec = emu_get_vec, .set_vec = emu_set_vec, .mmx = emu_mmx,
-	.load_segment = wafer_emu_load_segment, .set_msw = emu_set_msw,
+	.segment = emu_segment, .translate = emu_translate, .access = emu_access, .cmpxchg = emu_cmpxchg,
+	.vec = emu_vec, .load_segment = wafer_emu_load_segment, .set_msw = emu_set_msw,
 };
 
 static int run_emu(struct wafer_vcpu *vcpu);
@@ -123,15 +117,13 @@ static int run_emu(struct wafer_vcpu *vcpu);
 static int emu_complete(struct wafer_vcpu *vcpu)
 {
 	struct wafer_emu_access *a = &vcpu->emu.log[vcpu->emu.nr_log - 1];
+	bool port = a->gpa == WAFER_EMU_PORT;
 
-	/* The VMM may have set the registers meanwhile: then the access is void. */
-	if (wafer_rip(vcpu) != vcpu->emu.rip)
-		return WAFER_GO_ON;
-	if (a->port && !a->write && wafer_pio_store(vcpu))
+	if (port && !a->write && wafer_pio_store(vcpu))
 		return WAFER_GO_ON;
 	if (!a->write)
-		memcpy(a->data, a->port ? vcpu->pio_data : (void *)vcpu->run->mmio.data, a->len);
-	if (a->port)
+		memcpy(a->data, port ? vcpu->pio_data : (void *)vcpu->run->mmio.data, a->len);
+	if (port)
 		vcpu->pio.left = vcpu->pio.count - 1;	/* the rest of what INS asked for */
 	return run_emu(vcpu);
 }
@@ -154,7 +146,7 @@ static int emu_to_user(struct wafer_vcpu *vcpu)
 {
 	const struct wafer_emu_access *a = &vcpu->emu.log[vcpu->emu.nr_log - 1];
 
-	if (a->port)
+	if (a->gpa == WAFER_EMU_PORT)
 		return wafer_pio_to_user(vcpu, emu_complete);
 	return mmio_to_user(vcpu, a->gpa, a->data, a->len, a->write, emu_complete);
 }
@@ -238,8 +230,6 @@ static int complete_mov(struct wafer_vcpu *vcpu)
 	const struct wafer_insn *insn = &vcpu->emu.insn;
 	u64 val = 0;
 
-	if (wafer_rip(vcpu) != vcpu->emu.rip)	/* as in emu_complete() */
-		return WAFER_GO_ON;
 	if (insn->plain == WAFER_PLAIN_LOAD) {
 		memcpy(&val, vcpu->run->mmio.data, insn->size);
 		mov_loads(vcpu, val);

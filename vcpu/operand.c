@@ -128,14 +128,13 @@ int wafer_span(struct wafer_emu *emu, struct wafer_operand *o, unsigned int slot
  * One access of at most 8 bytes. A re-run takes what was done before from the log: a device must
  * not see an access twice, and RAM that this instruction has changed must not be read again.
  */
-static int access_piece(struct wafer_emu *emu, gpa_t gpa, bool port, u64 *val, unsigned int len,
-			bool write)
+static int access_piece(struct wafer_emu *emu, gpa_t gpa, u64 *val, unsigned int len, bool write)
 {
 	struct wafer_emu_access *a = &emu->log[emu->next];
 	int ret;
 
 	if (unlikely(emu->next < emu->nr_log)) {
-		if (a->len != len || a->write != write || a->port != port)
+		if (a->len != len || a->write != write)
 			return WAFER_EMU_UNKNOWN;
 		if (!write)
 			memcpy(val, a->data, 8);
@@ -144,14 +143,12 @@ static int access_piece(struct wafer_emu *emu, gpa_t gpa, bool port, u64 *val, u
 	}
 	if (unlikely(emu->next == WAFER_EMU_LOG))
 		return WAFER_EMU_UNKNOWN;
-	ret = port ? emu->ops->port(emu, val, len, write) :
-		     emu->ops->access(emu, gpa, val, len, write);
+	ret = emu->ops->access(emu, gpa, val, len, write);
 	if (unlikely(ret < 0))
 		return ret;
 	a->gpa = gpa;
 	a->len = len;
 	a->write = write;
-	a->port = port;
 	memcpy(a->data, val, 8);
 	emu->nr_log = ++emu->next;
 	return ret ? WAFER_EMU_USER : 0;
@@ -167,7 +164,7 @@ int wafer_access(struct wafer_emu *emu, const struct wafer_operand *o, union waf
 
 	if (likely(!o->len[1] && o->len[0] <= 8)) {
 		val->q[0] &= wafer_size_mask(o->len[0]);
-		ret = access_piece(emu, o->gpa[0], false, val->q, o->len[0], write);
+		ret = access_piece(emu, o->gpa[0], val->q, o->len[0], write);
 		val->q[0] &= wafer_size_mask(o->len[0]);
 		return ret;
 	}
@@ -178,7 +175,7 @@ int wafer_access(struct wafer_emu *emu, const struct wafer_operand *o, union waf
 			n = min_t(unsigned int, o->len[i] - at, 8);
 			memcpy(&piece, buf, 8);
 			piece &= wafer_size_mask(n);
-			ret = access_piece(emu, o->gpa[i] + at, false, &piece, n, write);
+			ret = access_piece(emu, o->gpa[i] + at, &piece, n, write);
 			if (ret)
 				return ret;
 			piece &= wafer_size_mask(n);
@@ -192,7 +189,7 @@ int wafer_access(struct wafer_emu *emu, const struct wafer_operand *o, union waf
 int wafer_access_port(struct wafer_emu *emu, union wafer_value *val, unsigned int len, bool write)
 {
 	val->q[0] &= write ? wafer_size_mask(len) : 0;
-	return access_piece(emu, 0, true, &val->q[0], len, write);
+	return access_piece(emu, WAFER_EMU_PORT, val->q, len, write);
 }
 
 /*

@@ -49,11 +49,6 @@ static void store_result(struct wafer_vcpu *vcpu, const void *data)
 
 static int complete_plain(struct wafer_vcpu *vcpu)
 {
-	/*
-	 * The VMM may have set the registers at the exit: then there is nothing left to complete.
-	 */
-	if (wafer_rip(vcpu) != vcpu->emu.rip)
-		return WAFER_GO_ON;
 	if (vcpu->exit.io.in)
 		store_result(vcpu, vcpu->pio_data);
 	return wafer_skip(vcpu);
@@ -86,9 +81,8 @@ static int plain(struct wafer_vcpu *vcpu, const struct wafer_exit *exit)
  * The executor's port: what the VMM has given for further elements of INS is taken before it is
  * asked again.
  */
-int wafer_emu_port(struct wafer_emu *emu, void *data, unsigned int len, bool write)
+int wafer_emu_port(struct wafer_vcpu *vcpu, void *data, unsigned int len, bool write)
 {
-	struct wafer_vcpu *vcpu = container_of(emu, struct wafer_vcpu, emu);
 	int r;
 
 	if (vcpu->pio.left) {

@@ -219,7 +219,8 @@ static int prepare(struct wafer_vcpu *vcpu)
 		return -EINVAL;
 	if (complete) {
 		vcpu->complete = NULL;
-		r = complete(vcpu);
+		/* The VMM may have set the registers at the exit: then there is nothing left to do. */
+		r = wafer_rip(vcpu) == vcpu->emu.rip ? complete(vcpu) : WAFER_GO_ON;
 		if (r <= 0)
 			return r;
 	}

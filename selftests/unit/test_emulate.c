@@ -130,24 +130,18 @@ static int op_cmpxchg(struct wafer_emu *emu, gpa_t gpa, void *old, const void *n
 	return 0;
 }
 
-static void op_get_vec(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes)
+static void op_vec(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes, bool write,
+		   bool zero_upper)
 {
 	CHECK(nr < 16 && (bytes == 16 || bytes == 32));
-	memcpy(data, m.vec[nr], bytes);
-}
-
-static void op_set_vec(struct wafer_emu *emu, unsigned int nr, const void *data, unsigned int bytes,
-		       bool zero_upper)
-{
-	CHECK(nr < 16 && (bytes == 16 || bytes == 32));
-	memcpy(m.vec[nr], data, bytes);
+	memcpy(write ? m.vec[nr] : data, write ? data : m.vec[nr], bytes);
 	if (zero_upper)
 		memset(m.vec[nr] + bytes, 0, 32 - bytes);
 }
 
 static const struct wafer_emu_ops ops = {
 	.segment = op_segment, .translate = op_translate, .access = op_access,
-	.cmpxchg = op_cmpxchg, .get_vec = op_get_vec, .set_vec = op_set_vec,
+	.cmpxchg = op_cmpxchg, .vec = op_vec,
 };
 
 /* The VMM: does the access that the last entry of the log stands for. */

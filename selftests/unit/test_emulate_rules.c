@@ -63,24 +63,8 @@ static bool is_dev(gpa_t gpa)
 	return gpa - DEV < 0x1000;
 }
 
-static int op_access(struct wafer_emu *e, gpa_t gpa, void *data, unsigned int len, bool write)
-{
-	u8 *p = is_dev(gpa) ? m.dev + gpa - DEV : m.ram + gpa - RAM;
-	int ret = m.error;
-
-	m.error = 0;
-	if (ret)
-		return ret;
-	if (is_dev(gpa) && m.ask)
-		return 1;
-	memcpy(write ? p : data, write ? data : p, len);
-	if (is_dev(gpa))
-		trace(write ? 'w' : 'r', gpa, data, len);
-	return 0;
-}
-
 /* One port, which counts; m.ask: it is the VMM's. */
-static int op_port(struct wafer_emu *e, void *data, unsigned int len, bool write)
+static int port(void *data, unsigned int len, bool write)
 {
 	static u8 count;
 
@@ -89,6 +73,24 @@ static int op_port(struct wafer_emu *e, void *data, unsigned int len, bool write
 	if (!write)
 		memset(data, count++, len);
 	trace(write ? 'o' : 'i', 0, data, len);
+	return 0;
+}
+
+static int op_access(struct wafer_emu *e, gpa_t gpa, void *data, unsigned int len, bool write)
+{
+	u8 *p = is_dev(gpa) ? m.dev + gpa - DEV : m.ram + gpa - RAM;
+	int ret = m.error;
+
+	m.error = 0;
+	if (ret)
+		return ret;
+	if (gpa == WAFER_EMU_PORT)
+		return port(data, len, write);
+	if (is_dev(gpa) && m.ask)
+		return 1;
+	memcpy(write ? p : data, write ? data : p, len);
+	if (is_dev(gpa))
+		trace(write ? 'w' : 'r', gpa, data, len);
 	return 0;
 }
 
@@ -110,20 +112,13 @@ static int op_cmpxchg(struct wafer_emu *e, gpa_t gpa, void *old, const void *new
 	return 0;
 }
 
-static void op_get_vec(struct wafer_emu *e, unsigned int nr, void *data, unsigned int bytes)
+/* Bytes of m.vec by number for MMX */
+static void op_vec(struct wafer_emu *e, unsigned int nr, void *data, unsigned int bytes, bool write,
+		   bool zero_upper)
 {
-	memcpy(data, m.vec, bytes);
-}
+	u8 *reg = bytes == 8 ? m.vec + nr : m.vec;
 
-static void op_set_vec(struct wafer_emu *e, unsigned int nr, const void *data, unsigned int bytes,
-		       bool zero_upper)
-{
-	memcpy(m.vec, data, bytes);
-}
-
-static void op_mmx(struct wafer_emu *e, unsigned int nr, u64 *val, bool write)
-{
-	memcpy(write ? m.vec + nr : (void *)val, write ? (void *)val : m.vec + nr, 8);
+	memcpy(write ? reg : data, write ? data : reg, bytes);
 }
 
 /* Selectors below 4 are bad. */
@@ -149,7 +144,7 @@ static void vmm(void)
 	struct wafer_emu_access *a = &emu.log[emu.nr_log - 1];
 	u8 *p = m.dev + a->gpa - DEV;
 
-	if (a->port) {
+	if (a->gpa == WAFER_EMU_PORT) {
 		if (!a->write)
 			memset(a->data, 0x5a, sizeof(a->data));
 		trace(a->write ? 'O' : 'I', 0, a->data, a->len);
@@ -175,8 +170,8 @@ static void start(enum wafer_code_mode mode, const char *hex)
 		code[n++] = b;
 	if (!once) {
 		ops = (struct wafer_emu_ops){
-			op_segment, op_translate, op_access, op_port, op_cmpxchg, op_get_vec,
-			op_set_vec, op_mmx, op_load_segment, op_set_msw,
+			op_segment, op_translate, op_access, op_cmpxchg, op_vec, op_load_segment,
+			op_set_msw,
 		};
 		once = true;
 	}
