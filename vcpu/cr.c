@@ -30,36 +30,27 @@ static const struct {
 	BOTH(OSXSAVE, XSAVE), BOTH(SMEP, SMEP), BOTH(SMAP, SMAP), BOTH(PKE, PKU),
 };
 
-/* What the module supports at all. */
-static u64 cr4_allowed(void)
+/* @gated, @others: of these bits the guest's CPUID decides too. */
+static u64 cr4_allowed(struct wafer_vcpu *vcpu, bool gated, bool others)
 {
 	u64 allowed = 0;
 
 	for (int i = 0; i < ARRAY_SIZE(cr4_bits); i++)
-		if (wafer_offered(cr4_bits[i].feature))
+		if (wafer_offered(cr4_bits[i].feature) &&
+		    (!(cr4_bits[i].gated ? gated : others) || wafer_guest_has(vcpu, cr4_bits[i].feature)))
 			allowed |= cr4_bits[i].bits;
 	return allowed & wafer_caps.cr4_fixed1;
 }
 
 bool wafer_cr4_valid(struct wafer_vcpu *vcpu, u64 cr4)
 {
-	u64 allowed = cr4_allowed();
-
-	for (int i = 0; i < ARRAY_SIZE(cr4_bits) && vcpu->has_cpuid; i++)
-		if (cr4_bits[i].gated && !wafer_guest_has(vcpu, cr4_bits[i].feature))
-			allowed &= ~(u64)cr4_bits[i].bits;
-	return !(cr4 & ~allowed);
+	return !(cr4 & ~cr4_allowed(vcpu, vcpu->has_cpuid, false));
 }
 
 /* The bits whose features the guest's CPUID has. */
 u64 wafer_guest_cr4(struct wafer_vcpu *vcpu)
 {
-	u64 bits = 0;
-
-	for (int i = 0; i < ARRAY_SIZE(cr4_bits); i++)
-		if (wafer_guest_has(vcpu, cr4_bits[i].feature))
-			bits |= cr4_bits[i].bits;
-	return bits & cr4_allowed();
+	return cr4_allowed(vcpu, true, true);
 }
 
 u64 wafer_efer_allowed(void)

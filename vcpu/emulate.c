@@ -182,22 +182,11 @@ static int put(struct wafer_emu *emu, union wafer_value *val, u8 at, unsigned in
 			wafer_access(emu, &emu->op[1], val, true);
 }
 
-/* Two halves of 4 or 8 bytes each. */
-static void set_pair(union wafer_value *val, u64 lo, u64 hi, unsigned int half)
+/* Two registers as one value, of 4 or 8 bytes each. */
+static void set_pair(union wafer_value *val, const u64 *lo, const u64 *hi, unsigned int half)
 {
-	memcpy(val->b, &lo, half);
-	memcpy(val->b + half, &hi, half);
-}
-
-static bool compare_pair(struct wafer_emu *emu, union wafer_value *d, unsigned int size)
-{
-	union wafer_value pair;
-
-	set_pair(&pair, emu->gpr[WAFER_RAX], emu->gpr[WAFER_RDX], size / 2);
-	if (memcmp(&pair, d, size))
-		return false;
-	set_pair(d, emu->gpr[WAFER_RBX], emu->gpr[WAFER_RCX], size / 2);
-	return true;
+	memcpy(val->b, lo, half);
+	memcpy(val->b + half, hi, half);
 }
 
 /* @d becomes what goes into the destination. Return: which register gets @s besides, or -1. */
@@ -251,7 +240,11 @@ static int compute(struct wafer_emu *emu, union wafer_value *d, union wafer_valu
 		return WAFER_RAX;
 	case WAFER_OP_CMPXCHG8B:
 		*rflags &= ~(u64)X86_EFLAGS_ZF;
-		*rflags |= compare_pair(emu, d, size) ? X86_EFLAGS_ZF : 0;
+		set_pair(s, &emu->gpr[WAFER_RAX], &emu->gpr[WAFER_RDX], size / 2);
+		if (memcmp(s, d, size))
+			break;
+		*rflags |= X86_EFLAGS_ZF;
+		set_pair(d, &emu->gpr[WAFER_RBX], &emu->gpr[WAFER_RCX], size / 2);
 		break;
 	case WAFER_OP_SHLD:			/* A4, AC: immediate; A5, AD: CL */
 	case WAFER_OP_SHRD:
@@ -336,7 +329,7 @@ static int step(struct wafer_emu *emu, u64 *rflags)
 			ret = get(emu, dst, form->dst, size);
 		else if (form->op >= WAFER_OP_CALL)
 			ret = go_to(emu, &src->val);
-		if (!ret && (locked || form->op == WAFER_OP_CMPXCHG8B))
+		if (!ret && locked)
 			emu->old = dst->val;
 		if (!ret)
 			reg = compute(emu, &dst->val, &src->val, size, &flags);
@@ -351,9 +344,8 @@ static int step(struct wafer_emu *emu, u64 *rflags)
 	if (reg >= 0)
 		wafer_put_gpr(emu, reg, size, src->val.q[0]);
 	if (form->op == WAFER_OP_CMPXCHG8B && !(flags & X86_EFLAGS_ZF)) {
-		wafer_put_gpr(emu, WAFER_RAX, size / 2, emu->old.q[0]);
-		wafer_put_gpr(emu, WAFER_RDX, size / 2, size == 16 ? emu->old.q[1] :
-			      emu->old.q[0] >> 32);
+		wafer_put_gpr(emu, WAFER_RAX, size / 2, dst->val.q[0]);
+		wafer_put_gpr(emu, WAFER_RDX, size / 2, size == 16 ? dst->val.q[1] : dst->val.q[0] >> 32);
 	}
 	if (form->dst == WAFER_AT_STACK)
 		wafer_put_gpr(emu, WAFER_RSP, stack_size(emu), rsp - size -
