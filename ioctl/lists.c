@@ -104,8 +104,6 @@ long wafer_door_routing(struct wafer_vm *vm, void __user *arg)
 
 	if (copy_from_user(&header, arg, sizeof(header)))
 		return -EFAULT;
-	if (vm->irq.mode == WAFER_CHIP_NONE)
-		return wafer_refuse(&vm->refusal, -EINVAL, "irqchip", 0, "is in the kernel");
 	if (header.nr > WAFER_MAX_GSI || header.flags)
 		return wafer_refuse(&vm->refusal, -EINVAL, "nr", header.nr, "is at most 4096, with flags 0");
 	e = vmemdup_user(arg + sizeof(header), array_size(header.nr, sizeof(*e)));

@@ -137,18 +137,19 @@ int wafer_eoi_broadcast(struct wafer_vcpu *vcpu, u8 vector, bool level, bool win
 
 bool wafer_irq_accepts_extint(struct wafer_vcpu *vcpu)
 {
-	u32 lvt = wafer_apic_reg(vcpu->lapic, APIC_LVT0);
+	u32 lvt;
 
-	return READ_ONCE(vcpu->lapic->mode) == WAFER_APIC_OFF ||
-	       (!(lvt & APIC_LVT_MASKED) && GET_APIC_DELIVERY_MODE(lvt) == WAFER_DM_EXTINT);
+	if (!vcpu->lapic || READ_ONCE(vcpu->lapic->mode) == WAFER_APIC_OFF)
+		return true;
+	lvt = wafer_apic_reg(vcpu->lapic, APIC_LVT0);
+	return !(lvt & APIC_LVT_MASKED) && GET_APIC_DELIVERY_MODE(lvt) == WAFER_DM_EXTINT;
 }
 
 static bool extint_pending(struct wafer_vcpu *vcpu)
 {
 	struct wafer_chips *c = vcpu->vm->irq.chips;
 
-	return (c ? READ_ONCE(c->intr) : vcpu->extint >= 0) &&
-	       (!vcpu->lapic || wafer_irq_accepts_extint(vcpu));
+	return (c ? READ_ONCE(c->intr) : vcpu->extint >= 0) && wafer_irq_accepts_extint(vcpu);
 }
 
 /**

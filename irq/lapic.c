@@ -149,7 +149,7 @@ static void look_again(struct wafer_lapic *apic)
 		wafer_hazard_set(apic->vcpu, WAFER_H_EVENT);
 }
 
-static void set_tpr(struct wafer_lapic *apic, u8 tpr)
+void wafer_lapic_set_tpr(struct wafer_lapic *apic, u8 tpr)
 {
 	wafer_apic_set_reg(apic, APIC_TASKPRI, tpr);
 	apic->vcpu->cr8 = tpr >> 4;
@@ -160,7 +160,7 @@ static void set_tpr(struct wafer_lapic *apic, u8 tpr)
 void wafer_lapic_set_cr8(struct wafer_vcpu *vcpu, u8 cr8)
 {
 	if (cr8 != wafer_lapic_get_cr8(vcpu))
-		set_tpr(vcpu->lapic, cr8 << 4);
+		wafer_lapic_set_tpr(vcpu->lapic, cr8 << 4);
 }
 
 u8 wafer_lapic_get_cr8(struct wafer_vcpu *vcpu)
@@ -217,7 +217,7 @@ static int write_reg(struct wafer_lapic *apic, u32 offset, u32 val, bool window)
 
 	switch (offset) {
 	case APIC_TASKPRI:
-		set_tpr(apic, val);
+		wafer_lapic_set_tpr(apic, val);
 		break;
 	case APIC_EOI:
 		return end_of_interrupt(apic, window);

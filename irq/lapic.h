@@ -104,6 +104,8 @@ int wafer_eoi_broadcast(struct wafer_vcpu *vcpu, u8 vector, bool level, bool win
 /* ---- irq/lapic.c ---- */
 /* any; 1, 0 coalesced, -1 illegal */
 int wafer_lapic_accept(struct wafer_lapic *apic, u8 vector, bool level);
+/* [v] CR8 follows */
+void wafer_lapic_set_tpr(struct wafer_lapic *apic, u8 tpr);
 /* any; an LVT entry's interrupt */
 void wafer_lapic_local(struct wafer_lapic *apic, u32 lvt);
 /* [v] highest vector in IRR, -1 */

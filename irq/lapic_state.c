@@ -100,8 +100,7 @@ void wafer_lapic_reset(struct wafer_vcpu *vcpu, bool init)
 	set_mode(vcpu, init ? vcpu->apic_base : reset_base(vcpu));
 	if (init)
 		wafer_apic_set_reg(apic, APIC_ID, id);
-	vcpu->cr8 = 0;
-	vcpu->last_cr8 = 0;
+	wafer_lapic_set_tpr(apic, 0);
 }
 
 /*
@@ -184,9 +183,7 @@ int wafer_lapic_set(struct wafer_vcpu *vcpu, const struct kvm_lapic_state *s)
 	memcpy(apic->reg, s, sizeof(*s));
 	apic->isrv = wafer_highest_vector(apic, APIC_ISR);
 	WRITE_ONCE(apic->irr_maybe, 1);
-	wafer_apic_set_reg(apic, APIC_TASKPRI, wafer_apic_reg(apic, APIC_TASKPRI) & 0xff);
-	vcpu->cr8 = wafer_lapic_get_cr8(vcpu);
-	vcpu->last_cr8 = vcpu->cr8;
+	wafer_lapic_set_tpr(apic, wafer_apic_reg(apic, APIC_TASKPRI));
 	wafer_lapic_timer_restore(apic);
 	set_mode(vcpu, vcpu->apic_base);
 	return 0;

@@ -192,12 +192,10 @@ int wafer_set_cr8(struct wafer_vcpu *vcpu, u64 val)
 {
 	if (val & ~0xfull)
 		return 1;
-	vcpu->cr8 = val;
-	if (vcpu->lapic) {
-		vcpu->last_cr8 = val;
+	if (vcpu->lapic)
 		wafer_lapic_set_cr8(vcpu, val);
-		wafer_hazard_set(vcpu, WAFER_H_EVENT);
-	}
+	else
+		vcpu->cr8 = val;
 	return 0;
 }
 

@@ -123,15 +123,10 @@ static bool can_take_irq(struct wafer_vcpu *vcpu)
 	       !held_back(vcpu) && wafer_rflags(vcpu) & X86_EFLAGS_IF && !shadowed(vcpu);
 }
 
-static bool takes_extint(struct wafer_vcpu *vcpu)
-{
-	return !vcpu->lapic || wafer_irq_accepts_extint(vcpu);
-}
-
 /* KVM_RUN's ready_for_interrupt_injection: is there room for a vector from the VMM's PIC? */
 bool wafer_ready_for_extint(struct wafer_vcpu *vcpu)
 {
-	return can_take_irq(vcpu) && vcpu->extint < 0 && takes_extint(vcpu);
+	return can_take_irq(vcpu) && vcpu->extint < 0 && wafer_irq_accepts_extint(vcpu);
 }
 
 /*
@@ -176,7 +171,7 @@ static void open_windows(struct wafer_vcpu *vcpu)
 	 * While the local APIC masks ExtINT the VMM's window stays shut: it would open before each
 	 * instruction, for nothing.
 	 */
-	if ((vcpu->want_irq_window && takes_extint(vcpu)) || wafer_irq_pending(vcpu))
+	if ((vcpu->want_irq_window && wafer_irq_accepts_extint(vcpu)) || wafer_irq_pending(vcpu))
 		which |= held_back(vcpu) ? 0 : WAFER_WINDOW_IRQ;
 	else if (vcpu->lapic)
 		tpr = wafer_irq_tpr_threshold(vcpu);
@@ -212,8 +207,6 @@ int wafer_inject_events(struct wafer_vcpu *vcpu)
 		wafer_hazard_set(vcpu, WAFER_H_EVENT);
 		return WAFER_LEAVE;
 	}
-	if (vcpu->lapic && vcpu->last_cr8 != wafer_lapic_get_cr8(vcpu))
-		vcpu->cr8 = vcpu->last_cr8 = wafer_lapic_get_cr8(vcpu);
 	open_windows(vcpu);
 	if (vcpu->pending.kind != WAFER_EV_NONE) {
 		/*

@@ -115,10 +115,8 @@ static int run_guest(struct wafer_vcpu *vcpu)
 			vcpu->stat_exits[exit->kind]++;
 			if (unlikely(vcpu->after_exit))
 				after_exit(vcpu);
-			if (unlikely(vcpu->lapic && vcpu->cr8 != vcpu->last_cr8)) {
-				vcpu->last_cr8 = vcpu->cr8;
+			if (unlikely(vcpu->lapic && vcpu->cr8 != vcpu->last_cr8))
 				wafer_lapic_set_cr8(vcpu, vcpu->cr8);
-			}
 			r = handle_exit(vcpu, true);
 		} while (r == WAFER_GO_ON);
 		/* what everybody outside, or the VMM, asks for: fetched while it is cheap */
