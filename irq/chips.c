@@ -100,7 +100,6 @@ int wafer_irq_init(struct wafer_vm *vm)
 void wafer_irq_quiesce(struct wafer_vm *vm)
 {
 	struct wafer_chips *c = vm->irq.chips;
-	struct wafer_vcpu *vcpu;
 
 	wafer_irqfd_quiesce(vm);
 	if (c) {
@@ -108,9 +107,6 @@ void wafer_irq_quiesce(struct wafer_vm *vm)
 		irq_work_sync(&c->next);
 		hrtimer_cancel(&c->storm);
 	}
-	wafer_for_each_vcpu(vcpu, vm)
-		if (vcpu->lapic)
-			hrtimer_cancel(&vcpu->lapic->timer.hrtimer);
 }
 
 /* Nobody else is left, or the chips could not be made. */

@@ -57,7 +57,6 @@ int wafer_lapic_create(struct wafer_vcpu *vcpu)
 		if (!vcpu->lapic)
 			return -ENOMEM;
 		vcpu->lapic->vcpu = vcpu;
-		vcpu->lapic->isrv = -1;
 		wafer_lapic_timer_init(vcpu->lapic);
 	}
 	set_mode(vcpu, reset_base(vcpu));
@@ -136,12 +135,10 @@ int wafer_apic_base_set(struct wafer_vcpu *vcpu, u64 val, bool host)
 	return 0;
 }
 
-/* How user space sees the id: in x2APIC mode whole only if it asked for it (KVM_CAP_X2APIC_API). */
-static u32 user_id(struct wafer_vcpu *vcpu)
+/* Does user space see the id as in x2APIC mode? Only if it asked for it (KVM_CAP_X2APIC_API). */
+static bool tells_whole_id(struct wafer_vcpu *vcpu)
 {
-	bool whole = vcpu->lapic->mode == WAFER_X2APIC && vcpu->vm->irq.x2apic_32bit_ids;
-
-	return whole ? vcpu->id : vcpu->id << 24;
+	return vcpu->lapic->mode == WAFER_X2APIC && vcpu->vm->irq.x2apic_32bit_ids;
 }
 
 /**
@@ -159,7 +156,7 @@ int wafer_lapic_get(struct wafer_vcpu *vcpu, struct kvm_lapic_state *s)
 	wafer_lapic_timer_due(vcpu);	/* what has expired shows in IRR */
 	wafer_apic_set_reg(apic, APIC_TMCCT, wafer_lapic_timer_count(apic));
 	memcpy(s, apic->reg, sizeof(*s));
-	*(u32 *)&s->regs[APIC_ID] = user_id(vcpu);
+	*(u32 *)&s->regs[APIC_ID] = tells_whole_id(vcpu) ? vcpu->id : vcpu->id << 24;
 	return 0;
 }
 
@@ -175,8 +172,7 @@ int wafer_lapic_set(struct wafer_vcpu *vcpu, const struct kvm_lapic_state *s)
 {
 	struct wafer_lapic *apic = vcpu->lapic;
 	u32 id = *(const u32 *)&s->regs[APIC_ID];
-	int r = RULE(apic->mode == WAFER_X2APIC && vcpu->vm->irq.x2apic_32bit_ids && id != vcpu->id, vcpu,
-		     "lapic.regs[ID]", id, "is its own");
+	int r = RULE(tells_whole_id(vcpu) && id != vcpu->id, vcpu, "lapic.regs[ID]", id, "is its own");
 
 	if (r)
 		return r;

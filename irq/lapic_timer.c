@@ -25,7 +25,6 @@ static enum hrtimer_restart timer_fn(struct hrtimer *hrtimer)
 
 void wafer_lapic_timer_init(struct wafer_lapic *apic)
 {
-	apic->timer.target = WAFER_NEVER;
 	apic->timer.armed = WAFER_NEVER;
 	wafer_hrtimer_setup(&apic->timer.hrtimer, timer_fn, CLOCK_MONOTONIC,
 			    HRTIMER_MODE_ABS_PINNED_HARD);

@@ -11,7 +11,7 @@
 #include "lapic.h"
 
 #define PIT_HZ 1193182u
-#define MIN_PERIOD 239		/* clocks, 200 us: ticks that come faster are left out */
+#define MIN_PERIOD 239u		/* clocks, 200 us: who asks for ticks that come faster gets these */
 #define MAX_PENDING 10000	/* ticks made up for; beyond that the guest's time is lost anyway */
 
 /* What is read or written next of a count: one half always, or both in turn. */
@@ -67,16 +67,13 @@ static bool output(const struct kvm_pit_channel_state *ch)
 static u64 arm(struct wafer_chips *c, u64 now)
 {
 	struct kvm_pit_channel_state *ch = &c->pit.channels[0];
-	bool too_fast = is_periodic(ch) && ch->count < MIN_PERIOD;
-	u64 tick = c->ticks + (too_fast ? DIV_ROUND_UP(MIN_PERIOD, ch->count) : 1), clocks;
+	u64 tick = ++c->ticks, period = is_periodic(ch) ? max(ch->count, MIN_PERIOD) : ch->count;
 
-	c->ticks = tick;
 	if (is_periodic(ch))
-		c->ticks = max(tick, ns_to_clocks(now - ch->count_load_time) / ch->count + 1);
-	clocks = c->ticks * ch->count;
-	c->due = ch->count_load_time + mul_u64_u32_div(clocks, NSEC_PER_SEC, PIT_HZ) + 1;
+		c->ticks = max(tick, ns_to_clocks(now - ch->count_load_time) / period + 1);
+	c->due = ch->count_load_time + mul_u64_u32_div(c->ticks * period, NSEC_PER_SEC, PIT_HZ) + 1;
 	hrtimer_start(&c->tick, ns_to_ktime(c->due), HRTIMER_MODE_ABS_HARD);
-	return too_fast ? 0 : c->ticks - tick;
+	return c->ticks - tick;
 }
 
 /* @count: 0 is 65536, as the chip has it. With the HPET in its place channel 0 does not tick. */
