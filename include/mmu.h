@@ -111,13 +111,12 @@ struct wafer_pt {
  * @entry: shared with user space, which may write anything there; NULL: no ring
  * @size: entries, a power of two
  * @soft_limit: from here on the vCPU is stopped, so that the rest holds what one exit can add
- * @head: [a] entries ever pushed
+ * @head: [a] entries ever pushed; written under the vCPU's mutex
  * @tail: [a] entries ever recycled; written under slots_lock
  */
 struct wafer_dirty_ring {
 	struct kvm_dirty_gfn *entry;
-	u32 size, soft_limit, tail;
-	atomic_t head;
+	u32 size, soft_limit, head, tail;
 };
 
 /**
@@ -160,7 +159,7 @@ struct wafer_fault_ctx {
  * Fields below "private" belong to mmu/ alone.
  * @pt: the nested table
  * @zap_lock: see above
- * @ctxs: under zap_lock; for ring users RCU, and vCPUs stay until the VM goes
+ * @ctxs: changed under slots_lock and zap_lock
  * @nr_invalid, @invalid_start, @invalid_end: ranges of the VMM's addresses of which nothing may be
  *	mapped now: how many, and what covers them all (mmu/section.h)
  * @retiring: under zap_lock: a slot that has left @slots and is still mapped
@@ -271,9 +270,8 @@ int wafer_ring_reset(struct wafer_mmu *mmu); /* KVM_RESET_DIRTY_RINGS: entries r
 
 /**
  * wafer_guest_copy() - copy from or to guest-physical memory
- * @mmu: the memory
- * @ctx: NULL: sleeping is allowed, current->mm is the VMM's; any length, over pages and slots. Else
- *	of the vCPU in whose window this is, within one page
+ * @ctx: of the vCPU whose thread this is
+ * @window: within one page, no sleeping. Else any length, over pages and slots
  * @gpa: where
  * @data: from there or to there
  * @len: bytes
@@ -282,16 +280,16 @@ int wafer_ring_reset(struct wafer_mmu *mmu); /* KVM_RESET_DIRTY_RINGS: entries r
  * Return: 0; -EFAULT where there is no memory (or, for a write, a read-only slot); in the window
  * -EAGAIN: not mapped (or not writable) there now: leave it and use the sleeping one.
  */
-int wafer_guest_copy(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_t gpa, void *data,
+int wafer_guest_copy(struct wafer_fault_ctx *ctx, bool window, gpa_t gpa, void *data,
 		     unsigned int len, bool write);
 
 /**
- * wafer_guest_cmpxchg() - exchange @len (1, 2, 4, 8, 16) naturally aligned bytes; @mmu, @ctx and
- *	errors as for wafer_guest_copy()
+ * wafer_guest_cmpxchg() - exchange @len (1, 2, 4, 8, 16) naturally aligned bytes; the rest as for
+ *	wafer_guest_copy()
  *
  * Return: 0: *@old equal to what was expected, exchanged; -EBUSY: *@old updated.
  */
-int wafer_guest_cmpxchg(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_t gpa, void *old,
+int wafer_guest_cmpxchg(struct wafer_fault_ctx *ctx, bool window, gpa_t gpa, void *old,
 			const void *new, unsigned int len);
 
 /* Is there a slot at @gpa, and which hva is behind it? Under RCU. NULL: none. */

@@ -39,10 +39,10 @@ int wafer_host_fault_in(struct mm_struct *mm, hva_t hva, bool write)
 }
 
 /* From @gpa to the end of its page: how many bytes, and where. 0: no memory, or not writable. */
-static unsigned int piece(struct wafer_mmu *mmu, gpa_t gpa, unsigned int len, bool write,
+static unsigned int piece(struct wafer_fault_ctx *ctx, gpa_t gpa, unsigned int len, bool write,
 			  hva_t *hva)
 {
-	if (wafer_gfn_hva(mmu, gpa >> PAGE_SHIFT, write, NULL, hva))
+	if (wafer_gfn_hva(ctx->mmu, gpa >> PAGE_SHIFT, write, NULL, hva))
 		return 0;
 	*hva += offset_in_page(gpa);
 	return min_t(unsigned int, len, PAGE_SIZE - offset_in_page(gpa));
@@ -52,26 +52,26 @@ static unsigned int piece(struct wafer_mmu *mmu, gpa_t gpa, unsigned int len, bo
  * In the window the copy must not sleep: a page that is not there, or not writable now, makes it
  * fail. The address was checked when its slot was made.
  */
-int wafer_guest_copy(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_t gpa, void *data,
+int wafer_guest_copy(struct wafer_fault_ctx *ctx, bool window, gpa_t gpa, void *data,
 		     unsigned int len, bool write)
 {
 	unsigned int n, left;
 	hva_t hva;
 
 	for (; len; len -= n, gpa += n, data += n) {
-		n = piece(mmu, gpa, len, write, &hva);
-		if (!n || (ctx && n != len))
-			return ctx ? -EAGAIN : -EFAULT;
-		if (ctx)
+		n = piece(ctx, gpa, len, write, &hva);
+		if (!n || (window && n != len))
+			return window ? -EAGAIN : -EFAULT;
+		if (window)
 			pagefault_disable();
 		left = write ? __copy_to_user_inatomic((void __user *)hva, data, n) :
 			       __copy_from_user_inatomic(data, (const void __user *)hva, n);
-		if (ctx)
+		if (window)
 			pagefault_enable();
 		if (write && left < n)
-			wafer_mark_dirty(mmu, ctx, gpa >> PAGE_SHIFT);
+			wafer_mark_dirty(ctx, gpa >> PAGE_SHIFT);
 		if (left)
-			return ctx ? -EAGAIN : -EFAULT;
+			return window ? -EAGAIN : -EFAULT;
 	}
 	return 0;
 }
@@ -122,20 +122,20 @@ static int cmpxchg_user(hva_t hva, void *old, const void *new, unsigned int len)
  * What crosses a cache line would be a split lock of the kernel's own, which the host may have made
  * fatal.
  */
-int wafer_guest_cmpxchg(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gpa_t gpa, void *old,
+int wafer_guest_cmpxchg(struct wafer_fault_ctx *ctx, bool window, gpa_t gpa, void *old,
 			const void *new, unsigned int len)
 {
 	int r = -EFAULT;
 	hva_t hva;
 
-	if (is_power_of_2(len) && IS_ALIGNED(gpa, len) && piece(mmu, gpa, len, true, &hva) == len) {
-		if (ctx)
+	if (is_power_of_2(len) && IS_ALIGNED(gpa, len) && piece(ctx, gpa, len, true, &hva) == len) {
+		if (window)
 			pagefault_disable();
 		r = cmpxchg_user(hva, old, new, len);
-		if (ctx)
+		if (window)
 			pagefault_enable();
 	}
 	if (!r)
-		wafer_mark_dirty(mmu, ctx, gpa >> PAGE_SHIFT);
-	return r < 0 ? (ctx ? -EAGAIN : -EFAULT) : r ? -EBUSY : 0;
+		wafer_mark_dirty(ctx, gpa >> PAGE_SHIFT);
+	return r < 0 ? (window ? -EAGAIN : -EFAULT) : r ? -EBUSY : 0;
 }

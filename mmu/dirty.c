@@ -219,18 +219,18 @@ int wafer_mmu_set_manual_protect(struct wafer_mmu *mmu, u64 flags)
 }
 
 /*
- * Enters one page in the log, and in the ring of @ctx, the current vCPU's, or NULL. After the
- * write: who reads the log first and the page then misses nothing.
+ * Enters one page in the log, or in the ring of @ctx, the current vCPU's. After the write: who
+ * reads the log first and the page then misses nothing.
  */
-void wafer_mark_dirty(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gfn_t gfn)
+void wafer_mark_dirty(struct wafer_fault_ctx *ctx, gfn_t gfn)
 {
 	const struct wafer_slot *slot;
 
 	rcu_read_lock();
-	slot = wafer_slots_find(rcu_dereference(mmu->slots), gfn, ctx ? &ctx->last_slot : NULL);
+	slot = wafer_slots_find(rcu_dereference(ctx->mmu->slots), gfn, &ctx->last_slot);
 	if (slot && wafer_slot_logged(slot)) {
-		if (mmu->ring_size)
-			wafer_ring_push(mmu, ctx, slot, gfn);
+		if (ctx->ring.entry)
+			wafer_ring_push_once(&ctx->ring, slot, gfn);
 		else if (!test_bit(gfn - slot->gfn, slot->dirty))
 			set_bit(gfn - slot->gfn, slot->dirty);
 	}
@@ -254,6 +254,6 @@ void wafer_mmu_pml(struct wafer_fault_ctx *ctx, const u64 *gpa, unsigned int n)
 		if (!slot || gfn - slot->gfn >= slot->npages)
 			slot = wafer_slots_find(slots, gfn, &ctx->last_slot);
 		if (slot && wafer_slot_logged(slot))
-			wafer_ring_push(mmu, ctx, slot, gfn);
+			wafer_ring_push(&ctx->ring, slot, gfn);
 	}
 }

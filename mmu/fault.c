@@ -92,7 +92,7 @@ static int install(struct fault *f)
 	}
 	/* Rings learn of writes from the hardware's log, else from write faults. */
 	if (written && logged && mmu->ring_size && (mmu->arm & WAFER_PT_WRITE))
-		wafer_ring_push(mmu, f->ctx, f->slot, f->gfn);
+		wafer_ring_push(&f->ctx->ring, f->slot, f->gfn);
 	/* What is around is of the same table of the host's, hence of the same 2 MiB. */
 	if (ep && f->open > 1 && !f->cold)
 		fault_around(f, ep);

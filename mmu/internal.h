@@ -12,7 +12,6 @@
 #include <linux/mm.h>
 #include <linux/nospec.h>
 #include <linux/pgtable.h>
-#include <linux/rculist.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -109,10 +108,10 @@ void wafer_pt_drain(struct wafer_pt_pages *pages);
 void wafer_log_start(struct wafer_mmu *mmu, const struct wafer_slot *slot);
 void wafer_log_stop(struct wafer_mmu *mmu, const struct wafer_slot *slot);
 void wafer_log_mode(struct wafer_mmu *mmu);
-void wafer_mark_dirty(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx, gfn_t gfn);
+void wafer_mark_dirty(struct wafer_fault_ctx *ctx, gfn_t gfn);
 int wafer_ring_create(struct wafer_fault_ctx *ctx);
-void wafer_ring_push(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx,
-		     const struct wafer_slot *slot, gfn_t gfn);
+void wafer_ring_push(struct wafer_dirty_ring *ring, const struct wafer_slot *slot, gfn_t gfn);
+void wafer_ring_push_once(struct wafer_dirty_ring *ring, const struct wafer_slot *slot, gfn_t gfn);
 
 /* ---- under memory pressure (mmu/shrink.c) ---- */
 void wafer_shrink_add(struct wafer_mmu *mmu);

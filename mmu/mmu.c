@@ -120,17 +120,21 @@ int wafer_mmu_ctx_init(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx)
 	ctx->mmu = mmu;
 	if (mmu->ring_size && wafer_ring_create(ctx))
 		return -ENOMEM;
+	mutex_lock(&mmu->slots_lock);
 	spin_lock(&mmu->zap_lock);
-	list_add_tail_rcu(&ctx->link, &mmu->ctxs);
+	list_add_tail(&ctx->link, &mmu->ctxs);
 	spin_unlock(&mmu->zap_lock);
+	mutex_unlock(&mmu->slots_lock);
 	return 0;
 }
 
 void wafer_mmu_ctx_release(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx)
 {
+	mutex_lock(&mmu->slots_lock);
 	spin_lock(&mmu->zap_lock);
-	list_del_rcu(&ctx->link);
+	list_del(&ctx->link);
 	spin_unlock(&mmu->zap_lock);
+	mutex_unlock(&mmu->slots_lock);
 	wafer_pt_drain(&ctx->pages);
 	vfree(ctx->ring.entry);
 	ctx->ring.entry = NULL;

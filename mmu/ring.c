@@ -48,7 +48,7 @@ struct page *wafer_ring_page(struct wafer_fault_ctx *ctx, unsigned long offset)
 
 static u32 used(struct wafer_dirty_ring *ring)
 {
-	return atomic_read(&ring->head) - READ_ONCE(ring->tail);
+	return READ_ONCE(ring->head) - READ_ONCE(ring->tail);
 }
 
 bool wafer_ring_soft_full(struct wafer_fault_ctx *ctx)
@@ -58,37 +58,38 @@ bool wafer_ring_soft_full(struct wafer_fault_ctx *ctx)
 
 /**
  * wafer_ring_push() - enter a page
- * @mmu: the memory
- * @ctx: the vCPU that wrote, or NULL: the first one takes it
- * @slot: the slot, logged
+ * @ring: of the vCPU that wrote, whose mutex is held
+ * @slot: the slot, logged; under RCU
  * @gfn: in it
- *
- * Any context under RCU; several at once: each reserves its entry first and publishes it by the
- * flag.
  */
-void wafer_ring_push(struct wafer_mmu *mmu, struct wafer_fault_ctx *ctx,
-		     const struct wafer_slot *slot, gfn_t gfn)
+void wafer_ring_push(struct wafer_dirty_ring *ring, const struct wafer_slot *slot, gfn_t gfn)
 {
-	struct wafer_dirty_ring *ring;
-	struct kvm_dirty_gfn *entry;
-	int head;
+	struct kvm_dirty_gfn *entry = &ring->entry[ring->head & (ring->size - 1)];
 
-	if (!ctx)
-		ctx = list_first_or_null_rcu(&mmu->ctxs, struct wafer_fault_ctx, link);
-	if (!ctx || !ctx->ring.entry)
+	/* Only by pushing without end past the soft limit, which the run loop does not. */
+	if (used(ring) >= ring->size)
 		return;
-	ring = &ctx->ring;
-	head = atomic_read(&ring->head);
-	do {
-		/* Only by pushing without end past the soft limit, which the run loop does not. */
-		if ((u32)head - READ_ONCE(ring->tail) >= ring->size)
-			return;
-	} while (!atomic_try_cmpxchg(&ring->head, &head, head + 1));
-	entry = &ring->entry[head & (ring->size - 1)];
+	WRITE_ONCE(ring->head, ring->head + 1);
 	WRITE_ONCE(entry->slot, slot->id);
 	WRITE_ONCE(entry->offset, gfn - slot->gfn);
 	/* Pairs with user space's acquire of the flag. */
 	smp_store_release(&entry->flags, KVM_DIRTY_GFN_F_DIRTY);
+}
+
+/*
+ * After a write of the kernel's. The page that was entered last is not entered again before user
+ * space has taken it: what is in the page is read later, after KVM_RESET_DIRTY_RINGS. So what one
+ * instruction does under REP stays within SPARE_ENTRIES.
+ */
+void wafer_ring_push_once(struct wafer_dirty_ring *ring, const struct wafer_slot *slot, gfn_t gfn)
+{
+	struct kvm_dirty_gfn *last = &ring->entry[(ring->head - 1) & (ring->size - 1)];
+
+	/* The write, then the look. Pairs with the ioctl between user space's mark and its look. */
+	smp_mb();
+	if (READ_ONCE(last->flags) != KVM_DIRTY_GFN_F_DIRTY || READ_ONCE(last->slot) != slot->id ||
+	    READ_ONCE(last->offset) != gfn - slot->gfn)
+		wafer_ring_push(ring, slot, gfn);
 }
 
 static void rearm(struct wafer_mmu *mmu, gfn_t gfn, u64 n)
@@ -154,8 +155,7 @@ int wafer_ring_reset(struct wafer_mmu *mmu)
 	int n = 0;
 
 	mutex_lock(&mmu->slots_lock);
-	/* vCPUs are only added, and stay as long as the descriptor that this is called through. */
-	list_for_each_entry_rcu(ctx, &mmu->ctxs, link, true)
+	list_for_each_entry(ctx, &mmu->ctxs, link)
 		if (ctx->ring.entry)
 			n += recycle(mmu, &ctx->ring);
 	/* One flush for all of them. */

@@ -14,13 +14,13 @@
  */
 int wafer_copy_guest(struct wafer_vcpu *vcpu, gpa_t gpa, void *data, unsigned int len, bool write)
 {
-	return wafer_guest_copy(&vcpu->vm->mmu, vcpu->loaded ? &vcpu->fault : NULL, gpa, data, len, write);
+	return wafer_guest_copy(&vcpu->fault, vcpu->loaded, gpa, data, len, write);
 }
 
 /* The same for a compare-and-exchange; -EBUSY: @old is what was found. */
 int wafer_cmpxchg_guest(struct wafer_vcpu *vcpu, gpa_t gpa, void *old, const void *new, unsigned int len)
 {
-	return wafer_guest_cmpxchg(&vcpu->vm->mmu, vcpu->loaded ? &vcpu->fault : NULL, gpa, old, new, len);
+	return wafer_guest_cmpxchg(&vcpu->fault, vcpu->loaded, gpa, old, new, len);
 }
 
 /* Callbacks of the walker: guest page-table entries. */

@@ -287,7 +287,7 @@ TEST(classic_dirty_log)
 		CHECK(!fake_dirty[HUGE_PFN + 512 * next_huge]);
 		CHECK(touch(G + 5, true) && touch(G + 521, true) && touch(G + 7, false));
 		host_unmap(521, 1);				/* harvested as it goes */
-		wafer_mark_dirty(&mmu, NULL, G + 599);
+		wafer_mark_dirty(&vcpus[0].ctx, G + 599);
 		CHECK_EQ(get_log(NULL), (u64)-EFAULT);		/* costs nothing */
 		CHECK_EQ(get_log(map), 0);
 		CHECK_BITS(map, 5, 521, 599);
@@ -438,8 +438,16 @@ TEST(ring_by_write_faults)
 		CHECK(touch(G + 100 + i, true));
 	}
 	CHECK(wafer_ring_soft_full(&vcpus[0].ctx));
+	/* Of the page that was told of last nothing more is told, until user space takes it. */
+	i = vcpus[0].ctx.ring.head;
+	for (int k = 0; k < 300; k++)
+		wafer_mark_dirty(&vcpus[0].ctx, G + 590);
+	CHECK_EQ(vcpus[0].ctx.ring.head, i + 1);
+	e[i % 256].flags = 2;
+	wafer_mark_dirty(&vcpus[0].ctx, G + 590);
+	CHECK_EQ(vcpus[0].ctx.ring.head, i + 2);
 	for (i = 0; i < 400; i++) /* more than there is room for: lost, and nothing overwritten */
-		wafer_mark_dirty(&mmu, NULL, G + i);
+		wafer_mark_dirty(&vcpus[0].ctx, G + i);
 	CHECK_EQ(e[2].offset, 7);
 	for (i = 0; i < 256; i++)
 		e[i].flags = 2;
