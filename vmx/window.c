@@ -81,6 +81,9 @@ void vmx_drain_pml(struct wafer_vcpu *vcpu)
 	for (i = first; i < 512; i++)
 		pml[i] &= PAGE_MASK;
 	wafer_mmu_pml(&vcpu->fault, pml + first, 512 - first);
+	/* The run loop has looked at the exit, maybe before this; the next run may log as much. */
+	if (wafer_ring_soft_full(&vcpu->fault))
+		wafer_hazard_set(vcpu, WAFER_H_EXIT);
 }
 
 static void vmx_set_tsc(struct wafer_vcpu *vcpu, u64 offset, u64 ratio)
