@@ -9,8 +9,9 @@
  */
 #include "mmu/internal.h"
 
-#define CHUNK_WORDS	64
-#define CHUNK_PAGES	(CHUNK_WORDS * BITS_PER_LONG)
+/* Words of a bitmap that are copied at once, and those at most that are passed over at once. */
+#define CHUNK_WORDS	64ull
+#define ZERO_WORDS	65536ull
 
 /* How writes are noticed. A ring wants an event for each: the hardware's log, or a fault. */
 void wafer_log_mode(struct wafer_mmu *mmu)
@@ -18,6 +19,16 @@ void wafer_log_mode(struct wafer_mmu *mmu)
 	bool by_bit = mmu->ring_size ? wafer_caps.has_pml : wafer_caps.has_ad;
 
 	mmu->arm = mmu->pt.f->dirty | (by_bit ? 0 : WAFER_PT_WRITE);
+}
+
+static void run_op(struct wafer_mmu *mmu, struct wafer_pt_op *op, gfn_t gfn, u64 npages)
+{
+	op->start = gfn;
+	op->gfn = gfn;
+	op->end = gfn + npages;
+	spin_lock(&mmu->zap_lock);
+	wafer_range_op(mmu, op, true);
+	spin_unlock(&mmu->zap_lock);
 }
 
 /**
@@ -30,15 +41,13 @@ void wafer_log_mode(struct wafer_mmu *mmu)
  */
 void wafer_log_start(struct wafer_mmu *mmu, const struct wafer_slot *slot)
 {
-	struct wafer_pt_op op = wafer_pt_op(slot->gfn, slot->npages, mmu->arm, mmu->arm);
+	struct wafer_pt_op op = wafer_pt_op(0, 0, mmu->arm, mmu->arm);
 	struct wafer_pt_pages pages = { };
 
 	if (slot->dirty && (mmu->manual_protect & KVM_DIRTY_LOG_INITIALLY_SET))
 		return;
 	op.pages = &pages;
-	spin_lock(&mmu->zap_lock);
-	wafer_range_op(mmu, &op, true);
-	spin_unlock(&mmu->zap_lock);
+	run_op(mmu, &op, slot->gfn, slot->npages);
 	wafer_op_finish(mmu, &op);
 	wafer_pt_drain(&pages);
 }
@@ -95,74 +104,112 @@ static int find_logged(struct wafer_mmu *mmu, u32 id, struct wafer_slot **slot,
 	return 0;
 }
 
-/*
- * One chunk of the log. What the entries know goes to the bitmap, and from there to @bits; of a
- * KVM_CLEAR_DIRTY_LOG (op->mask) @bits tells which pages are meant.
- *
- * Bits are taken out under zap_lock, and the flush comes after that: a notifier that has logged a
- * page which it zapped has then counted its zap, so that the flush is not left out, and no write
- * by way of a TLB is later than what the caller reads. A bit that it sets after the flush is left
- * for the next log.
- */
-static void take_chunk(struct wafer_mmu *mmu, struct wafer_slot *slot, struct wafer_pt_op *op,
-		       u64 first, u64 npages, unsigned long *bits)
+/* How many words of @log have no bit set, looked at eight at a time. */
+static u64 zero_words(const unsigned long *log, u64 max)
 {
-	unsigned long *dirty = &slot->dirty[first / BITS_PER_LONG], i;
+	u64 n;
 
-	op->start = slot->gfn + first;
-	op->gfn = op->start;
-	op->end = op->start + npages;
+	for (n = 0; n + 8 <= max; n += 8, log += 8)
+		/* A bit that is set meanwhile is in this log or in the next. */
+		if (data_race(log[0] | log[1] | log[2] | log[3] |
+			      log[4] | log[5] | log[6] | log[7]))
+			break;
+	return n;
+}
+
+/*
+ * What @log has comes to @bits, or they have @told what is meant, and with @clear it leaves the log,
+ * under zap_lock. The flush comes after that: a notifier that has logged a page which it zapped has
+ * then counted its zap, so that the flush is not left out, and no write by way of a TLB is later
+ * than what the caller reads. A bit that it sets after the flush is left for the next log.
+ */
+static void take(struct wafer_mmu *mmu, unsigned long *log, unsigned long *bits, u64 n, bool told,
+		 bool clear)
+{
 	spin_lock(&mmu->zap_lock);
-	wafer_range_op(mmu, op, true);
-	for (i = 0; i < BITS_TO_LONGS(npages); i++) {
-		if (!op->mask)
-			bits[i] = READ_ONCE(dirty[i]);
-		if (op->clear && bits[i])
-			atomic_long_andnot(bits[i], (atomic_long_t *)&dirty[i]);
+	for (; n--; log++, bits++) {
+		if (!told)
+			*bits = READ_ONCE(*log);
+		if (clear && *bits)
+			atomic_long_andnot(*bits, (atomic_long_t *)log);
 	}
 	spin_unlock(&mmu->zap_lock);
 }
 
+/* From the bitmap to @user, and out of it if @clear: where nothing was written, in large steps. */
+static int hand_out(struct wafer_mmu *mmu, struct wafer_slot *slot, unsigned long __user *user,
+		    bool clear)
+{
+	unsigned long bits[CHUNK_WORDS], *log = slot->dirty;
+	u64 left, n, i;
+
+	for (left = BITS_TO_LONGS(slot->npages); left; left -= n, log += n, user += n) {
+		cond_resched();
+		n = zero_words(log, min(left, ZERO_WORDS));
+		if (n) {
+			if (clear_user(user, n * sizeof(long)))
+				return -EFAULT;
+			continue;
+		}
+		n = min(left, CHUNK_WORDS);
+		take(mmu, log, bits, n, false, clear);
+		if (!copy_to_user(user, bits, n * sizeof(long)))
+			continue;
+		/* What user space has not got is not lost. */
+		for (i = 0; clear && i < n; i++)
+			atomic_long_or(bits[i], (atomic_long_t *)&log[i]);
+		return -EFAULT;
+	}
+	return 0;
+}
+
 /*
- * Pages [@at, @end) of the log go to @user and, unless they are under manual protection, the
- * entries are armed again; or, with @clear, the pages that @user tells are armed. The flush makes
- * writes after this call set their bits; writes before it are in what the caller reads.
+ * What the entries know goes to the bitmap and, unless they are under manual protection, they are
+ * armed again. Then the bitmap goes to @user. The flush makes writes after this call set their
+ * bits; writes before it are in what the caller reads.
  */
-static int pass(struct wafer_mmu *mmu, struct wafer_slot *slot, u64 at, u64 end,
-		unsigned long __user *user, bool clear)
+static int get_log(struct wafer_mmu *mmu, struct wafer_slot *slot, unsigned long __user *user)
+{
+	bool clear = !(mmu->manual_protect & KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE);
+	struct wafer_pt_op op = wafer_pt_op(0, 0, mmu->pt.dirty, 0);
+	int err;
+
+	if (clear)
+		op = wafer_pt_op(0, 0, mmu->arm, mmu->arm);
+	op.log = slot->dirty;
+	op.log_gfn = slot->gfn;
+	op.settle = mmu->pt.has_ad;
+	run_op(mmu, &op, slot->gfn, slot->npages);
+	err = hand_out(mmu, slot, user, clear);
+	wafer_op_finish(mmu, &op);
+	return err;
+}
+
+/*
+ * The pages that @user tells are armed and leave the bitmap. Pages that were written before the
+ * flush are read by the caller after it.
+ */
+static int clear_log(struct wafer_mmu *mmu, struct wafer_slot *slot, u64 at, u64 end,
+		     unsigned long __user *user)
 {
 	struct wafer_pt_op op = wafer_pt_op(0, 0, mmu->arm, mmu->arm);
-	unsigned long bits[CHUNK_WORDS], size, i;
 	struct wafer_pt_pages pages = { };
+	unsigned long bits[CHUNK_WORDS];
 	int err = 0;
 	u64 n;
 
 	op.log = slot->dirty;
 	op.log_gfn = slot->gfn;
-	if (clear) {
-		op.mask = bits;
-		op.pages = &pages;
-	} else if (mmu->manual_protect & KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE) {
-		op.match = mmu->pt.dirty;
-		op.clear = 0;
-	}
-	op.settle = !clear && mmu->pt.has_ad;
+	op.mask = bits;
+	op.pages = &pages;
 	for (; at < end && !err; at += n, user += BITS_TO_LONGS(n)) {
-		/* Up to where tables end, if that is between two words. */
-		n = CHUNK_PAGES - ((slot->gfn + at) & (CHUNK_PAGES - BITS_PER_LONG));
-		n = min(n, end - at);
-		size = BITS_TO_LONGS(n) * sizeof(long);
-		if (clear && copy_from_user(bits, user, size))
+		n = min(end - at, CHUNK_WORDS * BITS_PER_LONG);
+		if (copy_from_user(bits, user, BITS_TO_LONGS(n) * sizeof(long))) {
 			err = -EFAULT;
-		else if (!clear || !bitmap_empty(bits, n))
-			take_chunk(mmu, slot, &op, at, n, bits);
-		if (clear || !copy_to_user(user, bits, size))
-			continue;
-		err = -EFAULT;
-		/* What user space has not got is not lost. */
-		for (i = 0; op.clear && i < BITS_TO_LONGS(n); i++)
-			atomic_long_or(bits[i],
-				       (atomic_long_t *)&slot->dirty[at / BITS_PER_LONG + i]);
+		} else if (!bitmap_empty(bits, n)) {
+			run_op(mmu, &op, slot->gfn + at, n);
+			take(mmu, &slot->dirty[at / BITS_PER_LONG], bits, BITS_TO_LONGS(n), true, true);
+		}
 	}
 	wafer_op_finish(mmu, &op);
 	wafer_pt_drain(&pages);
@@ -178,7 +225,7 @@ int wafer_get_dirty_log(struct wafer_mmu *mmu, const struct kvm_dirty_log *log,
 	mutex_lock(&mmu->slots_lock);
 	err = find_logged(mmu, log->slot, &slot, refusal);
 	if (!err)
-		err = pass(mmu, slot, 0, slot->npages, log->dirty_bitmap, false);
+		err = get_log(mmu, slot, log->dirty_bitmap);
 	mutex_unlock(&mmu->slots_lock);
 	return err;
 }
@@ -202,7 +249,7 @@ int wafer_clear_dirty_log(struct wafer_mmu *mmu, const struct kvm_clear_dirty_lo
 		err = wafer_refuse(refusal, -EINVAL, "num_pages", num,
 				   "a multiple of 64 within the slot, or up to its end");
 	if (!err)
-		err = pass(mmu, slot, first, first + num, log->dirty_bitmap, true);
+		err = clear_log(mmu, slot, first, first + num, log->dirty_bitmap);
 	mutex_unlock(&mmu->slots_lock);
 	return err;
 }

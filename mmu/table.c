@@ -91,18 +91,6 @@ static bool grow(const struct wafer_pt *pt, u64 *ep, u64 e, unsigned int level,
 	return true;
 }
 
-/*
- * What is_idle() asks of who makes an entry dirty, as the CPU does. The table that @ep leads to
- * stays, as the range is open.
- */
-static void mark_accessed(const struct wafer_pt *pt, u64 *ep)
-{
-	u64 e = READ_ONCE(*ep);
-
-	while (!(e & pt->f->accessed) && !try_cmpxchg(ep, &e, e | pt->f->accessed))
-		;
-}
-
 /**
  * wafer_pt_map() - map a page, as large as @leaf allows and as the tables that are already there
  * allow
@@ -120,14 +108,13 @@ int wafer_pt_map(const struct wafer_pt *pt, const struct wafer_pt_leaf *leaf,
 		 struct wafer_pt_pages *pages, u64 **where)
 {
 	unsigned int level = pt->levels;
-	u64 *table = pt->root, *above = NULL;
+	u64 *table = pt->root;
 
 	for (;;) {
 		u64 *ep = &table[wafer_pt_index(leaf->gfn, level)];
 		u64 e = READ_ONCE(*ep), new;
 
 		if (e && !is_leaf(pt, e, level)) {
-			above = ep;
 			table = table_of(pt, e);
 			level--;
 			continue;
@@ -146,11 +133,8 @@ int wafer_pt_map(const struct wafer_pt *pt, const struct wafer_pt_leaf *leaf,
 		if (level > 1)
 			new = (pt->nx_huge ? new & ~pt->f->exec : new) | pt->f->leaf;
 		if (cmpxchg(ep, e, e | new) == e)
-			break;
+			return 0;
 	}
-	if (level == 1 && leaf->bits & pt->f->dirty)
-		mark_accessed(pt, above);
-	return 0;
 }
 
 /* What entry @e, about to lose it, knows of writes goes to the host's page and to the log. */
@@ -220,23 +204,24 @@ static bool split_huge(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *e
 }
 
 /*
- * Can nothing have become dirty in the table of @ep since the log was last read? The CPU marks every
- * entry on its way as accessed when it makes one dirty (SDM vol. 3 §29.3.5, APM vol. 2 §5.4.2),
- * unless it has the way in a cache. So the mark is taken; the table is read once more after the
- * flush that follows, for what was written by way of a cache until then; and after that no more,
- * until the mark is back. Only for a @whole table, since its parts may be read in several turns with
- * no flush between. Others set the mark meanwhile: then it simply stays.
+ * The table of @ep has to be read where something may have become dirty in it since the log was
+ * read last. The CPU marks every entry on its way as accessed when it makes one dirty (SDM vol. 3
+ * §29.3.5, APM vol. 2 §5.4.2), unless it has the way in a cache. So the mark is taken; the table is
+ * read once more after the flush that follows, for what was written by way of a cache until then;
+ * and after that no more, until the mark is back. Only for a @whole table: who reads a part takes no
+ * mark from who reads the other. Others set the mark meanwhile: then it simply stays. A fault that
+ * maps a page dirty leaves the mark to the CPU, which comes this way to write.
+ *
+ * Return: whether the table is to be read.
  */
-static bool is_idle(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, u64 e, bool whole)
+static bool take_mark(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *ep, u64 e, bool whole)
 {
-	u64 mark = e & pt->f->accessed;
+	u64 mark = e & pt->f->accessed, due = e & (mark | WAFER_PT_SETTLING);
 
-	if (!mark && !(e & WAFER_PT_SETTLING))
-		return true;
-	if (whole)
-		cmpxchg(ep, e, mark ? (e ^ mark) | WAFER_PT_SETTLING : e ^ WAFER_PT_SETTLING);
+	if (due && whole)
+		cmpxchg(ep, e, (e & ~due) | (mark ? WAFER_PT_SETTLING : 0));
 	op->changed |= whole && mark;
-	return false;
+	return due;
 }
 
 /*
@@ -270,7 +255,7 @@ static void step(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *table, 
 		}
 		if (!e || is_leaf(pt, e, level) ||
 		    (level == 2 && op->settle &&
-		     is_idle(pt, op, ep, e, base >= op->start && base + span <= op->end))) {
+		     !take_mark(pt, op, ep, e, base >= op->start && base + span <= op->end))) {
 			op->budget--;	/* the way down costs nothing: each step gets somewhere */
 			op->gfn = next;
 			continue;

@@ -24,7 +24,7 @@
 
 /*
  * And in an entry that leads to a last table: its accessed bit was taken at the last reading of the
- * log. See is_idle() in table.c.
+ * log. See take_mark() in table.c.
  */
 #define WAFER_PT_SETTLING	BIT_ULL(54)
 
