@@ -21,6 +21,7 @@ struct vcpu {
 	unsigned int mode;			/* odd: in the guest */
 	unsigned int hazard;
 	u64 tlb[64], tlb_gfn[64]; /* level-1 entries as the CPU made them of what it found */
+	u64 *way[4], way_gfn[4]; /* last tables, and what they map the first page of */
 	unsigned long long seed;
 	unsigned long accesses, faults, slow, mmio;
 };
@@ -293,27 +294,41 @@ static void flush_all(struct wafer_mmu *m)
 	}
 }
 
+static void drop_tlb(struct vcpu *v)
+{
+	memset(v->tlb_gfn, 0xff, sizeof(v->tlb_gfn));
+	memset(v->way_gfn, 0xff, sizeof(v->way_gfn));
+}
+
 /*
  * What the CPU does for an access: the TLB if it has the right (and the dirty bit, for a write),
- * else a walk, accessed bits at each level and the dirty bit set with a compare-and-exchange. 0: nested fault.
+ * else a walk, from the last table if the way there is cached, with accessed bits at each level that it comes
+ * through and the dirty bit set with a compare-and-exchange. 0: nested fault, after which nothing is cached that
+ * led to it (SDM vol. 3 §29.4.3.1).
  */
 static u64 cpu_translate(struct vcpu *v, u64 gfn, bool write)
 {
 	const struct wafer_pt_format *f = mmu.pt.f;
 	bool ad = mmu.pt.has_ad;
 	u64 need = write ? f->write | (ad ? f->dirty : 0) : f->read, *table = mmu.pt.root, e;
-	unsigned int l, slot = gfn % 64;
+	unsigned int l = mmu.pt.levels, slot = gfn % 64, way = gfn / 512 % 4;
 
 	if (v->tlb_gfn[slot] == gfn && (v->tlb[slot] & need) == need)
 		return v->tlb[slot];
+	if (v->way_gfn[way] == gfn / 512) {
+		table = v->way[way];
+		l = 1;
+	}
 	/* Again at the same level when the entry changes under it. */
-	for (l = mmu.pt.levels; ; l--) {
+	for (; ; l--) {
 		u64 *ep = &table[wafer_pt_index(gfn, l)], set;
 		bool leaf;
 
 		e = ACCESS(*ep);
-		if (!e || (write && !(e & f->write)))
+		if (!e || (write && !(e & f->write))) {
+			v->tlb_gfn[slot] = v->way_gfn[way] = ~0ull;
 			return 0;
+		}
 		leaf = l == 1 || (e & f->leaf);
 		set = e | (ad ? f->accessed | (write && leaf ? f->dirty : 0) : 0);
 		if (set != e && cmpxchg(ep, e, set) != e) {
@@ -322,6 +337,10 @@ static u64 cpu_translate(struct vcpu *v, u64 gfn, bool write)
 		}
 		if (!leaf) {
 			table = __va(e & mmu.pt.addr);
+			if (l == 2) {
+				v->way[way] = table;
+				v->way_gfn[way] = gfn / 512;
+			}
 			continue;
 		}
 		e = set;
@@ -342,8 +361,10 @@ static void vm_create(const struct wafer_pt_format *f, bool ad, unsigned int n)
 	CHECK_EQ(wafer_mmu_init(&mmu, f, 4, 2, flush_all), 0);
 	memset(vcpus, 0, sizeof(vcpus));
 	nr_vcpus = n;
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
 		vcpus[i].seed = 0x9e3779b97f4a7c15ull * (i + 1);
+		drop_tlb(&vcpus[i]);
+	}
 }
 
 static void vcpus_create(void)
@@ -386,7 +407,7 @@ static int set_slot(unsigned int id, u64 gfn, unsigned int page, u64 npages, u32
 }
 
 /* Is anything mapped at @gfn? Its entry and level, without being an access. */
-static u64 nested(u64 gfn, unsigned int *level)
+static __maybe_unused u64 nested(u64 gfn, unsigned int *level)
 {
 	u64 *table = mmu.pt.root, e;
 	unsigned int l;

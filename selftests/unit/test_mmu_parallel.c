@@ -37,7 +37,7 @@ static void enter(struct vcpu *v)
 		if (!__atomic_exchange_n(&v->hazard, 0, __ATOMIC_SEQ_CST))
 			return;
 		leave(v);
-		memset(v->tlb_gfn, 0xff, sizeof(v->tlb_gfn));
+		drop_tlb(v);
 	}
 }
 
@@ -81,7 +81,7 @@ static void *run_vcpu(void *arg)
 {
 	struct vcpu *v = arg;
 
-	memset(v->tlb_gfn, 0xff, sizeof(v->tlb_gfn));
+	drop_tlb(v);
 	while (!ACCESS(stop) && !tap_failures) {
 		u64 gfn = 0;
 		bool write = false, ok = true;

@@ -37,7 +37,7 @@ static bool touch(u64 gfn, bool write)
 	int i;
 
 	if (vcpus[0].hazard)
-		memset(vcpus[0].tlb_gfn, 0xff, sizeof(vcpus[0].tlb_gfn));
+		drop_tlb(&vcpus[0]);
 	vcpus[0].hazard = 0;
 	for (i = 0; i < 3; i++) {
 		u64 e = cpu_translate(&vcpus[0], gfn, write);

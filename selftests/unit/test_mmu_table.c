@@ -324,10 +324,9 @@ static void cpu_turn(struct wafer_pt *pt, struct cpu *cpu, u8 *written)
 		if (cpu->page[page])
 			continue;
 		written[page] |= rnd() % 2;
-		if (written[page] && rnd() % 8 == 0)	/* the kernel maps it for a write, and uses no cache */
+		if (written[page] && rnd() % 8 == 0)	/* the kernel maps it for a write, which then comes */
 			CHECK_EQ(map(pt, LOG_GFN + page, page, 1, pt->f->write | pt->f->dirty), 0);
-		else
-			cpu_access(pt, cpu, page, written[page]);
+		cpu_access(pt, cpu, page, written[page]);
 	}
 }
 

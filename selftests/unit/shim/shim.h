@@ -42,6 +42,7 @@ typedef u64 phys_addr_t;
 #else
 #define READ_ONCE(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
 #endif
+#define data_race(x)		(x)
 #define WRITE_ONCE(x, v)	__atomic_store_n(&(x), v, __ATOMIC_RELAXED)
 #define fallthrough		__attribute__((__fallthrough__))
 #define noinline		__attribute__((__noinline__))
@@ -298,7 +299,14 @@ struct mutex { spinlock_t lock; };
 #define spin_lock_init(l)	((l)->held = 0)
 #define spin_trylock(l)		(!__atomic_exchange_n(&(l)->held, 1, __ATOMIC_ACQUIRE))
 #define spin_lock(l)		do { while (!spin_trylock(l)) sched_yield(); } while (0)
-#define spin_unlock(l)		__atomic_store_n(&(l)->held, 0, __ATOMIC_RELEASE)
+/* What others do as soon as they can. */
+__attribute__((__weak__)) void (*shim_unlocked)(void);
+#define spin_unlock(l)								\
+	do {									\
+		__atomic_store_n(&(l)->held, 0, __ATOMIC_RELEASE);		\
+		if (shim_unlocked)						\
+			shim_unlocked();					\
+	} while (0)
 #define spin_lock_irqsave(l, f)		do { (f) = 0; spin_lock(l); } while (0)
 #define spin_unlock_irqrestore(l, f)	do { (void)(f); spin_unlock(l); } while (0)
 #define spin_lock_irq		spin_lock

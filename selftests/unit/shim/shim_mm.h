@@ -107,6 +107,11 @@ static inline unsigned long copy_from_user(void *to, const void *from, unsigned 
 	return from ? (memcpy(to, from, n), 0) : n;
 }
 
+static inline unsigned long clear_user(void *to, unsigned long n)
+{
+	return to ? (memset(to, 0, n), 0) : n;
+}
+
 /* ---- vmalloc ---- */
 #define __vmalloc(n, g)		aligned_alloc_zeroed(n)
 #define vfree			kfree
