@@ -5,19 +5,20 @@
 
 static long set_signal_mask(struct wafer_vcpu *vcpu, struct kvm_signal_mask __user *user)
 {
+	sigset_t set = { };
 	u32 len;
 
-	vcpu->has_sigmask = false;
-	if (!user)
-		return 0;
-	if (get_user(len, &user->len))
+	if (user && get_user(len, &user->len))
 		return -EFAULT;
 	/* A 32-bit program's mask has the same bits in the same bytes. */
-	if (len != sizeof(vcpu->sigmask))
+	if (user && len != sizeof(set))
 		return wafer_refuse(&vcpu->refusal, -EINVAL, "len", len, "is 8");
-	if (copy_from_user(&vcpu->sigmask, user->sigset, sizeof(vcpu->sigmask)))
+	if (user && copy_from_user(&set, user->sigset, sizeof(set)))
 		return -EFAULT;
-	vcpu->has_sigmask = true;
+	/* The kernel's own sigprocmask() would take these as well. */
+	sigdelsetmask(&set, sigmask(SIGKILL) | sigmask(SIGSTOP));
+	vcpu->sigmask = set;
+	vcpu->has_sigmask = user;
 	return 0;
 }
 

@@ -253,6 +253,45 @@ TEST(descriptors_closed_under_a_running_guest)
 
 /* ---- VMMs that are killed ---- */
 
+/* A mask of all signals for KVM_RUN, which the guest does not leave by itself. */
+static void run_deaf(int ready)
+{
+	struct { struct kvm_signal_mask head; uint8_t set[8]; } mask = { .head = { .len = 8 } };
+	struct vm *vm = vm_quick(MODE_LONG, 0, count_up, GUEST_SIZE(count_up));
+
+	memset(mask.head.sigset, 0xff, 8);
+	if (ioctl(vm->cpu[0].fd, KVM_SET_SIGNAL_MASK, &mask))
+		_exit(1);
+	/* what is refused leaves the mask as it was */
+	mask.head.len = 4;
+	if (ioctl(vm->cpu[0].fd, KVM_SET_SIGNAL_MASK, &mask) != -1 || write(ready, "", 1) != 1)
+		_exit(1);
+	ioctl(vm->cpu[0].fd, KVM_RUN, 0);
+	_exit(2);
+}
+
+TEST(no_mask_keeps_sigkill_out)
+{
+	int ready[2], status = 0, i;
+	pid_t child;
+	char c;
+
+	ASSERT_EQ(pipe(ready), 0);
+	child = fork();
+	if (!child)
+		run_deaf(ready[1]);
+	ASSERT_EQ(read(ready[0], &c, 1), 1);
+	usleep(300000);
+	kill(child, SIGUSR1);	/* blocked by the mask: the guest goes on */
+	usleep(300000);
+	EXPECT_EQ(waitpid(child, &status, WNOHANG), 0);
+	kill(child, SIGKILL);
+	for (i = 0; i < 200 && !waitpid(child, &status, WNOHANG); i++)
+		usleep(50000);
+	ASSERT_LT(i, 200);
+	EXPECT_TRUE(WIFSIGNALED(status));
+}
+
 GUEST(count_it, 64, "push %rdx\n lock incq 0x100000\n mov $0xfee000b0, %edx\n movl $0, (%rdx)\n pop %rdx\n iretq\n");
 /* LINT0, where the PIC's interrupts come in, is masked. */
 GUEST(touch_pages, 64, "mov $0xfee00350, %edi\n movl $0x10000, (%rdi)\n sti\n"
