@@ -95,7 +95,7 @@ static int disable_exits(struct wafer_vm *vm, u64 exits)
 
 static int manual_protect(struct wafer_vm *vm, u64 flags)
 {
-	return flags == KVM_DIRTY_LOG_INITIALLY_SET ? -EINVAL : wafer_mmu_set_manual_protect(&vm->mmu, flags);
+	return wafer_mmu_set_manual_protect(&vm->mmu, flags);
 }
 
 static int dirty_ring(struct wafer_vm *vm, u64 bytes)
