@@ -372,6 +372,7 @@ int wafer_cpuid_create(struct wafer_vcpu *vcpu);	/* an empty table */
 bool wafer_offered(unsigned int feature);
 bool wafer_guest_has(struct wafer_vcpu *vcpu, unsigned int feature);
 void wafer_cpuid_update(struct wafer_vcpu *vcpu);		/* MISC_ENABLE has changed */
+void wafer_cpuid_faulting(struct wafer_vcpu *vcpu);		/* MISC_FEATURES_ENABLES has */
 u8 wafer_guest_phys_bits(struct wafer_vcpu *vcpu);
 
 /* ---- MSRs (vcpu/msr.c, mce.c, msr_filter.c) ---- */

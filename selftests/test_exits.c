@@ -357,6 +357,117 @@ TEST_F(long64, what_is_refused_faults)
 	}
 }
 
+/* What other systems read at boot or when they start their drivers, without a handler for #GP. */
+GUEST(read_msr, 64, "rdmsr\n" DONE);
+
+TEST_F(long64, msrs_that_guests_take_for_granted)
+{
+	static const struct { uint32_t index, val, amd; } known[] = {
+		{ 0 }, { 1 }, { 0xcd, 3 }, { 0x11e, 0xbe702111 }, { 0x606 }, { 0x611 }, { 0x619 }, { 0x639 }, { 0x641 },
+		{ 0xc001001b, 0x20000000 }, { 0xc0011021, 0, 1 },
+	};
+
+	vm_load(self->vm, read_msr);
+	for (unsigned int i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		struct kvm_regs r = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rcx = known[i].index, .rax = 1, .rdx = 1 };
+
+		if (known[i].amd && !vm_is_amd())
+			continue;
+		vm_caught(self->vm)->vector = ~0ull;
+		vcpu_set_regs(self->v, &r);
+		ASSERT_TRUE(vcpu_run_done(self->v));
+		TH_LOG("%x", known[i].index);
+		EXPECT_EQ(vm_caught(self->vm)->vector, ~0ull);
+		EXPECT_EQ(vcpu_regs(self->v).rax, known[i].val);
+		EXPECT_EQ(vcpu_regs(self->v).rdx, 0);
+	}
+}
+
+/* A guest that can read LS_CFG believes that it has the bit against speculative store bypass. */
+TEST_F(long64, ls_cfg_is_not_there)
+{
+	struct kvm_regs r = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rcx = 0xc0011020 };
+
+	vm_load(self->vm, read_msr);
+	vcpu_set_regs(self->v, &r);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ(vm_caught(self->vm)->vector, 13);
+}
+
+static bool set_ignore_msrs(char c)
+{
+	bool kvm = !strcmp(vm_device(), "/dev/kvm") && access("/sys/module/wafer", F_OK);
+	FILE *f = fopen(kvm ? "/sys/module/kvm/parameters/ignore_msrs" : "/sys/module/wafer/parameters/ignore_msrs", "w");
+	bool done = f && fputc(c, f) == c;
+
+	return f && !fclose(f) && done;
+}
+
+TEST_F(long64, unknown_msrs_may_be_ignored)
+{
+	struct kvm_regs r = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rdx = 5 };
+
+	if (!set_ignore_msrs('Y'))
+		SKIP(return, "needs to be root");
+	vm_load(self->vm, unknown_msr);
+	vm_caught(self->vm)->vector = ~0ull;
+	vcpu_set_regs(self->v, &r);
+	EXPECT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ(vm_caught(self->vm)->vector, ~0ull);
+	EXPECT_EQ(vcpu_regs(self->v).rax, 0);
+	EXPECT_EQ(vcpu_regs(self->v).rdx, 0);
+	EXPECT_TRUE(set_ignore_msrs('N'));
+	vcpu_set_regs(self->v, &r);
+	EXPECT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ(vm_caught(self->vm)->vector, 13);
+}
+
+GUEST(cpuid, 64, "xor %eax, %eax\n xor %ecx, %ecx\n cpuid\n" DONE);
+
+/* In user code the port that ends a test is #GP as well, two bytes later. */
+static uint64_t where_cpuid_faults(struct vcpu *v, int cpl, bool faulting)
+{
+	struct kvm_regs r = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK };
+	struct kvm_sregs s;
+
+	*(uint64_t *)(v->vm->mem + GUEST_TSS + 4) = GUEST_STACK;
+	*(uint16_t *)(v->vm->mem + GUEST_TSS + 102) = 0x68;		/* no port is allowed */
+	ioctl(v->fd, KVM_GET_SREGS, &s);
+	s.cs.selector = cpl ? 51 : 24;
+	s.ss.selector = cpl ? 59 : 16;
+	s.cs.dpl = s.ss.dpl = cpl;
+	if (ioctl(v->fd, KVM_SET_SREGS, &s) || vcpu_set_msr(v, 0x140, faulting) != 1)
+		return 0;
+	vcpu_set_regs(v, &r);
+	memset(vm_caught(v->vm), 0xff, sizeof(*vm_caught(v->vm)));
+	if (!vcpu_run_done(v))
+		return 0;
+	return vm_caught(v->vm)->vector == 13 ? vm_caught(v->vm)->rip : vm_caught(v->vm)->vector;
+}
+
+TEST_F(long64, cpuid_faults_for_users_where_the_guest_asks_for_it)
+{
+	struct { struct kvm_cpuid2 head; struct kvm_cpuid_entry2 e[256]; } c = { .head.nent = 256 };
+
+	vm_load(self->vm, cpuid);
+	EXPECT_TRUE(vcpu_msr(self->v, 0xce) & 1u << 31);
+	EXPECT_EQ(where_cpuid_faults(self->v, 0, true), ~0ull);
+	EXPECT_EQ(where_cpuid_faults(self->v, 3, true), GUEST_CODE + 4);
+	EXPECT_EQ(where_cpuid_faults(self->v, 3, false), GUEST_CODE + 6);
+	EXPECT_EQ(where_cpuid_faults(self->v, 3, true), GUEST_CODE + 4);
+	EXPECT_EQ(vcpu_set_msr(self->v, 0x140, 3), 0);
+	/* A VMM that sets the same table again does not end it. */
+	ASSERT_EQ(ioctl(vm_sys(), KVM_GET_SUPPORTED_CPUID, &c), 0);
+	for (unsigned int i = 0; i < c.head.nent; i++) {
+		if (c.e[i].function == 1) {		/* as vcpu_new() */
+			c.e[i].ebx &= 0xffffff;
+			c.e[i].ecx |= 1 << 24;
+		}
+	}
+	ASSERT_EQ(ioctl(self->v->fd, KVM_SET_CPUID2, &c), 0);
+	EXPECT_EQ(where_cpuid_faults(self->v, 3, true), GUEST_CODE + 4);
+}
+
 GUEST(hypercall, 64, "mov $9999, %eax\n vmcall\n mov %rax, %rbx\n mov $9999, %eax\n vmmcall\n" DONE);
 
 TEST_F(long64, hypercalls_of_both_vendors)

@@ -631,6 +631,32 @@ TEST(feature_msrs)
 	EXPECT_TRUE(m.e[0].data & 1 << 6);	/* IA32_ARCH_CAPABILITIES.IF_PSCHANGE_MC_NO */
 }
 
+/* A guest is told that it need not guard itself, whatever model its CPUID names. */
+TEST(immunities_of_the_host)
+{
+	static const struct { const char *name; unsigned int bit; } bugs[] = {
+		{ "meltdown", 0 }, { "mds", 5 }, { "gather_data_sampling", 26 }, { "reg_file_data_sampling", 27 },
+		{ "indirect_target_selection", 62 },
+	};
+	struct { struct kvm_msrs head; struct kvm_msr_entry e; } m = { { .nmsrs = 1 }, { .index = 0x10a } };
+
+	ASSERT_EQ(ioctl(vm_sys(), KVM_GET_MSRS, &m), 1);
+	for (unsigned int i = 0; i < sizeof(bugs) / sizeof(bugs[0]); i++) {
+		char path[80], line[80] = "";
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/vulnerabilities/%s", bugs[i].name);
+		f = fopen(path, "r");
+		if (!f)
+			continue;
+		if (fgets(line, sizeof(line), f) && !strncmp(line, "Not affected", 12)) {
+			TH_LOG("%s", bugs[i].name);
+			EXPECT_TRUE(m.e.data >> bugs[i].bit & 1);
+		}
+		fclose(f);
+	}
+}
+
 /* ---- mapping, processes, the run page ---- */
 
 static sigjmp_buf after_bus;

@@ -390,6 +390,8 @@ static noinline int changing_cpuid(struct wafer_vcpu *vcpu)
 {
 	struct kvm_cpuid_entry2 e;
 
+	if (unlikely(vcpu->msr.misc_features) && wafer_cpl(vcpu))
+		return wafer_queue_gp(vcpu);
 	return put_cpuid(vcpu, wafer_cpuid(vcpu, vcpu->arch.gpr[WAFER_RAX], vcpu->arch.gpr[WAFER_RCX], &e));
 }
 
@@ -451,7 +453,7 @@ static struct wafer_cpuid *build(struct wafer_vcpu *vcpu, const struct kvm_cpuid
 
 		s->entry = e[c->nr];
 		memset(s->entry.padding, 0, sizeof(s->entry.padding));
-		s->dynamic = follow_state(&s->entry, NULL);
+		s->dynamic = follow_state(&s->entry, NULL) || vcpu->msr.misc_features;
 		for (link = bucket(c, s->entry.function); *link;)
 			link = &((struct wafer_cpuid_slot *)((void *)c + 4 * *link))->next;
 		*link = ((void *)s - (void *)c) / 4;
@@ -534,6 +536,15 @@ void wafer_cpuid_update(struct wafer_vcpu *vcpu)
 	if (vcpu->vm->quirks_disabled & KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT)
 		put_bit(&vcpu->cpuid->words[F(MWAIT) / 32], B(MWAIT),
 			vcpu->msr.misc_enable & MSR_IA32_MISC_ENABLE_MWAIT);
+}
+
+/* MISC_FEATURES_ENABLES has changed: with CPUID faulting no entry may take the short way. */
+void wafer_cpuid_faulting(struct wafer_vcpu *vcpu)
+{
+	struct wafer_cpuid *c = vcpu->cpuid;
+
+	for (struct wafer_cpuid_slot *s = c->slot; s < c->slot + c->nr; s++)
+		s->dynamic = follow_state(&s->entry, NULL) || vcpu->msr.misc_features;
 }
 
 bool wafer_guest_has(struct wafer_vcpu *vcpu, unsigned int feature)

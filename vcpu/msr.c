@@ -59,6 +59,10 @@ struct wafer_msr {
 #define MSR_GET(name) static int get_##name(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how)
 #define MSR_SET(name) static int set_##name(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how)
 
+static bool ignore_msrs;
+module_param(ignore_msrs, bool, 0644);
+MODULE_PARM_DESC(ignore_msrs, "Unknown MSRs read as 0 and ignore writes instead of #GP, for guests that look for a board's");
+
 /* Written once at module load. */
 struct wafer_msr_state wafer_msr_initial;
 static u64 spec_ctrl_bits;
@@ -208,6 +212,16 @@ MSR_GET(platform_info)
 	return how & WAFER_MSR_HOST || vcpu->vm->platform_info_read ? WAFER_MSR_OK : WAFER_MSR_GP;
 }
 
+/* Where PLATFORM_INFO has CPUID faulting: CPUID outside CPL 0 is #GP (SDM vol. 4 table 2-2). */
+MSR_SET(misc_features)
+{
+	if (*val && !(vcpu->msr.platform_info & MSR_PLATFORM_INFO_CPUID_FAULT))
+		return WAFER_MSR_GP;
+	vcpu->msr.misc_features = *val;
+	wafer_cpuid_faulting(vcpu);
+	return WAFER_MSR_OK;
+}
+
 /* Cache and bus controls of old CPUs have no meaning here; McStatusWrEn has. */
 MSR_SET(hwcr)
 {
@@ -241,6 +255,7 @@ MSR_GET(mcg_cap)
 #define READS(nr, name, val) { nr, name, M_READONLY, .value = val }
 
 static struct wafer_msr msrs[] __ro_after_init = {
+	{ 0, "P5_MC_ADDR", M_READONLY, .more = 1 },
 	{ 0x10, "IA32_TIME_STAMP_COUNTER", M_SAVED | M_DIRECT | M_SLOW, GET(tsc), SET(tsc) },
 	READS(0x17, "IA32_PLATFORM_ID", 0),
 	{ 0x1b, "IA32_APIC_BASE", M_SLOW, VCPU(apic_base), SET(apic_base) },
@@ -257,16 +272,19 @@ static struct wafer_msr msrs[] __ro_after_init = {
 	  .guest = { X86_FEATURE_SPEC_CTRL, X86_FEATURE_AMD_IBPB } },
 	{ 0x79, "IA32_BIOS_UPDT_TRIG", M_WRITEONLY },
 	{ 0x8b, "IA32_BIOS_SIGN_ID", M_SAVED | M_FEATURE | M_IGNORE, STATE(ucode_rev) },
-	EMPTY(0xc1, "IA32_PMC0", 2), READS(0xcd, "FSB_FREQ", 0),
-	{ 0xce, "PLATFORM_INFO", M_SAVED | M_READONLY, STATE(platform_info), GET(platform_info) },
+	EMPTY(0xc1, "IA32_PMC0", 2), READS(0xcd, "FSB_FREQ", 3),	/* 166 MHz, whichever model asks */
+	{ 0xce, "PLATFORM_INFO", M_SAVED | M_READONLY, STATE(platform_info), GET(platform_info),
+	  .value = MSR_PLATFORM_INFO_CPUID_FAULT },
 	READS(0xfe, "IA32_MTRRCAP", 0x508),	/* write-combining, fixed ranges, 8 variable ones */
 	{ 0x10a, "IA32_ARCH_CAPABILITIES", M_SAVED | M_FEATURE | M_READONLY,
 	  STATE(arch_capabilities), .allowed = &wafer_msr_initial.arch_capabilities,
 	  GUEST(ARCH_CAPABILITIES) },
 	{ 0x10b, "IA32_FLUSH_CMD", M_WRITEONLY | M_DIRECT, SET(command), HOST(FLUSH_L1D),
 	  GUEST(FLUSH_L1D) },
-	EMPTY(0x119, "BBL_CR_CTL", 1), EMPTY(0x11e, "BBL_CR_CTL3", 1),
-	{ 0x140, "MISC_FEATURES_ENABLES", M_SAVED, STATE(misc_features), .reserved = ~0ull },
+	EMPTY(0x119, "BBL_CR_CTL", 1),
+	{ 0x11e, "BBL_CR_CTL3", .value = 0xbe702111 },	/* an L2 cache of 256 KiB that is on: KVM's */
+	{ 0x140, "MISC_FEATURES_ENABLES", M_SAVED, STATE(misc_features), SET(misc_features),
+	  .reserved = ~(u64)MSR_MISC_FEATURES_ENABLES_CPUID_FAULT },
 	{ 0x174, "IA32_SYSENTER_CS", M_SAVED | M_DIRECT, ARCH(sysenter_cs, SYSENTER), LOW_HALF },
 	{ 0x175, "IA32_SYSENTER_ESP", M_SAVED | M_ADDRESS, ARCH(sysenter_esp, SYSENTER) },
 	{ 0x176, "IA32_SYSENTER_EIP", M_SAVED | M_ADDRESS, ARCH(sysenter_eip, SYSENTER) },
@@ -292,6 +310,9 @@ static struct wafer_msr msrs[] __ro_after_init = {
 	{ 0x345, "IA32_PERF_CAPABILITIES", M_FEATURE | M_READONLY, GUEST(PDCM) },
 	{ 0x400, "IA32_MC0_CTL", .more = WAFER_MCE_BANKS * 4 - 1, STATE(mce),
 	  .get = wafer_mce_get_bank, .set = wafer_mce_set_bank },
+	/* Energy: a unit and counters that stand still. */
+	READS(0x606, "RAPL_POWER_UNIT", 0), READS(0x611, "PKG_ENERGY_STATUS", 0), READS(0x619, "DRAM_ENERGY_STATUS", 0),
+	READS(0x639, "PP0_ENERGY_STATUS", 0), READS(0x641, "PP1_ENERGY_STATUS", 0),
 	{ 0x6e0, "IA32_TSC_DEADLINE", M_SAVED, GET(tsc_deadline), SET(tsc_deadline),
 	  GUEST(TSC_DEADLINE_TIMER) },
 
@@ -319,6 +340,7 @@ static struct wafer_msr msrs[] __ro_after_init = {
 	EMPTY(0xc0010000, "PerfEvtSel0", 4), EMPTY(0xc0010004, "PerfCtr0", 4),
 	EMPTY(0xc0010010, "SYSCFG", 1),
 	{ 0xc0010015, "HWCR", M_SAVED, STATE(hwcr), SET(hwcr) },
+	{ 0xc001001b, "CLK_CTL", .value = 0x20000000 },	/* what the K7's errata ask for: no need to set it */
 	EMPTY(0xc001001f, "NB_CFG", 1), { 0xc0010020, "PATCH_LOADER", M_WRITEONLY },
 	READS(0xc0010055, "IntPendingMessage", 0), READS(0xc0010058, "MMIO_CONF_BASE", 0),
 	READS(0xc0010061, "PStateCurLim", 0), EMPTY(0xc0010062, "PStateCtl", 1),
@@ -327,7 +349,8 @@ static struct wafer_msr msrs[] __ro_after_init = {
 	EMPTY(0xc0010117, "VM_HSAVE_PA", 1),
 	{ 0xc0010140, "OSVW_ID_Length", M_READONLY, STATE(osvw_length), GUEST(OSVW), .value = 3 },
 	{ 0xc0010141, "OSVW_Status", M_READONLY, STATE(osvw_status), GUEST(OSVW) },
-	EMPTY(0xc0011022, "DC_CFG", 1), EMPTY(0xc0011023, "TW_CFG", 1),
+	/* Not LS_CFG, before these: a guest that can write it takes that for SSBD. */
+	EMPTY(0xc0011021, "IC_CFG, DC_CFG, TW_CFG", 3),
 	{ 0xc0011029, "DE_CFG", M_FEATURE, STATE(de_cfg), SET(de_cfg), HOST(LFENCE_RDTSC),
 	  .allowed = &wafer_msr_initial.de_cfg },
 	EMPTY(0xc001102a, "BU_CFG2", 1), EMPTY(0xc001102c, "EX_CFG", 1),
@@ -374,6 +397,12 @@ void __init wafer_msr_setup(void)
 			       ARCH_CAP_PSCHANGE_MC_NO | ARCH_CAP_TAA_NO | GENMASK_ULL(15, 13) |
 			       BIT_ULL(17) | GENMASK_ULL(20, 19) | BIT_ULL(24) |
 			       GENMASK_ULL(28, 26) | BIT_ULL(62);
+	/* A guest that was told of an older model than the host's would guard itself in vain. */
+	static const struct { u16 bug; u64 bit; } not_affected[] __initconst = {
+		{ X86_BUG_CPU_MELTDOWN, ARCH_CAP_RDCL_NO }, { X86_BUG_SPEC_STORE_BYPASS, ARCH_CAP_SSB_NO },
+		{ X86_BUG_MDS, ARCH_CAP_MDS_NO }, { X86_BUG_GDS, ARCH_CAP_GDS_NO },
+		{ X86_BUG_RFDS, ARCH_CAP_RFDS_NO }, { X86_BUG_ITS, ARCH_CAP_ITS_NO },
+	};
 	struct wafer_msr_state *s = &wafer_msr_initial;
 	u32 i, h, low, high;
 
@@ -399,10 +428,10 @@ void __init wafer_msr_setup(void)
 	    !rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &low, &high))
 		s->arch_capabilities = (low | (u64)high << 32) & immunities;
 	s->arch_capabilities |= ARCH_CAP_PSCHANGE_MC_NO |
-		(boot_cpu_has_bug(X86_BUG_L1TF) ? ARCH_CAP_SKIP_VMENTRY_L1DFLUSH : 0) |
-		(boot_cpu_has_bug(X86_BUG_CPU_MELTDOWN) ? 0 : ARCH_CAP_RDCL_NO) |
-		(boot_cpu_has_bug(X86_BUG_SPEC_STORE_BYPASS) ? 0 : ARCH_CAP_SSB_NO) |
-		(boot_cpu_has_bug(X86_BUG_MDS) ? 0 : ARCH_CAP_MDS_NO);
+		(boot_cpu_has_bug(X86_BUG_L1TF) ? ARCH_CAP_SKIP_VMENTRY_L1DFLUSH : 0);
+	for (i = 0; i < ARRAY_SIZE(not_affected); i++)
+		if (!boot_cpu_has_bug(not_affected[i].bug))
+			s->arch_capabilities |= not_affected[i].bit;
 	/* LFENCE serialises: the kernel has seen to it, or the CPU does by itself. */
 	if (boot_cpu_has(X86_FEATURE_LFENCE_RDTSC) && !rdmsr_safe(MSR_AMD64_DE_CFG, &low, &high))
 		s->de_cfg = MSR_AMD64_DE_CFG_LFENCE_SERIALIZE;
@@ -451,8 +480,12 @@ int wafer_msr_access(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how)
 	    wafer_msr_filter_denies(vcpu->vm, index, write))
 		return WAFER_MSR_USER_FILTER;
 	m = find(index);
-	if (!m)
-		return WAFER_MSR_USER_UNKNOWN;
+	if (!m) {
+		if (!host)
+			pr_debug_ratelimited("vCPU %u %s the unknown MSR %#x\n", vcpu->id, write ? "writes" : "reads", index);
+		*val = 0;
+		return READ_ONCE(ignore_msrs) ? WAFER_MSR_OK : WAFER_MSR_USER_UNKNOWN;
+	}
 	if (!host && (m->flags & (write ? M_READONLY : M_WRITEONLY) ||
 		      ((m->guest[0] || m->pv) && !guest_sees(vcpu, m))))
 		return WAFER_MSR_GP;
