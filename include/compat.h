@@ -131,4 +131,22 @@ static inline struct shrinker *shrinker_alloc(unsigned int flags, const char *na
 #include <asm/gsseg.h>
 #endif
 
+/*
+ * Vulnerabilities that a stable kernel learnt of: an older one cannot say that the CPU has not got them, and nearly every
+ * CPU has the first.
+ */
+#include <asm/cpufeature.h>
+#ifndef X86_BUG_GDS
+#define X86_BUG_GDS X86_BUG_SPECTRE_V1
+#define ARCH_CAP_GDS_NO BIT(26)
+#endif
+#ifndef X86_BUG_RFDS
+#define X86_BUG_RFDS X86_BUG_SPECTRE_V1
+#define ARCH_CAP_RFDS_NO BIT(27)
+#endif
+#ifndef X86_BUG_ITS
+#define X86_BUG_ITS X86_BUG_SPECTRE_V1
+#define ARCH_CAP_ITS_NO BIT_ULL(62)
+#endif
+
 #endif

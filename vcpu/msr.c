@@ -4,6 +4,7 @@
  * KVM_GET_MSRS and KVM_SET_MSRS by the VMM go the same way through it; what KVM lists, how a vCPU
  * is reset, what the guest reaches without an exit and what a snapshot holds follow from it.
  */
+#include "compat.h"
 #include "msr.h"
 
 /**
