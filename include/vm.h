@@ -42,7 +42,8 @@ struct wafer_msr_filter;
  * @default_tsc_khz: [m] KVM_SET_TSC_KHZ on the VM, for vCPUs to come; 0: the host's
  * @tsc_khz: of the last write of a TSC, 0: none yet
  * @halt_poll_ns: KVM_CAP_HALT_POLL
- * @clock_ns: kvmclock is this at host TSC @clock_tsc
+ * @clock_ns: kvmclock is this at host TSC @clock_tsc, and goes on by @clock_khz
+ * @clock_khz: see @clock_ns; what the host took for its TSC's frequency then
  * @clock_tsc: see @clock_ns
  * @clock_boot_ns: CLOCK_BOOTTIME at the same moment
  * @tsc_set: the VMM has set a TSC
@@ -65,7 +66,7 @@ struct wafer_vm {
 	struct wafer_vcpu *vcpus[WAFER_MAX_VCPUS];
 	struct wafer_msr_filter __rcu *msr_filter;
 	raw_spinlock_t time_lock;
-	u32 default_tsc_khz, tsc_khz, halt_poll_ns;
+	u32 default_tsc_khz, tsc_khz, clock_khz, halt_poll_ns;
 	u64 clock_ns, clock_tsc, clock_boot_ns, tsc_offset, tsc_last_write, tsc_last_ns;
 	struct list_head link;
 	struct wafer_refusal refusal;

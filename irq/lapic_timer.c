@@ -124,6 +124,7 @@ static void start(struct wafer_lapic *apic, u32 count)
 	arm(apic, ktime_get_ns() + first);
 }
 
+/* 0 when it has expired and not before: the last count's rest is rounded up. */
 u32 wafer_lapic_timer_count(struct wafer_lapic *apic)
 {
 	u64 now, left, target = apic->timer.target, period = apic->timer.period;
@@ -135,7 +136,8 @@ u32 wafer_lapic_timer_count(struct wafer_lapic *apic)
 		left = target - now;
 	else
 		left = period ? period - (now - target) % period : 0;
-	return min_t(u64, left >> shift(apic), wafer_apic_reg(apic, APIC_TMICT));
+	left = (left + (1u << shift(apic)) - 1) >> shift(apic);
+	return min_t(u64, left, wafer_apic_reg(apic, APIC_TMICT));
 }
 
 /*
@@ -145,12 +147,14 @@ u32 wafer_lapic_timer_count(struct wafer_lapic *apic)
  */
 void wafer_lapic_timer_write(struct wafer_lapic *apic, u32 offset, u32 val)
 {
-	bool initial = offset == APIC_TMICT, running = apic->timer.target != WAFER_NEVER;
-	/* The last count's rest is rounded down to 0. */
-	u32 count = initial ? val : running ? max(wafer_lapic_timer_count(apic), 1u) : 0;
+	bool initial = offset == APIC_TMICT;
 	/* The other registers start it anew as a change of this bit does. */
-	u32 changed = APIC_LVT_TIMER_PERIODIC;
+	u32 count = val, changed = APIC_LVT_TIMER_PERIODIC;
 
+	if (!initial) {
+		wafer_lapic_timer_due(apic->vcpu);	/* what has expired has done so in the old mode */
+		count = wafer_lapic_timer_count(apic);
+	}
 	if (offset == APIC_LVTT)
 		changed = val ^ wafer_apic_reg(apic, APIC_LVTT);
 	if (initial && has_mode(apic, APIC_LVT_TIMER_TSCDEADLINE))
@@ -162,7 +166,7 @@ void wafer_lapic_timer_write(struct wafer_lapic *apic, u32 offset, u32 val)
 	} else if (changed & APIC_LVT_TIMER_PERIODIC && !has_mode(apic, APIC_LVT_TIMER_TSCDEADLINE)) {
 		if (count)
 			start(apic, count);
-		else
+		else if (initial)		/* else it has stopped, or expires this very moment */
 			wafer_lapic_timer_stop(apic);
 	}
 }

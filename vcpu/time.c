@@ -2,8 +2,10 @@
 /*
  * Time: the guest's TSC, kvmclock and steal time.
  *
- * kvmclock is the host's TSC counted from one pair (clock_ns, clock_tsc) of the VM: the same line
- * for all vCPUs, so that the guest may trust it without comparing CPUs. Where the host's TSC is not
+ * kvmclock is the host's TSC counted from one pair (clock_ns, clock_tsc) of the VM at one rate, which
+ * stays when the host's kernel comes to know its TSC's frequency better (Linux refines it for some
+ * time after boot): the same line for all vCPUs and for KVM_GET_CLOCK, so that the guest may trust it
+ * without comparing CPUs and does not find itself in its past. Where the host's TSC is not
  * to be trusted (it stops in deep sleep states), the pair is taken anew after each sleep and the
  * guest is not told that it is stable.
  */
@@ -135,6 +137,7 @@ u64 wafer_tsc_delta_ns(struct wafer_vcpu *vcpu, u64 deadline, u64 *now_ns)
 static void start_clock(struct wafer_vm *vm, u64 ns)
 {
 	vm->clock_ns = ns;
+	vm->clock_khz = tsc_khz;
 	vm->clock_tsc = rdtsc();
 	vm->clock_boot_ns = ktime_get_boottime_ns();
 }
@@ -149,7 +152,7 @@ static u64 clock_now(struct wafer_vm *vm, u64 *tsc)
 	if (check_tsc_unstable())
 		start_clock(vm, vm->clock_ns + ktime_get_boottime_ns() - vm->clock_boot_ns);
 	*tsc = rdtsc();
-	ns = vm->clock_ns + cycles_to_ns(*tsc - vm->clock_tsc, tsc_khz);
+	ns = vm->clock_ns + cycles_to_ns(*tsc - vm->clock_tsc, vm->clock_khz);
 	raw_spin_unlock_irqrestore(&vm->time_lock, flags);
 	return ns;
 }
@@ -180,12 +183,13 @@ static int publish(struct wafer_vcpu *vcpu, gpa_t gpa, void *record, size_t size
 void wafer_update_clock(struct wafer_vcpu *vcpu)
 {
 	struct pvclock_vcpu_time_info t = { .version = vcpu->clock_version };
-	u64 tsc, hz = vcpu->tsc_khz * 1000ull;
+	u64 tsc, hz;
 
 	if (!(vcpu->clock_gpa & 1))
 		return;
 	t.system_time = clock_now(vcpu->vm, &tsc);
 	t.tsc_timestamp = guest_tsc(vcpu, tsc);
+	hz = scale(vcpu, READ_ONCE(vcpu->vm->clock_khz) * 1000ull);
 	/*
 	 * ns = ((cycles << shift) * mul) >> 32, shift negative for a right shift
 	 * (asm/pvclock-abi.h).
