@@ -84,8 +84,8 @@ struct wafer_caps {
  *	of all groups that the guest can change, stores the guest's TPR in vcpu->cr8,
  *	puts what the exit found in delivery into vcpu->reinject, and fills vcpu->exit. Reads only
  *	what that kind needs. Called through wafer_enter, a static call
- * @read_state: window. Fills the groups of @mask in vcpu->arch, and clears them in arch.missing (bits
- *	that are already available are not passed)
+ * @read_state: window. Fills the groups of @mask in vcpu->arch, and clears them in arch.missing
+ *	(bits that are already available are not passed)
  * @inject: window. @ev is delivered at the next enter()
  * @windows: window. Sets which of WAFER_WINDOW_* make the guest exit, and the TPR threshold: with
  *	@tpr > 0 exit when the guest's CR8 falls below it (0: never)

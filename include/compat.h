@@ -39,7 +39,8 @@ static inline int wafer_handle_guest_work(void)
 
 #include <linux/hrtimer.h>
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
-static inline void wafer_hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (*fn)(struct hrtimer *),
+static inline void wafer_hrtimer_setup(struct hrtimer *t,
+				       enum hrtimer_restart (*fn)(struct hrtimer *),
 				       clockid_t clock, enum hrtimer_mode mode)
 {
 	hrtimer_init(t, clock, mode);
@@ -67,8 +68,10 @@ static inline void wafer_hrtimer_setup(struct hrtimer *t, enum hrtimer_restart (
 #define wafer_syscore_unregister(s) unregister_syscore_ops(s)
 #else
 #define WAFER_SYSCORE_ARG void *unused
-#define WAFER_SYSCORE(name, suspend_fn, resume_fn) \
-	static const struct syscore_ops name##_ops = { .suspend = suspend_fn, .resume = resume_fn }; \
+#define WAFER_SYSCORE(name, suspend_fn, resume_fn)		\
+	static const struct syscore_ops name##_ops = {		\
+		.suspend = suspend_fn, .resume = resume_fn,	\
+	};							\
 	static struct syscore name = { .ops = &name##_ops }
 #define wafer_syscore_register(s) register_syscore(s)
 #define wafer_syscore_unregister(s) unregister_syscore(s)
@@ -132,8 +135,8 @@ static inline struct shrinker *shrinker_alloc(unsigned int flags, const char *na
 #endif
 
 /*
- * Vulnerabilities that a stable kernel learnt of: an older one cannot say that the CPU has not got them, and nearly every
- * CPU has the first.
+ * Vulnerabilities that a stable kernel learnt of: an older one cannot say that the CPU has not got
+ * them, and nearly every CPU has the first.
  */
 #include <asm/cpufeature.h>
 #ifndef X86_BUG_GDS

@@ -35,9 +35,10 @@ struct wafer_way {
 	bool deep;
 	struct { const u64 *at; u64 val; } entry[5];
 };
-bool wafer_direct_keep(struct wafer_fault_ctx *ctx, const struct wafer_walk *w, struct wafer_way *way);
-bool wafer_direct_read(struct wafer_fault_ctx *ctx, const struct wafer_way *way, unsigned int offset,
-		       u64 bytes[2]);
+bool wafer_direct_keep(struct wafer_fault_ctx *ctx, const struct wafer_walk *w,
+		       struct wafer_way *way);
+bool wafer_direct_read(struct wafer_fault_ctx *ctx, const struct wafer_way *way,
+		       unsigned int offset, u64 bytes[2]);
 
 /* In a section: nonzero where the guest has changed an entry on the way. */
 static __always_inline u64 wafer_entry_changed(const struct wafer_way *way, unsigned int i)
@@ -50,13 +51,15 @@ static __always_inline u64 wafer_entry_changed(const struct wafer_way *way, unsi
  * generation up first, and waits for the sections that may not have seen that. In the place of
  * comparisons a loop would take twice as long.
  */
-static __always_inline bool wafer_way_holds(const struct wafer_fault_ctx *ctx, const struct wafer_way *way)
+static __always_inline bool wafer_way_holds(const struct wafer_fault_ctx *ctx,
+					    const struct wafer_way *way)
 {
 	u64 changed;
 
 	if (unlikely(way->seq != READ_ONCE(ctx->mmu->section_seq)))
 		return false;
-	changed = wafer_entry_changed(way, 0) | wafer_entry_changed(way, 1) | wafer_entry_changed(way, 2);
+	changed = wafer_entry_changed(way, 0) | wafer_entry_changed(way, 1) |
+		  wafer_entry_changed(way, 2);
 	if (way->deep)
 		changed |= wafer_entry_changed(way, 3) | wafer_entry_changed(way, 4);
 	return likely(!changed);
@@ -70,8 +73,9 @@ static __always_inline bool wafer_way_holds(const struct wafer_fault_ctx *ctx, c
  * @bytes: what was there
  * @len: how many of them matter, 1 to 8
  */
-static __always_inline bool wafer_direct_same(struct wafer_fault_ctx *ctx, const struct wafer_way *way,
-					      unsigned long offset, u64 bytes, u8 len)
+static __always_inline bool wafer_direct_same(struct wafer_fault_ctx *ctx,
+					      const struct wafer_way *way, unsigned long offset,
+					      u64 bytes, u8 len)
 {
 	bool same;
 

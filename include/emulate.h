@@ -133,9 +133,9 @@ struct wafer_emu;
  * @cmpxchg: compare-and-exchange of @len bytes (1, 2, 4, 8; 16 for CMPXCHG16B), aligned, for locked
  *	instructions whose operand is RAM after all: 0 done, or not done
  *	with *@old updated to what was found; 1: no RAM there, do it as read and write; -errno
- * @vec: read or write @bytes (16 or 32) of vector register @nr in the guest's FPU state; a write with
- *	@zero_upper clears the rest up to the register's full width (VEX forms). 8 bytes: an MMX
- *	register, as an MMX instruction does it
+ * @vec: read or write @bytes (16 or 32) of vector register @nr in the guest's FPU state; a write
+ *	with @zero_upper clears the rest up to the register's full width (VEX forms). 8 bytes: an
+ *	MMX register, as an MMX instruction does it
  * @load_segment: load CS (a far jump within the code's mode and privilege), another segment
  *	register or TR, with all checks: 0, WAFER_EMU_EVENT, WAFER_EMU_UNKNOWN, or -errno
  * @set_msw: LMSW; 0 or -errno
@@ -148,8 +148,8 @@ struct wafer_emu_ops {
 	int (*access)(struct wafer_emu *emu, gpa_t gpa, void *data, unsigned int len, bool write);
 	int (*cmpxchg)(struct wafer_emu *emu, gpa_t gpa, void *old, const void *new,
 		       unsigned int len);
-	void (*vec)(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes, bool write,
-		    bool zero_upper);
+	void (*vec)(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes,
+		    bool write, bool zero_upper);
 	int (*load_segment)(struct wafer_emu *emu, enum wafer_seg_reg seg, u16 selector);
 	int (*set_msw)(struct wafer_emu *emu, u16 val);
 };

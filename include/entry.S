@@ -26,8 +26,8 @@
 .endm
 
 /*
- * After an exit the return buffer is full of the guest's calls, by which the host's returns would be
- * predicted: 32 calls of ours take their place, on CPUs that lack no more than the barrier one
+ * After an exit the return buffer is full of the guest's calls, by which the host's returns would
+ * be predicted: 32 calls of ours take their place, on CPUs that lack no more than the barrier one
  * (RSB_VMEXIT_LITE). The kernel's FILL_RETURN_BUFFER does the same in a loop, with two and a half
  * times as many instructions.
  */

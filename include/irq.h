@@ -61,7 +61,9 @@ struct wafer_irq {
 enum wafer_irq_source { WAFER_SRC_USER, WAFER_SRC_RESAMPLE, WAFER_SRC_PIT };
 
 int wafer_irq_init(struct wafer_vm *vm);
-/* Before vCPUs are freed: no irqfd or timer fires after it but a local APIC's, which ends with it. */
+/*
+ * Before vCPUs are freed: no irqfd or timer fires after it but a local APIC's, which ends with it.
+ */
 void wafer_irq_quiesce(struct wafer_vm *vm);
 void wafer_irq_free(struct wafer_vm *vm);
 

@@ -97,9 +97,9 @@ enum { WAFER_BLOCK_STI = BIT(0), WAFER_BLOCK_MOVSS = BIT(1), WAFER_BLOCK_NMI = B
  * @WAFER_G_CR2: cr2
  * @WAFER_G_SPEC: spec_ctrl
  *
- * wafer_arch holds a cached copy of what the VMCS or VMCB holds; a group's bit in ->missing says that
- * the copy is not valid, in ->dirty that it is newer than the hardware's and is written before the next
- * entry. The first eight bits are the segments, BIT(enum wafer_seg_reg).
+ * wafer_arch holds a cached copy of what the VMCS or VMCB holds; a group's bit in ->missing says
+ * that the copy is not valid, in ->dirty that it is newer than the hardware's and is written before
+ * the next entry. The first eight bits are the segments, BIT(enum wafer_seg_reg).
  */
 enum wafer_group {
 	WAFER_G_RIP = BIT(8), WAFER_G_RSP = BIT(9), WAFER_G_RFLAGS = BIT(10), WAFER_G_CR0 = BIT(11),
@@ -114,7 +114,7 @@ enum wafer_group {
 #define WAFER_G_CODE		BIT(24)	/* exit.code; to be read alone, not in WAFER_G_ALL */
 /* What finding the last code page again depends on besides memory (vcpu/fetch.h). */
 #define WAFER_WAY_GROUPS	(WAFER_G_RIP | WAFER_G_CODE | WAFER_G_CR3)
-/* What a plain MOV to or from a device asks for: in one call where the registers are not read yet. */
+/* What a plain MOV to or from a device asks for: in one call, if registers are not read yet. */
 #define WAFER_ACCESS_GROUPS	(WAFER_WAY_GROUPS | WAFER_G_RSP | WAFER_G_RFLAGS | WAFER_G_BLOCK)
 
 /**

@@ -42,8 +42,9 @@ struct wafer_cpuid;
  * IN_GUEST.
  */
 enum wafer_hazard {
-	WAFER_H_EVENT, WAFER_H_FLUSH, WAFER_H_KICK, WAFER_H_CLOCK, WAFER_H_STEAL, WAFER_H_TSC, WAFER_H_TIMER,
-	WAFER_H_INIT_SIPI, WAFER_H_NMI, WAFER_H_INTERCEPT, WAFER_H_EXIT, WAFER_H_MCE, WAFER_H_CHECK,
+	WAFER_H_EVENT, WAFER_H_FLUSH, WAFER_H_KICK, WAFER_H_CLOCK, WAFER_H_STEAL, WAFER_H_TSC,
+	WAFER_H_TIMER, WAFER_H_INIT_SIPI, WAFER_H_NMI, WAFER_H_INTERCEPT, WAFER_H_EXIT,
+	WAFER_H_MCE, WAFER_H_CHECK,
 };
 
 enum wafer_vcpu_mode { WAFER_OUTSIDE, WAFER_IN_GUEST };
@@ -85,8 +86,9 @@ enum { WAFER_AFTER_EVENT = BIT(0), WAFER_AFTER_RING = BIT(1) };
  * @mtrr_var: base, mask, base, ...
  */
 struct wafer_msr_state {
-	u64 misc_enable, tsc_adjust, wall_clock, ucode_rev, arch_capabilities, platform_info, misc_features;
-	u64 power_ctl, smi_count, hwcr, de_cfg, osvw_length, osvw_status, mcg_status, mcg_ctl;
+	u64 misc_enable, tsc_adjust, wall_clock, ucode_rev, arch_capabilities, platform_info;
+	u64 misc_features, power_ctl, smi_count, hwcr, de_cfg, osvw_length, osvw_status;
+	u64 mcg_status, mcg_ctl;
 	u64 mce[WAFER_MCE_BANKS * 4];
 	u64 mtrr_def, mtrr_fixed[11], mtrr_var[16];
 };
@@ -153,8 +155,8 @@ struct wafer_msr_state {
  * @steal_gpa: MSR value with the enable bit
  * @msr: MSRs that live nowhere else (vcpu/msr.c)
  * @fault: of the memory room
- * @complete: [v] finishes the exit that user space is handling; called at the start of KVM_RUN, if RIP
- *	is what emu.rip says still
+ * @complete: [v] finishes the exit that user space is handling; called at the start of KVM_RUN, if
+ *	RIP is what emu.rip says still
  * @wait: sleeps here in HLT or before SIPI
  * @mutex: held by the thread that runs or changes the vCPU
  * @fetch: [w] WAFER_FETCHES of them, the last one first
@@ -178,14 +180,15 @@ struct wafer_vcpu {
 	struct wafer_lapic *lapic;
 	struct wafer_cpuid *cpuid;
 	u8 cr8, last_cr8, tpr_threshold, after_exit, eoi_vector, sipi_vector;
-	bool loaded, fpu_loaded, dr_loaded, triple_fault, clock_stopped, has_pku, has_cpuid, emu_busy, has_sigmask,
-	     want_irq_window, step_due, eoi_exit;
+	bool loaded, fpu_loaded, dr_loaded, triple_fault, clock_stopped, has_pku, has_cpuid;
+	bool emu_busy, has_sigmask, want_irq_window, step_due, eoi_exit;
 	int mode, hw_cpu, guest_cpu, extint;
 	unsigned long hazards, init_sipi;
 	struct wafer_exit exit;
 	struct wafer_event reinject, pending;
 	atomic_t nmi_pending;
-	u32 windows, intercepts, mp_state, id, index, tsc_khz, clock_version, pkru, host_pkru, pv_features, guest_debug;
+	u32 windows, intercepts, mp_state, id, index, tsc_khz, clock_version, pkru, host_pkru;
+	u32 pv_features, guest_debug;
 	u64 apic_base, mcg_cap, guest_xcr0, tsc_offset, tsc_ratio, steal_last, guest_debug_dr[8];
 	gpa_t clock_gpa, steal_gpa;
 	struct wafer_msr_state msr;
@@ -317,8 +320,17 @@ static inline u64 wafer_db_payload(struct wafer_vcpu *vcpu, u64 dr6)
 
 	return dr6 & ((on & 1) | (on >> 1 & 2) | (on >> 2 & 4) | (on >> 3 & 8) | ~0xfull);
 }
-static inline int wafer_queue_gp(struct wafer_vcpu *vcpu) { return wafer_queue_exception(vcpu, 13, 0); }
-static inline int wafer_queue_ud(struct wafer_vcpu *vcpu) { return wafer_queue_exception(vcpu, 6, 0); }
+
+static inline int wafer_queue_gp(struct wafer_vcpu *vcpu)
+{
+	return wafer_queue_exception(vcpu, 13, 0);
+}
+
+static inline int wafer_queue_ud(struct wafer_vcpu *vcpu)
+{
+	return wafer_queue_exception(vcpu, 6, 0);
+}
+
 void wafer_deliver_payload(struct wafer_vcpu *vcpu, struct wafer_event *ev);
 /* window; at WAFER_H_EVENT */
 int wafer_inject_events(struct wafer_vcpu *vcpu);
@@ -331,14 +343,16 @@ void wafer_retired(struct wafer_vcpu *vcpu, u32 shadow);
  * Guest-physical memory in the window (-EAGAIN: not to be had there) or where sleeping is allowed.
  */
 int wafer_copy_guest(struct wafer_vcpu *vcpu, gpa_t gpa, void *data, unsigned int len, bool write);
-int wafer_cmpxchg_guest(struct wafer_vcpu *vcpu, gpa_t gpa, void *old, const void *new, unsigned int len);
+int wafer_cmpxchg_guest(struct wafer_vcpu *vcpu, gpa_t gpa, void *old, const void *new,
+			unsigned int len);
 /*
  * Linear to guest-physical. 0; 1: an event was queued (or, with @ev, filled in); -EAGAIN (window);
  * -errno
  */
-int wafer_translate(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, struct wafer_event *ev);
-int wafer_translate_walk(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, struct wafer_event *ev,
-			 struct wafer_walk *w);
+int wafer_translate(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa,
+		    struct wafer_event *ev);
+int wafer_translate_walk(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa,
+			 struct wafer_event *ev, struct wafer_walk *w);
 
 /* ---- control registers with the CPU's checks (vcpu/cr.c): 0, 1 (#GP to be raised) ---- */
 int wafer_set_cr0(struct wafer_vcpu *vcpu, u64 val);
@@ -419,7 +433,8 @@ int wafer_set_xcrs(struct wafer_vcpu *vcpu, const struct kvm_xcrs *x);
 int wafer_get_fpu(struct wafer_vcpu *vcpu, struct kvm_fpu *f);
 int wafer_set_fpu(struct wafer_vcpu *vcpu, const struct kvm_fpu *f);
 void wafer_fpu_mmx(struct wafer_vcpu *vcpu, unsigned int nr, u64 *val, bool write);
-void wafer_fpu_vec(struct wafer_vcpu *vcpu, unsigned int nr, void *data, unsigned int bytes, bool write, bool zero_upper);
+void wafer_fpu_vec(struct wafer_vcpu *vcpu, unsigned int nr, void *data, unsigned int bytes,
+		   bool write, bool zero_upper);
 
 /* ---- state ioctls (vcpu/state.c); mutex held, vCPU not running ---- */
 void wafer_get_regs(struct wafer_vcpu *vcpu, struct kvm_regs *r);
@@ -435,8 +450,9 @@ int wafer_set_debugregs(struct wafer_vcpu *vcpu, const struct kvm_debugregs *d);
 void wafer_get_mp_state(struct wafer_vcpu *vcpu, struct kvm_mp_state *m);
 int wafer_set_mp_state(struct wafer_vcpu *vcpu, const struct kvm_mp_state *m);
 int wafer_interrupt(struct wafer_vcpu *vcpu, u32 irq);		/* KVM_INTERRUPT */
-#define WAFER_GUESTDBG_MASK (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_SW_BP | \
-			     KVM_GUESTDBG_USE_HW_BP | KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP | \
+#define WAFER_GUESTDBG_MASK (KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | \
+			     KVM_GUESTDBG_USE_SW_BP | KVM_GUESTDBG_USE_HW_BP | \
+			     KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP | \
 			     KVM_GUESTDBG_BLOCKIRQ)	/* KVM_CAP_SET_GUEST_DEBUG2 */
 int wafer_set_guest_debug(struct wafer_vcpu *vcpu, const struct kvm_guest_debug *d);
 void wafer_translate_ioctl(struct wafer_vcpu *vcpu, struct kvm_translation *t);

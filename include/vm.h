@@ -62,7 +62,8 @@ struct wafer_vm {
 	struct wafer_bus bus[WAFER_NR_BUSES];
 	u32 nr_vcpus, max_vcpu_id, boot_cpu_id, exits_disabled, msr_exits, tss_addr;
 	u64 quirks_disabled, identity_map_addr;
-	bool exception_payload, triple_fault_event, enforce_pv, exit_on_emulation_failure, platform_info_read, tsc_set;
+	bool exception_payload, triple_fault_event, enforce_pv, exit_on_emulation_failure;
+	bool platform_info_read, tsc_set;
 	struct wafer_vcpu *vcpus[WAFER_MAX_VCPUS];
 	struct wafer_msr_filter __rcu *msr_filter;
 	raw_spinlock_t time_lock;

@@ -48,7 +48,8 @@ static const void *direct(struct wafer_fault_ctx *ctx, gfn_t gfn)
  *
  * Return: false: something on the way is not mapped now, or just being taken away.
  */
-bool wafer_direct_keep(struct wafer_fault_ctx *ctx, const struct wafer_walk *w, struct wafer_way *way)
+bool wafer_direct_keep(struct wafer_fault_ctx *ctx, const struct wafer_walk *w,
+		       struct wafer_way *way)
 {
 	static const u64 zero;
 	const void *table = ctx;
@@ -86,8 +87,8 @@ bool wafer_direct_keep(struct wafer_fault_ctx *ctx, const struct wafer_walk *w, 
  *
  * Return: false: an entry says something else, or a page may be another.
  */
-bool wafer_direct_read(struct wafer_fault_ctx *ctx, const struct wafer_way *way, unsigned int offset,
-		       u64 bytes[2])
+bool wafer_direct_read(struct wafer_fault_ctx *ctx, const struct wafer_way *way,
+		       unsigned int offset, u64 bytes[2])
 {
 	bool holds;
 

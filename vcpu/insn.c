@@ -18,7 +18,8 @@ int wafer_copy_guest(struct wafer_vcpu *vcpu, gpa_t gpa, void *data, unsigned in
 }
 
 /* The same for a compare-and-exchange; -EBUSY: @old is what was found. */
-int wafer_cmpxchg_guest(struct wafer_vcpu *vcpu, gpa_t gpa, void *old, const void *new, unsigned int len)
+int wafer_cmpxchg_guest(struct wafer_vcpu *vcpu, gpa_t gpa, void *old, const void *new,
+			unsigned int len)
 {
 	return wafer_guest_cmpxchg(&vcpu->fault, vcpu->loaded, gpa, old, new, len);
 }
@@ -53,7 +54,8 @@ static int cas_entry(void *ctx, gpa_t gpa, unsigned int size, u64 old, u64 new)
  * Return: 0; 1: page fault; -EAGAIN: not to be had in the window; -EFAULT: the guest's tables are
  * where no memory is.
  */
-int wafer_translate(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, struct wafer_event *ev)
+int wafer_translate(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa,
+		    struct wafer_event *ev)
 {
 	struct wafer_walk w;
 
@@ -61,12 +63,12 @@ int wafer_translate(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, 
 }
 
 /* The same for who wants to know the way: @w->entries are the guest's entries that led there. */
-int wafer_translate_walk(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa, struct wafer_event *ev,
-			 struct wafer_walk *w)
+int wafer_translate_walk(struct wafer_vcpu *vcpu, gva_t gva, u32 access, gpa_t *gpa,
+			 struct wafer_event *ev, struct wafer_walk *w)
 {
 	struct wafer_event pf = {
-		.kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_PF, .has_error = true, .has_payload = true,
-		.payload = gva,
+		.kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_PF, .has_error = true,
+		.has_payload = true, .payload = gva,
 	};
 	int r;
 

@@ -18,7 +18,7 @@
 #define WAFER_BACKEND_VMX 2
 
 /* struct wafer_info.features */
-#define WAFER_FEATURE_AD		(1 << 0)	/* accessed, dirty bits in the nested table */
+#define WAFER_FEATURE_AD		(1 << 0)	/* accessed, dirty bits of nested tables */
 #define WAFER_FEATURE_PML		(1 << 1)	/* page-modification log */
 #define WAFER_FEATURE_TSC_SCALING	(1 << 2)
 #define WAFER_FEATURE_INSN_LENGTH	(1 << 3)	/* the CPU tells instruction lengths */
