@@ -35,7 +35,8 @@ static bool form_ok(const struct wafer_segment *s, u32 system_or_not)
 static bool cs_ok(const struct wafer_arch *a)
 {
 	const struct wafer_segment *s = &a->seg[WAFER_CS];
-	unsigned int dpl = wafer_dpl(s), ss_dpl = wafer_dpl(&a->seg[WAFER_SS]), type = s->attr & 0xf;
+	unsigned int dpl = wafer_dpl(s), ss_dpl = wafer_dpl(&a->seg[WAFER_SS]);
+	unsigned int type = s->attr & 0xf;
 
 	if (!usable(s) || (long_mode(a) && s->attr & WAFER_SEG_L && s->attr & WAFER_SEG_DB))
 		return false;

@@ -38,12 +38,13 @@ DECLARE_STATIC_CALL(wafer_enter, *wafer_backend->enter);
 
 /*
  * A handler of exits. @window: in the window; where it would have to sleep it changes nothing, says
- * WAFER_RETRY_SLOW and is called again without. In exit.c, cpuid.c, exit_regs.c, hypercall.c, mmio.c, pio.c,
- * task_switch.c, debug.c.
+ * WAFER_RETRY_SLOW and is called again without. In exit.c, cpuid.c, exit_regs.c, hypercall.c,
+ * mmio.c, pio.c, task_switch.c, debug.c.
  */
 typedef int wafer_handler(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window);
-wafer_handler wafer_exit_cpuid, wafer_exit_rdmsr, wafer_exit_msr, wafer_exit_cr, wafer_exit_dr, wafer_exit_xsetbv, wafer_exit_hypercall, wafer_exit_fault,
-	      wafer_exit_io, wafer_exit_task, wafer_exit_exception, wafer_exit_step;
+wafer_handler wafer_exit_cpuid, wafer_exit_rdmsr, wafer_exit_msr, wafer_exit_cr, wafer_exit_dr,
+	      wafer_exit_xsetbv, wafer_exit_hypercall, wafer_exit_fault, wafer_exit_io,
+	      wafer_exit_task, wafer_exit_exception, wafer_exit_step;
 /*
  * exit.c, by enum wafer_exit_kind. @needs_len: the instruction's length must be known, by decoding
  * where the CPU tells none
@@ -71,7 +72,8 @@ static inline int wafer_to_user(struct wafer_vcpu *vcpu, u32 reason)
 }
 
 /* A check of what user space has set: 0, or the refusal of @value in @field. */
-static inline int wafer_deny(struct wafer_vcpu *vcpu, bool bad, const char *field, u64 value, const char *rule)
+static inline int wafer_deny(struct wafer_vcpu *vcpu, bool bad, const char *field, u64 value,
+			     const char *rule)
 {
 	return bad ? wafer_refuse(&vcpu->refusal, -EINVAL, field, value, rule) : 0;
 }
@@ -80,8 +82,9 @@ static inline int wafer_deny(struct wafer_vcpu *vcpu, bool bad, const char *fiel
 struct wafer_event wafer_exception(u8 vector, bool has_error, u32 error);
 static inline bool wafer_pushes_error(u8 vector)
 {
-	return vector < 32 && BIT(vector) & (BIT(X86_TRAP_DF) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) |
-		BIT(X86_TRAP_SS) | BIT(X86_TRAP_GP) | BIT(X86_TRAP_PF) | BIT(X86_TRAP_AC));
+	return vector < 32 && BIT(vector) &
+	       (BIT(X86_TRAP_DF) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | BIT(X86_TRAP_SS) |
+		BIT(X86_TRAP_GP) | BIT(X86_TRAP_PF) | BIT(X86_TRAP_AC));
 }
 
 static inline u64 wafer_cr8(struct wafer_vcpu *vcpu)

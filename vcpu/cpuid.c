@@ -116,7 +116,8 @@ static const struct kvm_cpuid_entry2 pv_leaves[] = {
 	{ .function = PV_LEAF + 1,
 	  .eax = BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) |
 		 BIT(KVM_FEATURE_CLOCKSOURCE2) | BIT(KVM_FEATURE_STEAL_TIME) |
-		 BIT(KVM_FEATURE_PV_UNHALT) | BIT(KVM_FEATURE_PV_SEND_IPI) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT) },
+		 BIT(KVM_FEATURE_PV_UNHALT) | BIT(KVM_FEATURE_PV_SEND_IPI) |
+		 BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT) },
 };
 
 /* Written once at module load. */
@@ -141,7 +142,8 @@ static void __init find_offered(void)
 		 * Five levels of paging are the guest's own, whatever the host's kernel runs with.
 		 */
 		offered[w->word] = *reg_of(&host, w->reg) & may[w->word] &
-				   (boot_cpu_data.x86_capability[w->word] | (w->word == F(LA57) / 32 ? B(LA57) : 0));
+				   (boot_cpu_data.x86_capability[w->word] |
+				    (w->word == F(LA57) / 32 ? B(LA57) : 0));
 	}
 	for (i = 0; i < ARRAY_SIZE(provided); i++)
 		offered[provided[i] / 32] |= BIT(provided[i] % 32);
@@ -299,7 +301,8 @@ static __always_inline struct wafer_cpuid_slot *find(struct wafer_cpuid *c, u32 
 	for (unsigned long at = *bucket(c, leaf); at; at = s->next) {
 		s = (void *)c + 4 * at;
 		if (s->entry.function == leaf &&
-		    (!(s->entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || s->entry.index == index))
+		    (!(s->entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) ||
+		     s->entry.index == index))
 			return s;
 	}
 	return NULL;
@@ -351,7 +354,8 @@ static struct wafer_cpuid_slot *out_of_range(struct wafer_cpuid *c, u32 leaf, u3
 }
 
 /*
- * What the CPUID instruction gives. Window or not. Returned is the guest's entry, or @e with what it is now.
+ * What the CPUID instruction gives. Window or not. Returned is the guest's entry, or @e with what
+ * it is now.
  */
 const struct kvm_cpuid_entry2 *wafer_cpuid(struct wafer_vcpu *vcpu, u32 leaf, u32 index,
 					    struct kvm_cpuid_entry2 *e)
@@ -388,17 +392,19 @@ static __always_inline int put_cpuid(struct wafer_vcpu *vcpu, const struct kvm_c
 
 static noinline int changing_cpuid(struct wafer_vcpu *vcpu)
 {
+	const u64 *gpr = vcpu->arch.gpr;
 	struct kvm_cpuid_entry2 e;
 
 	if (unlikely(vcpu->msr.misc_features) && wafer_cpl(vcpu))
 		return wafer_queue_gp(vcpu);
-	return put_cpuid(vcpu, wafer_cpuid(vcpu, vcpu->arch.gpr[WAFER_RAX], vcpu->arch.gpr[WAFER_RCX], &e));
+	return put_cpuid(vcpu, wafer_cpuid(vcpu, gpr[WAFER_RAX], gpr[WAFER_RCX], &e));
 }
 
 /* Most entries do not follow the vCPU's state. */
 int wafer_exit_cpuid(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
-	struct wafer_cpuid_slot *s = find(vcpu->cpuid, vcpu->arch.gpr[WAFER_RAX], vcpu->arch.gpr[WAFER_RCX]);
+	u32 leaf = vcpu->arch.gpr[WAFER_RAX], index = vcpu->arch.gpr[WAFER_RCX];
+	struct wafer_cpuid_slot *s = find(vcpu->cpuid, leaf, index);
 
 	return likely(s && !s->dynamic) ? put_cpuid(vcpu, &s->entry) : changing_cpuid(vcpu);
 }
@@ -442,7 +448,8 @@ static void digest(struct wafer_vcpu *vcpu)
 	wafer_cpuid_update(vcpu);
 }
 
-static struct wafer_cpuid *build(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, unsigned int nr)
+static struct wafer_cpuid *build(struct wafer_vcpu *vcpu, const struct kvm_cpuid_entry2 *e,
+				 unsigned int nr)
 {
 	struct wafer_cpuid *c = kvzalloc(struct_size(c, slot, nr), GFP_KERNEL_ACCOUNT);
 	struct wafer_cpuid_slot *pv;

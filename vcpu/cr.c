@@ -37,7 +37,8 @@ static u64 cr4_allowed(struct wafer_vcpu *vcpu, bool gated, bool others)
 
 	for (int i = 0; i < ARRAY_SIZE(cr4_bits); i++)
 		if (wafer_offered(cr4_bits[i].feature) &&
-		    (!(cr4_bits[i].gated ? gated : others) || wafer_guest_has(vcpu, cr4_bits[i].feature)))
+		    (!(cr4_bits[i].gated ? gated : others) ||
+		     wafer_guest_has(vcpu, cr4_bits[i].feature)))
 			allowed |= cr4_bits[i].bits;
 	return allowed & wafer_caps.cr4_fixed1;
 }
@@ -74,9 +75,10 @@ bool wafer_pae_paging(u64 cr0, u64 cr4, u64 efer)
 
 bool wafer_pdptrs_valid(struct wafer_vcpu *vcpu, const u64 *pdptr)
 {
-	/* an accessed bit as in mmu/walk.c's reserved_bits() */
-	u64 reserved = ~(BIT_ULL(wafer_guest_phys_bits(vcpu)) - 1) | (wafer_caps.pdptr_from_memory ? 0x1c6 : 0x1e6);
+	u64 reserved = ~(BIT_ULL(wafer_guest_phys_bits(vcpu)) - 1);
 
+	/* an accessed bit as in mmu/walk.c's reserved_bits() */
+	reserved |= wafer_caps.pdptr_from_memory ? 0x1c6 : 0x1e6;
 	for (int i = 0; i < 4; i++)
 		if (pdptr[i] & 1 && pdptr[i] & reserved)
 			return false;

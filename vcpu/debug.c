@@ -22,7 +22,8 @@ int wafer_debug_exit(struct wafer_vcpu *vcpu, u32 exception, u64 dr6)
 	if (wafer_code_mode(vcpu) != WAFER_CODE64)
 		pc = (u32)(pc + wafer_seg(vcpu, WAFER_CS)->base);
 	vcpu->run->debug.arch = (struct kvm_debug_exit_arch){
-		.exception = exception, .pc = pc, .dr6 = dr6 | DR6_RESERVED, .dr7 = vcpu->arch.hw_dr7,
+		.exception = exception, .pc = pc,
+		.dr6 = dr6 | DR6_RESERVED, .dr7 = vcpu->arch.hw_dr7,
 	};
 	return wafer_to_user(vcpu, KVM_EXIT_DEBUG);
 }
@@ -54,7 +55,8 @@ int wafer_exit_exception(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool 
 /* One instruction is over (WAFER_ICPT_STEP). */
 int wafer_exit_step(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
-	return vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP ? wafer_debug_exit(vcpu, X86_TRAP_DB, DR_STEP) : WAFER_GO_ON;
+	return vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP ?
+	       wafer_debug_exit(vcpu, X86_TRAP_DB, DR_STEP) : WAFER_GO_ON;
 }
 
 /*
@@ -71,7 +73,8 @@ static DEFINE_PER_CPU(unsigned long [4], host_dr);
  */
 void wafer_debug_load(struct wafer_vcpu *vcpu)
 {
-	const u64 *dr = vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP ? vcpu->guest_debug_dr : vcpu->arch.dr;
+	const u64 *dr = vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP ?
+			vcpu->guest_debug_dr : vcpu->arch.dr;
 	bool save = this_cpu_read(cpu_dr7);
 
 	if (likely(!(vcpu->arch.hw_dr7 & DR7_ARMED)))
@@ -108,7 +111,8 @@ u32 wafer_wanted_intercepts(struct wafer_vcpu *vcpu)
 	u32 off = vcpu->vm->exits_disabled, debug = vcpu->guest_debug;
 
 	wafer_need(vcpu, WAFER_G_DR);
-	vcpu->arch.hw_dr7 = debug & KVM_GUESTDBG_USE_HW_BP ? vcpu->guest_debug_dr[7] : vcpu->arch.dr7;
+	vcpu->arch.hw_dr7 = debug & KVM_GUESTDBG_USE_HW_BP ?
+			    vcpu->guest_debug_dr[7] : vcpu->arch.dr7;
 	wafer_touch(vcpu, WAFER_G_DR);
 	wafer_debug_put(vcpu);
 	wafer_debug_load(vcpu);
@@ -129,15 +133,18 @@ u32 wafer_wanted_intercepts(struct wafer_vcpu *vcpu)
 int wafer_set_guest_debug(struct wafer_vcpu *vcpu, const struct kvm_guest_debug *d)
 {
 	const u32 inject = KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP;
-	int r = wafer_deny(vcpu, d->control & ~(u32)WAFER_GUESTDBG_MASK, "control", d->control, "must be KVM_GUESTDBG_* bits");
+	int r = wafer_deny(vcpu, d->control & ~(u32)WAFER_GUESTDBG_MASK, "control", d->control,
+			   "must be KVM_GUESTDBG_* bits");
 
 	if (r)
 		return r;
 	if (d->control & inject) {
-		if (vcpu->pending.kind != WAFER_EV_NONE || vcpu->reinject.kind == WAFER_EV_EXCEPTION)
+		if (vcpu->pending.kind != WAFER_EV_NONE ||
+		    vcpu->reinject.kind == WAFER_EV_EXCEPTION)
 			return wafer_refuse(&vcpu->refusal, -EBUSY, "control", d->control,
 					    "no exception may be waiting already");
-		wafer_queue_exception(vcpu, d->control & KVM_GUESTDBG_INJECT_DB ? X86_TRAP_DB : X86_TRAP_BP, 0);
+		wafer_queue_exception(vcpu, d->control & KVM_GUESTDBG_INJECT_DB ?
+				      X86_TRAP_DB : X86_TRAP_BP, 0);
 	}
 	vcpu->guest_debug = d->control & KVM_GUESTDBG_ENABLE ? d->control : 0;
 	if (vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP)

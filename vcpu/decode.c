@@ -103,7 +103,8 @@ static void take_memory(struct wafer_insn *insn, struct cursor *c)
 {
 	/* 16-bit addressing: base and index of each ModRM.rm (SDM vol. 2 table 2-1). */
 	static const s8 base16[8] = {
-		WAFER_RBX, WAFER_RBX, WAFER_RBP, WAFER_RBP, WAFER_RSI, WAFER_RDI, WAFER_RBP, WAFER_RBX
+		WAFER_RBX, WAFER_RBX, WAFER_RBP, WAFER_RBP,
+		WAFER_RSI, WAFER_RDI, WAFER_RBP, WAFER_RBX
 	}, index16[8] = { WAFER_RSI, WAFER_RDI, WAFER_RSI, WAFER_RDI, -1, -1, -1, -1 };
 	bool small = insn->addr_size == 2;
 	u8 rm = insn->rm, sib;
@@ -181,7 +182,8 @@ static int set_form(struct wafer_insn *insn, const struct wafer_insn_form *form,
 	};
 	bool vec = max(form->dst, form->src) >= WAFER_AT_VEC;
 
-	if (!form->op || (insn->vex && !vec) || (form->op == WAFER_OP_ENTER && insn->imm >> 16 & 0x1f) ||
+	if (!form->op || (insn->vex && !vec) ||
+	    (form->op == WAFER_OP_ENTER && insn->imm >> 16 & 0x1f) ||
 	    (flags & WAFER_F_ONLY64 && insn->mode != WAFER_CODE64))
 		return 0;
 	if (insn->lock && (!insn->is_mem || form->dst != WAFER_AT_MEM ||
@@ -250,9 +252,9 @@ static void find_plain(struct wafer_insn *insn)
 	const struct wafer_insn_form *f = insn->form;
 	enum wafer_at other;
 
-	if (!f || f->op != WAFER_OP_MOV || f->size > 4 || insn->op_size > 8 || insn->mode != WAFER_CODE64 ||
-	    insn->addr_size != 8 || insn->seg >= WAFER_FS || insn->lock || insn->rep ||
-	    (f->dst == WAFER_AT_MEM) == (f->src == WAFER_AT_MEM))
+	if (!f || f->op != WAFER_OP_MOV || f->size > 4 || insn->op_size > 8 ||
+	    insn->mode != WAFER_CODE64 || insn->addr_size != 8 || insn->seg >= WAFER_FS ||
+	    insn->lock || insn->rep || (f->dst == WAFER_AT_MEM) == (f->src == WAFER_AT_MEM))
 		return;
 	other = f->dst == WAFER_AT_MEM ? f->src : f->dst;
 	if (other == WAFER_AT_ACC)

@@ -249,7 +249,8 @@ static int compute(struct wafer_emu *emu, union wafer_value *d, union wafer_valu
 	case WAFER_OP_SHLD:			/* A4, AC: immediate; A5, AD: CL */
 	case WAFER_OP_SHRD:
 		d->q[0] = wafer_alu(insn->form->op, size, old,
-				    insn->opcode & 1 ? emu->gpr[WAFER_RCX] : insn->imm, s->q[0], rflags);
+				    insn->opcode & 1 ? emu->gpr[WAFER_RCX] : insn->imm,
+				    s->q[0], rflags);
 		break;
 	case WAFER_OP_IMUL:
 		if (insn->opcode < 0x100)
@@ -312,7 +313,8 @@ static int step(struct wafer_emu *emu, u64 *rflags)
 
 	if (form->op == WAFER_OP_LEAVE)
 		wafer_put_gpr(emu, WAFER_RSP, stack_size(emu), emu->gpr[WAFER_RBP]);
-	ret = wafer_at_memory(form->src) ? locate(emu, form->src, false, size, WAFER_FAULT_READ) : 0;
+	ret = wafer_at_memory(form->src) ?
+	      locate(emu, form->src, false, size, WAFER_FAULT_READ) : 0;
 	/* SDM vol. 2, POP: an address that is based on RSP is computed after RSP has grown. */
 	if (!ret && form->src == WAFER_AT_STACK)
 		wafer_put_gpr(emu, WAFER_RSP, stack_size(emu), emu->gpr[WAFER_RSP] + size);
@@ -345,7 +347,8 @@ static int step(struct wafer_emu *emu, u64 *rflags)
 		wafer_put_gpr(emu, reg, size, src->val.q[0]);
 	if (form->op == WAFER_OP_CMPXCHG8B && !(flags & X86_EFLAGS_ZF)) {
 		wafer_put_gpr(emu, WAFER_RAX, size / 2, dst->val.q[0]);
-		wafer_put_gpr(emu, WAFER_RDX, size / 2, size == 16 ? dst->val.q[1] : dst->val.q[0] >> 32);
+		wafer_put_gpr(emu, WAFER_RDX, size / 2,
+			      size == 16 ? dst->val.q[1] : dst->val.q[0] >> 32);
 	}
 	if (form->dst == WAFER_AT_STACK)
 		wafer_put_gpr(emu, WAFER_RSP, stack_size(emu), rsp - size -
@@ -413,7 +416,7 @@ int wafer_emulate(struct wafer_emu *emu)
 	emu->nr_log = 0;
 	if (likely(ret == WAFER_EMU_DONE)) {
 		emu->rip += emu->insn.len;
-		/* EIP has 32 bits in 16-bit code too: what lies behind the limit, the fetch tells. */
+		/* EIP has 32 bits in 16-bit code too: the fetch tells what is behind the limit. */
 		if (emu->insn.mode != WAFER_CODE64)
 			emu->rip = (u32)emu->rip;
 		/* Left before the end, REP has not changed the flags yet (SDM vol. 2, REP). */

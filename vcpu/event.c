@@ -10,7 +10,8 @@
 #include "core.h"
 
 /* Contributory exceptions (SDM vol. 3 table 6-5): two of them, or one after #PF, make a #DF. */
-#define CONTRIBUTORY (BIT(X86_TRAP_DE) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | BIT(X86_TRAP_SS) | BIT(X86_TRAP_GP))
+#define CONTRIBUTORY (BIT(X86_TRAP_DE) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) |	\
+		      BIT(X86_TRAP_SS) | BIT(X86_TRAP_GP))
 
 static bool is_in(u32 set, u8 vector)
 {
@@ -28,8 +29,9 @@ static bool is_in(u32 set, u8 vector)
  */
 void wafer_queue_event(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 {
-	const struct wafer_event df = { .kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_DF, .has_error = true };
-	struct wafer_event *first = vcpu->pending.kind != WAFER_EV_NONE ? &vcpu->pending : &vcpu->reinject;
+	const struct wafer_event df = wafer_exception(X86_TRAP_DF, true, 0);
+	struct wafer_event *first = vcpu->pending.kind != WAFER_EV_NONE ?
+				    &vcpu->pending : &vcpu->reinject;
 	bool was_pf = first->vector == X86_TRAP_PF;
 
 	wafer_hazard_set(vcpu, WAFER_H_EVENT);
@@ -55,7 +57,8 @@ struct wafer_event wafer_exception(u8 vector, bool has_error, u32 error)
 	bool soft = vector == X86_TRAP_BP || vector == X86_TRAP_OF;
 
 	return (struct wafer_event){
-		.kind = soft ? WAFER_EV_SOFT_EXC : WAFER_EV_EXCEPTION, .vector = vector, .insn_len = soft,
+		.kind = soft ? WAFER_EV_SOFT_EXC : WAFER_EV_EXCEPTION,
+		.vector = vector, .insn_len = soft,
 		.has_error = has_error, .error = has_error ? error : 0,
 	};
 }
@@ -72,7 +75,8 @@ int wafer_queue_exception(struct wafer_vcpu *vcpu, u8 vector, u32 error)
 void wafer_queue_db(struct wafer_vcpu *vcpu, u64 dr6)
 {
 	struct wafer_event ev = {
-		.kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_DB, .has_payload = true, .payload = dr6,
+		.kind = WAFER_EV_EXCEPTION, .vector = X86_TRAP_DB,
+		.has_payload = true, .payload = dr6,
 	};
 
 	wafer_queue_event(vcpu, &ev);
@@ -146,16 +150,20 @@ static int choose(struct wafer_vcpu *vcpu)
 			wafer_put_rflags(vcpu, wafer_rflags(vcpu) | X86_EFLAGS_RF);
 		vcpu->reinject = vcpu->pending;
 		vcpu->pending.kind = WAFER_EV_NONE;
-	} else if (atomic_read(&vcpu->nmi_pending) && !held_back(vcpu) && !(wafer_block(vcpu) & WAFER_BLOCK_NMI) &&
-		   !shadowed(vcpu)) {
+	} else if (atomic_read(&vcpu->nmi_pending) && !held_back(vcpu) &&
+		   !(wafer_block(vcpu) & WAFER_BLOCK_NMI) && !shadowed(vcpu)) {
 		atomic_dec(&vcpu->nmi_pending);
-		vcpu->reinject = (struct wafer_event){ .kind = WAFER_EV_NMI, .vector = X86_TRAP_NMI };
+		vcpu->reinject = (struct wafer_event){
+			.kind = WAFER_EV_NMI, .vector = X86_TRAP_NMI,
+		};
 	} else if (wafer_irq_pending(vcpu) && can_take_irq(vcpu)) {
 		vector = wafer_irq_ack(vcpu);
 		if (vector == -EAGAIN)
 			return -EAGAIN;
 		if (vector >= 0)
-			vcpu->reinject = (struct wafer_event){ .kind = WAFER_EV_EXTINT, .vector = vector };
+			vcpu->reinject = (struct wafer_event){
+				.kind = WAFER_EV_EXTINT, .vector = vector,
+			};
 	}
 	vcpu->stat_injected += vcpu->reinject.kind != WAFER_EV_NONE;
 	return 0;

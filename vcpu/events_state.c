@@ -45,7 +45,8 @@ int wafer_interrupt_in_delivery(struct wafer_vcpu *vcpu)
 
 static u32 valid_flags(const struct wafer_vm *vm)
 {
-	return KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM |
+	return KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW |
+	       KVM_VCPUEVENT_VALID_SMM |
 	       (vm->exception_payload ? KVM_VCPUEVENT_VALID_PAYLOAD : 0) |
 	       (vm->triple_fault_event ? KVM_VCPUEVENT_VALID_TRIPLE_FAULT : 0);
 }
@@ -75,7 +76,8 @@ void wafer_get_events(struct wafer_vcpu *vcpu, struct kvm_vcpu_events *e)
  */
 static void set_delivery(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *e, bool pending)
 {
-	struct wafer_event ev = wafer_exception(e->exception.nr, e->exception.has_error_code, e->exception.error_code);
+	struct wafer_event ev = wafer_exception(e->exception.nr, e->exception.has_error_code,
+						e->exception.error_code);
 
 	vcpu->reinject.kind = vcpu->pending.kind = WAFER_EV_NONE;
 	if (pending) {
@@ -86,7 +88,9 @@ static void set_delivery(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *
 		vcpu->reinject = ev;
 	}
 	if (e->nmi.injected)
-		vcpu->reinject = (struct wafer_event){ .kind = WAFER_EV_NMI, .vector = X86_TRAP_NMI };
+		vcpu->reinject = (struct wafer_event){
+			.kind = WAFER_EV_NMI, .vector = X86_TRAP_NMI,
+		};
 	else if (e->interrupt.injected)
 		vcpu->reinject = (struct wafer_event){
 			.kind = e->interrupt.soft ? WAFER_EV_SOFT_INT : WAFER_EV_EXTINT,
@@ -122,9 +126,10 @@ int wafer_set_events(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *e)
 	bool smm = e->smi.smm || e->smi.pending || e->smi.smm_inside_nmi;
 	int r = wafer_deny(vcpu, e->flags & ~known, "flags", e->flags,
 			   "are known ones, PAYLOAD and TRIPLE_FAULT after KVM_ENABLE_CAP") ?:
-		wafer_deny(vcpu, (e->exception.injected || pending) && not_exception, "exception.nr", e->exception.nr,
-			   "is an exception") ?:
-		wafer_deny(vcpu, e->flags & KVM_VCPUEVENT_VALID_SMM && smm, "smi", e->smi.smm, "is 0: there is no SMM");
+		wafer_deny(vcpu, (e->exception.injected || pending) && not_exception,
+			   "exception.nr", e->exception.nr, "is an exception") ?:
+		wafer_deny(vcpu, e->flags & KVM_VCPUEVENT_VALID_SMM && smm, "smi", e->smi.smm,
+			   "is 0: there is no SMM");
 
 	if (r)
 		return r;
@@ -138,7 +143,8 @@ int wafer_set_events(struct wafer_vcpu *vcpu, const struct kvm_vcpu_events *e)
 		WRITE_ONCE(vcpu->sipi_vector, e->sipi_vector);
 	if (e->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT)
 		vcpu->triple_fault = e->triple_fault.pending;
-	wafer_hazards_set(vcpu, BIT(WAFER_H_EVENT) | BIT(WAFER_H_CHECK) | (vcpu->triple_fault ? BIT(WAFER_H_EXIT) : 0));
+	wafer_hazards_set(vcpu, BIT(WAFER_H_EVENT) | BIT(WAFER_H_CHECK) |
+			  (vcpu->triple_fault ? BIT(WAFER_H_EXIT) : 0));
 	return 0;
 }
 
@@ -153,7 +159,8 @@ int wafer_set_debugregs(struct wafer_vcpu *vcpu, const struct kvm_debugregs *d)
 {
 	struct wafer_arch *a = &vcpu->arch;
 	int r = wafer_deny(vcpu, d->flags, "flags", d->flags, "are 0") ?:
-		wafer_deny(vcpu, (d->dr6 | d->dr7) >> 32, "dr6, dr7", d->dr6 | d->dr7, "have 32 bits (SDM vol. 3 17.2.6)");
+		wafer_deny(vcpu, (d->dr6 | d->dr7) >> 32, "dr6, dr7", d->dr6 | d->dr7,
+			   "have 32 bits (SDM vol. 3 17.2.6)");
 
 	if (r)
 		return r;

@@ -149,13 +149,17 @@ static int exit_simple(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool wi
 	[WAFER_EXIT_##kind] = { __VA_ARGS__ }
 
 const struct wafer_exit_row wafer_exits[WAFER_NR_EXITS] = {
-	E(EXTINT, exit_simple), E(HOST_DONE, exit_simple), E(MCE, exit_mce), E(EXCEPTION, wafer_exit_exception),
-	E(CPUID, wafer_exit_cpuid, true), E(HYPERCALL, wafer_exit_hypercall, true),
-	E(HLT, exit_hlt, true), E(PAUSE, exit_pause, true), E(MONITOR, exit_mwait, true), E(MWAIT, exit_mwait, true),
-	E(RDMSR, wafer_exit_rdmsr, true), E(WRMSR, wafer_exit_msr, true), E(IO, wafer_exit_io, true),
-	E(FAULT, wafer_exit_fault), E(CR, wafer_exit_cr, true), E(DR, wafer_exit_dr, true), E(XSETBV, wafer_exit_xsetbv, true),
-	E(WBINVD, exit_simple, true), E(INVLPG, exit_simple, true), E(RDPMC, exit_simple), E(RDTSC, exit_simple),
-	E(TASK_SWITCH, wafer_exit_task), E(IRQ_WINDOW, exit_simple), E(NMI_WINDOW, exit_simple), E(TPR, exit_simple),
+	E(EXTINT, exit_simple), E(HOST_DONE, exit_simple), E(MCE, exit_mce),
+	E(EXCEPTION, wafer_exit_exception), E(CPUID, wafer_exit_cpuid, true),
+	E(HYPERCALL, wafer_exit_hypercall, true), E(HLT, exit_hlt, true),
+	E(PAUSE, exit_pause, true), E(MONITOR, exit_mwait, true), E(MWAIT, exit_mwait, true),
+	E(RDMSR, wafer_exit_rdmsr, true), E(WRMSR, wafer_exit_msr, true),
+	E(IO, wafer_exit_io, true), E(FAULT, wafer_exit_fault),
+	E(CR, wafer_exit_cr, true), E(DR, wafer_exit_dr, true), E(XSETBV, wafer_exit_xsetbv, true),
+	E(WBINVD, exit_simple, true), E(INVLPG, exit_simple, true),
+	E(RDPMC, exit_simple), E(RDTSC, exit_simple), E(TASK_SWITCH, wafer_exit_task),
+	E(IRQ_WINDOW, exit_simple), E(NMI_WINDOW, exit_simple), E(TPR, exit_simple),
 	E(IRET, exit_simple), E(STEP, wafer_exit_step), E(PML, exit_simple), E(TIMER, exit_simple),
-	E(TRIPLE, exit_triple), E(DENIED, exit_simple), E(BAD_STATE, exit_bad_state), E(UNKNOWN, exit_unknown),
+	E(TRIPLE, exit_triple), E(DENIED, exit_simple), E(BAD_STATE, exit_bad_state),
+	E(UNKNOWN, exit_unknown),
 };

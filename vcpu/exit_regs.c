@@ -52,7 +52,8 @@ static int msr_failed(struct wafer_vcpu *vcpu, int why, u64 data)
 	run->msr.data = data;
 	vcpu->complete = complete_msr;
 	vcpu->emu.rip = wafer_rip(vcpu);
-	return wafer_to_user(vcpu, vcpu->exit.kind == WAFER_EXIT_RDMSR ? KVM_EXIT_X86_RDMSR : KVM_EXIT_X86_WRMSR);
+	return wafer_to_user(vcpu, vcpu->exit.kind == WAFER_EXIT_RDMSR ?
+			     KVM_EXIT_X86_RDMSR : KVM_EXIT_X86_WRMSR);
 }
 
 /*
@@ -69,7 +70,8 @@ int wafer_exit_msr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window
 
 	if (likely(!r))
 		return msr_done(vcpu, val);
-	return r == WAFER_MSR_SLOW ? WAFER_RETRY_SLOW : msr_failed(vcpu, r, write ? edx_eax(vcpu) : 0);
+	return r == WAFER_MSR_SLOW ? WAFER_RETRY_SLOW :
+	       msr_failed(vcpu, r, write ? edx_eax(vcpu) : 0);
 }
 
 /*
@@ -82,7 +84,8 @@ int wafer_exit_xsetbv(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool win
 		return WAFER_RETRY_SLOW;
 	if (!(wafer_cr4(vcpu) & X86_CR4_OSXSAVE))
 		return wafer_queue_ud(vcpu);
-	if (wafer_cpl(vcpu) || (u32)vcpu->arch.gpr[WAFER_RCX] || wafer_set_xcr0(vcpu, edx_eax(vcpu)))
+	if (wafer_cpl(vcpu) || (u32)vcpu->arch.gpr[WAFER_RCX] ||
+	    wafer_set_xcr0(vcpu, edx_eax(vcpu)))
 		return wafer_queue_gp(vcpu);
 	return wafer_skip(vcpu);
 }
@@ -119,7 +122,8 @@ static int name_cr0_access(const struct wafer_insn *insn)
 	}
 	if (insn->opcode != 0x101 || insn->is_mem)
 		return WAFER_CR_DECODE;
-	return (insn->reg & 7) == 6 ? WAFER_CR_LMSW : (insn->reg & 7) == 4 ? WAFER_CR_SMSW : WAFER_CR_DECODE;
+	return (insn->reg & 7) == 6 ? WAFER_CR_LMSW :
+	       (insn->reg & 7) == 4 ? WAFER_CR_SMSW : WAFER_CR_DECODE;
 }
 
 int wafer_exit_cr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
@@ -136,7 +140,8 @@ int wafer_exit_cr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 		return window ? WAFER_RETRY_SLOW : wafer_emu_run(vcpu);
 	switch (exit->cr.op == WAFER_CR_DECODE ? name_cr0_access(insn) : exit->cr.op) {
 	case WAFER_CR_READ:
-		*gpr = nr == 0 ? cr0 : nr == 3 ? wafer_cr3(vcpu) : nr == 4 ? wafer_cr4(vcpu) : wafer_cr8(vcpu);
+		*gpr = nr == 0 ? cr0 : nr == 3 ? wafer_cr3(vcpu) :
+		       nr == 4 ? wafer_cr4(vcpu) : wafer_cr8(vcpu);
 		return wafer_skip(vcpu);
 	case WAFER_CR_SMSW:		/* stores as much as the operand holds */
 		*gpr = insn->op_size == 2 ? (*gpr & ~0xffffull) | (u16)cr0 : cr0;
@@ -149,7 +154,8 @@ int wafer_exit_cr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 		break;
 	case WAFER_CR_LMSW:
 		/* sets the four low bits, but cannot clear PE (SDM vol. 2, LMSW) */
-		val = (cr0 & ~0xeull) | ((exit->cr.op == WAFER_CR_DECODE ? *gpr : exit->cr.msw) & 0xf);
+		val = (cr0 & ~0xeull) |
+		      ((exit->cr.op == WAFER_CR_DECODE ? *gpr : exit->cr.msw) & 0xf);
 		break;
 	default:
 		return wafer_emulation_failure(vcpu);
@@ -159,7 +165,8 @@ int wafer_exit_cr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 		return r == -EAGAIN ? WAFER_RETRY_SLOW : wafer_queue_gp(vcpu);
 	wafer_skip(vcpu);
 	/* A user-space local APIC has to hear that the TPR fell. */
-	return nr == 8 && !vcpu->lapic && vcpu->cr8 < before ? wafer_to_user(vcpu, KVM_EXIT_SET_TPR) : WAFER_GO_ON;
+	return nr == 8 && !vcpu->lapic && vcpu->cr8 < before ?
+	       wafer_to_user(vcpu, KVM_EXIT_SET_TPR) : WAFER_GO_ON;
 }
 
 int wafer_exit_dr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
@@ -191,9 +198,11 @@ int wafer_exit_dr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 		return wafer_queue_gp(vcpu);
 	/* What belongs to RTM is fixed without it. */
 	if (dr == &a->dr6)
-		val = (val & 0x1e00f) | 0xfffe0ff0 | (wafer_guest_has(vcpu, X86_FEATURE_RTM) ? 0 : 0x10000);
+		val = (val & 0x1e00f) | 0xfffe0ff0 |
+		      (wafer_guest_has(vcpu, X86_FEATURE_RTM) ? 0 : 0x10000);
 	else if (dr == &a->dr7)
-		val = (val & (wafer_guest_has(vcpu, X86_FEATURE_RTM) ? 0xffff2bff : 0xffff23ff)) | 0x400;
+		val = (val & (wafer_guest_has(vcpu, X86_FEATURE_RTM) ? 0xffff2bff : 0xffff23ff)) |
+		      0x400;
 	*dr = val;
 	wafer_touch(vcpu, WAFER_G_DR);
 	wafer_hazard_set(vcpu, WAFER_H_INTERCEPT);	/* loads what is armed */

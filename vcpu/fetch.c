@@ -37,7 +37,8 @@ static void remember(struct wafer_vcpu *vcpu, gva_t gva)
 		f[1 + vcpu->fetch_victim++ % (WAFER_FETCHES - 1)] = *f;
 	f->key = WAFER_CODE_NONE;
 	if (wafer_translate_walk(vcpu, gva & PAGE_MASK, WAFER_FAULT_FETCH, &gpa, &unused, &w) ||
-	    (w.nr_entries && !(w.efer & WAFER_EFER_LMA)) || !wafer_direct_keep(&vcpu->fault, &w, &f->way))
+	    (w.nr_entries && !(w.efer & WAFER_EFER_LMA)) ||
+	    !wafer_direct_keep(&vcpu->fault, &w, &f->way))
 		return;
 	f->page = gva & PAGE_MASK;
 	f->cr3 = w.cr3;
@@ -130,8 +131,10 @@ int wafer_decode_exit(struct wafer_vcpu *vcpu)
 	struct wafer_insn *insn = &vcpu->emu.insn;
 	int r;
 
-	if (vcpu->loaded && (wafer_same_insn(vcpu) || (!(vcpu->exit.code & WAFER_CODE_BASED) &&
-						       other_way(vcpu, vcpu->arch.rip) && wafer_same_insn(vcpu))))
+	if (vcpu->loaded &&
+	    (wafer_same_insn(vcpu) ||
+	     (!(vcpu->exit.code & WAFER_CODE_BASED) && other_way(vcpu, vcpu->arch.rip) &&
+	      wafer_same_insn(vcpu))))
 		return WAFER_DECODED;
 	r = fetch_insn(vcpu, insn);
 	vcpu->exit.len = r ? 0 : insn->len;

@@ -32,8 +32,9 @@ static void cpu_on(void *failed)
 	if (r)
 		atomic_set(failed, r);
 	if (r == -EBUSY)
-		pr_warn_ratelimited("%s is in use by another hypervisor on CPU %u; remove it: modprobe -r %s\n",
-				    wafer_backend->name, smp_processor_id(), wafer_backend->rival);
+		pr_warn_ratelimited(
+			"%s is in use by another hypervisor on CPU %u; remove it: modprobe -r %s\n",
+			wafer_backend->name, smp_processor_id(), wafer_backend->rival);
 }
 
 static void cpu_off(void *unused)
@@ -132,7 +133,8 @@ static void resume_first_cpu(WAFER_SYSCORE_ARG)
 	u64 now = rdtsc();
 
 	if (!list_empty(&vms) && wafer_backend->cpu_on())
-		pr_err("%s could not be taken again after suspend: running VMs will fail\n", wafer_backend->name);
+		pr_err("%s could not be taken again after suspend: running VMs will fail\n",
+		       wafer_backend->name);
 	/*
 	 * The firmware may have reset the host's TSC; the guests' must not go back (SDM vol. 3
 	 * §18.17.1).

@@ -13,7 +13,9 @@ static noinline long send_ipis(struct wafer_vcpu *vcpu, unsigned int half)
 {
 	const u64 *gpr = vcpu->arch.gpr;
 	u64 icr = gpr[WAFER_RSI], id = (u32)gpr[WAFER_RDX];
-	struct wafer_irq_msg msg = { .vector = icr, .mode = icr >> 8 & 7, .assert = true, .x2apic_dest = true };
+	struct wafer_irq_msg msg = {
+		.vector = icr, .mode = icr >> 8 & 7, .assert = true, .x2apic_dest = true,
+	};
 	long n = 0;
 
 	if (!vcpu->lapic)	/* then no vCPU has one in the kernel */
@@ -39,7 +41,8 @@ static long call(struct wafer_vcpu *vcpu, u64 nr, u32 apic_id, bool wide)
 
 	if (vcpu->exit.code & WAFER_CODE_CPL)
 		return -KVM_EPERM;
-	if (nr == KVM_HC_VAPIC_POLL_IRQ || (nr == KVM_HC_SCHED_YIELD && features & BIT(KVM_FEATURE_PV_SCHED_YIELD)))
+	if (nr == KVM_HC_VAPIC_POLL_IRQ ||
+	    (nr == KVM_HC_SCHED_YIELD && features & BIT(KVM_FEATURE_PV_SCHED_YIELD)))
 		return 0;
 	if (nr == KVM_HC_SEND_IPI && features & BIT(KVM_FEATURE_PV_SEND_IPI))
 		return send_ipis(vcpu, wide ? 64 : 32);
@@ -78,12 +81,14 @@ static bool is_amds_syscall(struct wafer_vcpu *vcpu)
 
 	return vcpu->emu.insn.opcode == 0x105 && wafer_efer(vcpu) & WAFER_EFER_SCE &&
 	       wafer_cr0(vcpu) & X86_CR0_PE && !(wafer_rflags(vcpu) & X86_EFLAGS_VM) &&
-	       wafer_code_mode(vcpu) != WAFER_CODE64 && wafer_cpuid(vcpu, 0, 0, &buf)->ebx == 0x68747541;
+	       wafer_code_mode(vcpu) != WAFER_CODE64 &&
+	       wafer_cpuid(vcpu, 0, 0, &buf)->ebx == 0x68747541;
 }
 
 static int amds_syscall(struct wafer_vcpu *vcpu)
 {
-	u64 flags = wafer_rflags(vcpu) & ~(u64)X86_EFLAGS_RF, next = (u32)(wafer_rip(vcpu) + vcpu->emu.insn.len);
+	u64 flags = wafer_rflags(vcpu) & ~(u64)X86_EFLAGS_RF;
+	u64 next = (u32)(wafer_rip(vcpu) + vcpu->emu.insn.len);
 	bool wide = wafer_efer(vcpu) & WAFER_EFER_LMA;
 	const u32 segs = WAFER_G_SEG(WAFER_CS) | WAFER_G_SEG(WAFER_SS);
 	struct wafer_arch *a = &vcpu->arch;
@@ -98,7 +103,8 @@ static int amds_syscall(struct wafer_vcpu *vcpu)
 	wafer_put_rflags(vcpu, flags & ~(wide ? a->fmask : X86_EFLAGS_IF));
 	a->seg[WAFER_CS] = (struct wafer_segment){
 		.selector = selector, .limit = ~0u,
-		.attr = 0xb | WAFER_SEG_S | WAFER_SEG_P | WAFER_SEG_G | (wide ? WAFER_SEG_L : WAFER_SEG_DB),
+		.attr = 0xb | WAFER_SEG_S | WAFER_SEG_P | WAFER_SEG_G |
+			(wide ? WAFER_SEG_L : WAFER_SEG_DB),
 	};
 	a->seg[WAFER_SS] = (struct wafer_segment){
 		.selector = selector + 8, .limit = ~0u,

@@ -38,9 +38,10 @@ enum wafer_op {
 };
 
 /* Those that do not write their destination. */
-#define WAFER_OPS_READ	(BIT_ULL(WAFER_OP_CMP) | BIT_ULL(WAFER_OP_BT) | BIT_ULL(WAFER_OP_TEST) |	\
-			 BIT_ULL(WAFER_OP_LEAVE) | BIT_ULL(WAFER_OP_MULDIV) |			\
-			 BIT_ULL(WAFER_OP_JMP) | BIT_ULL(WAFER_OP_JMP_FAR))
+#define WAFER_OPS_READ	(BIT_ULL(WAFER_OP_CMP) | BIT_ULL(WAFER_OP_BT) |		\
+			 BIT_ULL(WAFER_OP_TEST) | BIT_ULL(WAFER_OP_LEAVE) |	\
+			 BIT_ULL(WAFER_OP_MULDIV) | BIT_ULL(WAFER_OP_JMP) |	\
+			 BIT_ULL(WAFER_OP_JMP_FAR))
 
 /* Where an operand is. MEM to DI are in memory, from VEC on in a vector register. */
 enum wafer_at {
@@ -83,11 +84,11 @@ enum wafer_at {
  */
 enum wafer_form_flags {
 	WAFER_F_MODRM = BIT(0), WAFER_F_BYTE = BIT(1), WAFER_F_D64 = BIT(2), WAFER_F_F64 = BIT(3),
-	WAFER_F_NO64 = BIT(4), WAFER_F_ONLY64 = BIT(5), WAFER_F_UD = BIT(6), WAFER_F_PREFIX = BIT(7),
-	WAFER_F_GROUP = BIT(8), WAFER_F_SSE = BIT(9), WAFER_F_REGS = BIT(10), WAFER_F_MAX4 = BIT(11),
-	WAFER_F_ALIGN = BIT(12), WAFER_F_IMM8 = BIT(13), WAFER_F_IMM16 = BIT(14),
-	WAFER_F_IMMZ = BIT(15), WAFER_F_IMMV = BIT(16), WAFER_F_MOFFS = BIT(17),
-	WAFER_F_OPREG = BIT(18),
+	WAFER_F_NO64 = BIT(4), WAFER_F_ONLY64 = BIT(5), WAFER_F_UD = BIT(6),
+	WAFER_F_PREFIX = BIT(7), WAFER_F_GROUP = BIT(8), WAFER_F_SSE = BIT(9),
+	WAFER_F_REGS = BIT(10), WAFER_F_MAX4 = BIT(11), WAFER_F_ALIGN = BIT(12),
+	WAFER_F_IMM8 = BIT(13), WAFER_F_IMM16 = BIT(14), WAFER_F_IMMZ = BIT(15),
+	WAFER_F_IMMV = BIT(16), WAFER_F_MOFFS = BIT(17), WAFER_F_OPREG = BIT(18),
 };
 
 #define WAFER_SIZE_W	0xff		/* form->size: 8 with REX.W or VEX.W, else 4 */
@@ -109,8 +110,8 @@ extern const struct wafer_insn_form wafer_groups[][8];
 extern const struct wafer_insn_form wafer_sse[][4];		/* no prefix, 66, F3, F2 */
 
 /* The flags that instructions compute. */
-#define WAFER_FLAGS_ARITH	(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF | X86_EFLAGS_ZF |	\
-				 X86_EFLAGS_SF | X86_EFLAGS_OF)
+#define WAFER_FLAGS_ARITH	(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF |	\
+				 X86_EFLAGS_ZF | X86_EFLAGS_SF | X86_EFLAGS_OF)
 
 /* vcpu/emulate.c */
 u64 wafer_effective_address(const struct wafer_emu *emu, unsigned int size);

@@ -27,14 +27,16 @@ static const struct wafer_segment *emu_segment(struct wafer_emu *emu, enum wafer
 /*
  * An instruction with one operand in memory has just been translated by the CPU, with all its
  * checks: where the offsets in the page agree, the exit's guest-physical address is the one. Not if
- * the CPU has only read, be it that the code has been changed since: it has checked no right to write.
+ * the CPU has only read, be it that the code has been changed since: it has checked no right to
+ * write.
  */
 static int emu_translate(struct wafer_emu *emu, gva_t gva, u32 access, gpa_t *gpa)
 {
 	struct wafer_vcpu *vcpu = emu_vcpu(emu);
 	const struct wafer_exit *exit = &vcpu->exit;
 
-	if (vcpu->loaded && !((exit->fault.gpa ^ gva) & ~PAGE_MASK) && !(access & ~exit->fault.access & WAFER_FAULT_WRITE) &&
+	if (vcpu->loaded && !((exit->fault.gpa ^ gva) & ~PAGE_MASK) &&
+	    !(access & ~exit->fault.access & WAFER_FAULT_WRITE) &&
 	    wafer_insn_one_access(&emu->insn)) {
 		*gpa = exit->fault.gpa;
 		return 0;
@@ -59,7 +61,8 @@ bool wafer_is_memory(struct wafer_vcpu *vcpu, gpa_t gpa, bool write)
 }
 
 /* 0; 1: the VMM must do it; -EAGAIN: not in the window. */
-static int device_access(struct wafer_vcpu *vcpu, gpa_t gpa, void *data, unsigned int len, bool write)
+static int device_access(struct wafer_vcpu *vcpu, gpa_t gpa, void *data, unsigned int len,
+			 bool write)
 {
 	int r = -EOPNOTSUPP;
 
@@ -81,7 +84,8 @@ static int emu_access(struct wafer_emu *emu, gpa_t gpa, void *data, unsigned int
 	return device_access(vcpu, gpa, data, len, write);
 }
 
-static int emu_cmpxchg(struct wafer_emu *emu, gpa_t gpa, void *old, const void *new, unsigned int len)
+static int emu_cmpxchg(struct wafer_emu *emu, gpa_t gpa, void *old, const void *new,
+		       unsigned int len)
 {
 	int r = 1;
 
@@ -90,7 +94,8 @@ static int emu_cmpxchg(struct wafer_emu *emu, gpa_t gpa, void *old, const void *
 	return r == -EBUSY ? 0 : r;
 }
 
-static void emu_vec(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes, bool write, bool zero_upper)
+static void emu_vec(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes,
+		    bool write, bool zero_upper)
 {
 	if (bytes == 8)
 		wafer_fpu_mmx(emu_vcpu(emu), nr, data, write);
@@ -107,8 +112,9 @@ static int emu_set_msw(struct wafer_emu *emu, u16 val)
 }
 
 static const struct wafer_emu_ops emu_ops = {
-	.segment = emu_segment, .translate = emu_translate, .access = emu_access, .cmpxchg = emu_cmpxchg,
-	.vec = emu_vec, .load_segment = wafer_emu_load_segment, .set_msw = emu_set_msw,
+	.segment = emu_segment, .translate = emu_translate, .access = emu_access,
+	.cmpxchg = emu_cmpxchg, .vec = emu_vec, .load_segment = wafer_emu_load_segment,
+	.set_msw = emu_set_msw,
 };
 
 static int run_emu(struct wafer_vcpu *vcpu);
@@ -189,7 +195,8 @@ static int run_emu(struct wafer_vcpu *vcpu)
 		wafer_put_rflags(vcpu, emu->rflags);
 	/* The trap of TF comes after each repetition (SDM vol. 3 §17.3.1.4). */
 	if (r == WAFER_EMU_DONE || r == WAFER_EMU_AGAIN)
-		wafer_retired(vcpu, emu->insn.opcode == 0x8e && emu->insn.reg == WAFER_SS ? WAFER_BLOCK_MOVSS : 0);
+		wafer_retired(vcpu, emu->insn.opcode == 0x8e && emu->insn.reg == WAFER_SS ?
+			      WAFER_BLOCK_MOVSS : 0);
 	else if (r == WAFER_EMU_EVENT)
 		wafer_queue_event(vcpu, &emu->event);
 	return WAFER_GO_ON;
@@ -250,7 +257,8 @@ static int plain_mov(struct wafer_vcpu *vcpu, gpa_t gpa)
 	emu->rip = vcpu->arch.rip;
 	/* Not over two pages, nor if the code has been changed since. */
 	if (((wafer_effective_address(emu, insn->size) ^ gpa) & ~PAGE_MASK) ||
-	    (gpa & ~PAGE_MASK) + insn->size > PAGE_SIZE || write != !!(vcpu->exit.fault.access & WAFER_FAULT_WRITE))
+	    (gpa & ~PAGE_MASK) + insn->size > PAGE_SIZE ||
+	    write != !!(vcpu->exit.fault.access & WAFER_FAULT_WRITE))
 		return -EOPNOTSUPP;
 	if (insn->plain == WAFER_PLAIN_STORE)
 		val = insn->size > 1 ? emu->gpr[insn->reg] : wafer_get_gpr(emu, insn->reg, 1);
@@ -277,7 +285,8 @@ static int emulate_access(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool
 	 * emulate.
 	 */
 	if (vcpu->reinject.kind != WAFER_EV_NONE) {
-		u64 data[5] = { vcpu->reinject.vector, exit->reason, exit->info, exit->fault.gpa, raw_smp_processor_id() };
+		u64 data[5] = { vcpu->reinject.vector, exit->reason, exit->info, exit->fault.gpa,
+				raw_smp_processor_id() };
 
 		return wafer_internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV, data, 5);
 	}

@@ -38,7 +38,8 @@ void wafer_init_sipi(struct wafer_vcpu *vcpu)
 		vcpu->mp_state = vcpu->id == vcpu->vm->boot_cpu_id ? KVM_MP_STATE_RUNNABLE :
 								     KVM_MP_STATE_INIT_RECEIVED;
 	}
-	if (test_and_clear_bit(WAFER_GOT_SIPI, &vcpu->init_sipi) && vcpu->mp_state == KVM_MP_STATE_INIT_RECEIVED) {
+	if (test_and_clear_bit(WAFER_GOT_SIPI, &vcpu->init_sipi) &&
+	    vcpu->mp_state == KVM_MP_STATE_INIT_RECEIVED) {
 		wafer_need(vcpu, WAFER_G_SEG(WAFER_CS));
 		cs->selector = READ_ONCE(vcpu->sipi_vector) << 8;
 		cs->base = (u32)cs->selector << 4;
@@ -76,7 +77,8 @@ int wafer_sleep(struct wafer_vcpu *vcpu)
 	for (;;) {
 		set_current_state(TASK_INTERRUPTIBLE);
 		wakes = halted && wafer_runnable(vcpu);
-		if (wakes || READ_ONCE(vcpu->hazards) & (BIT(WAFER_H_INIT_SIPI) | BIT(WAFER_H_EXIT)) ||
+		if (wakes ||
+		    READ_ONCE(vcpu->hazards) & (BIT(WAFER_H_INIT_SIPI) | BIT(WAFER_H_EXIT)) ||
 		    signal_pending(current) || __xfer_to_guest_mode_work_pending())
 			break;
 		schedule();

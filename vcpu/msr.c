@@ -20,8 +20,9 @@
  * @M_ADDRESS: holds a linear address
  */
 enum msr_flags {
-	M_SAVED = BIT(0), M_FEATURE = BIT(1), M_READONLY = BIT(2), M_WRITEONLY = BIT(3), M_IGNORE = BIT(4),
-	M_CANONICAL = BIT(5), M_SLOW = BIT(6), M_DIRECT = BIT(7), M_ADDRESS = M_CANONICAL | M_DIRECT,
+	M_SAVED = BIT(0), M_FEATURE = BIT(1), M_READONLY = BIT(2), M_WRITEONLY = BIT(3),
+	M_IGNORE = BIT(4), M_CANONICAL = BIT(5), M_SLOW = BIT(6), M_DIRECT = BIT(7),
+	M_ADDRESS = M_CANONICAL | M_DIRECT,
 };
 
 /**
@@ -62,7 +63,8 @@ struct wafer_msr {
 
 static bool ignore_msrs;
 module_param(ignore_msrs, bool, 0644);
-MODULE_PARM_DESC(ignore_msrs, "Unknown MSRs read as 0 and ignore writes instead of #GP, for guests that look for a board's");
+MODULE_PARM_DESC(ignore_msrs, "Unknown MSRs read as 0 and ignore writes instead of #GP, "
+			      "for guests that look for a board's");
 
 /* Written once at module load. */
 struct wafer_msr_state wafer_msr_initial;
@@ -199,8 +201,9 @@ MSR_SET(misc_enable)
 
 	if (!(how & WAFER_MSR_HOST)) {
 		*val = (*val & ~MSR_IA32_MISC_ENABLE_EMON) | (old & MSR_IA32_MISC_ENABLE_EMON);
-		if ((*val ^ old) & fixed || ((*val ^ old) & MSR_IA32_MISC_ENABLE_MWAIT && mwait_follows &&
-					     !wafer_guest_has(vcpu, X86_FEATURE_XMM3)))
+		if ((*val ^ old) & fixed ||
+		    ((*val ^ old) & MSR_IA32_MISC_ENABLE_MWAIT && mwait_follows &&
+		     !wafer_guest_has(vcpu, X86_FEATURE_XMM3)))
 			return WAFER_MSR_GP;
 	}
 	vcpu->msr.misc_enable = *val;
@@ -273,7 +276,8 @@ static struct wafer_msr msrs[] __ro_after_init = {
 	  .guest = { X86_FEATURE_SPEC_CTRL, X86_FEATURE_AMD_IBPB } },
 	{ 0x79, "IA32_BIOS_UPDT_TRIG", M_WRITEONLY },
 	{ 0x8b, "IA32_BIOS_SIGN_ID", M_SAVED | M_FEATURE | M_IGNORE, STATE(ucode_rev) },
-	EMPTY(0xc1, "IA32_PMC0", 2), READS(0xcd, "FSB_FREQ", 3),	/* 166 MHz, whichever model asks */
+	EMPTY(0xc1, "IA32_PMC0", 2),
+	READS(0xcd, "FSB_FREQ", 3),		/* 166 MHz, whichever model asks */
 	{ 0xce, "PLATFORM_INFO", M_SAVED | M_READONLY, STATE(platform_info), GET(platform_info),
 	  .value = MSR_PLATFORM_INFO_CPUID_FAULT },
 	READS(0xfe, "IA32_MTRRCAP", 0x508),	/* write-combining, fixed ranges, 8 variable ones */
@@ -283,7 +287,7 @@ static struct wafer_msr msrs[] __ro_after_init = {
 	{ 0x10b, "IA32_FLUSH_CMD", M_WRITEONLY | M_DIRECT, SET(command), HOST(FLUSH_L1D),
 	  GUEST(FLUSH_L1D) },
 	EMPTY(0x119, "BBL_CR_CTL", 1),
-	{ 0x11e, "BBL_CR_CTL3", .value = 0xbe702111 },	/* an L2 cache of 256 KiB that is on: KVM's */
+	{ 0x11e, "BBL_CR_CTL3", .value = 0xbe702111 },	/* an L2 cache of 256 KiB, on: KVM's */
 	{ 0x140, "MISC_FEATURES_ENABLES", M_SAVED, STATE(misc_features), SET(misc_features),
 	  .reserved = ~(u64)MSR_MISC_FEATURES_ENABLES_CPUID_FAULT },
 	{ 0x174, "IA32_SYSENTER_CS", M_SAVED | M_DIRECT, ARCH(sysenter_cs, SYSENTER), LOW_HALF },
@@ -312,8 +316,9 @@ static struct wafer_msr msrs[] __ro_after_init = {
 	{ 0x400, "IA32_MC0_CTL", .more = WAFER_MCE_BANKS * 4 - 1, STATE(mce),
 	  .get = wafer_mce_get_bank, .set = wafer_mce_set_bank },
 	/* Energy: a unit and counters that stand still. */
-	READS(0x606, "RAPL_POWER_UNIT", 0), READS(0x611, "PKG_ENERGY_STATUS", 0), READS(0x619, "DRAM_ENERGY_STATUS", 0),
-	READS(0x639, "PP0_ENERGY_STATUS", 0), READS(0x641, "PP1_ENERGY_STATUS", 0),
+	READS(0x606, "RAPL_POWER_UNIT", 0), READS(0x611, "PKG_ENERGY_STATUS", 0),
+	READS(0x619, "DRAM_ENERGY_STATUS", 0), READS(0x639, "PP0_ENERGY_STATUS", 0),
+	READS(0x641, "PP1_ENERGY_STATUS", 0),
 	{ 0x6e0, "IA32_TSC_DEADLINE", M_SAVED, GET(tsc_deadline), SET(tsc_deadline),
 	  GUEST(TSC_DEADLINE_TIMER) },
 
@@ -341,7 +346,7 @@ static struct wafer_msr msrs[] __ro_after_init = {
 	EMPTY(0xc0010000, "PerfEvtSel0", 4), EMPTY(0xc0010004, "PerfCtr0", 4),
 	EMPTY(0xc0010010, "SYSCFG", 1),
 	{ 0xc0010015, "HWCR", M_SAVED, STATE(hwcr), SET(hwcr) },
-	{ 0xc001001b, "CLK_CTL", .value = 0x20000000 },	/* what the K7's errata ask for: no need to set it */
+	{ 0xc001001b, "CLK_CTL", .value = 0x20000000 },	/* as the K7's errata ask: nothing to set */
 	EMPTY(0xc001001f, "NB_CFG", 1), { 0xc0010020, "PATCH_LOADER", M_WRITEONLY },
 	READS(0xc0010055, "IntPendingMessage", 0), READS(0xc0010058, "MMIO_CONF_BASE", 0),
 	READS(0xc0010061, "PStateCurLim", 0), EMPTY(0xc0010062, "PStateCtl", 1),
@@ -400,7 +405,8 @@ void __init wafer_msr_setup(void)
 			       GENMASK_ULL(28, 26) | BIT_ULL(62);
 	/* A guest that was told of an older model than the host's would guard itself in vain. */
 	static const struct { u16 bug; u64 bit; } not_affected[] __initconst = {
-		{ X86_BUG_CPU_MELTDOWN, ARCH_CAP_RDCL_NO }, { X86_BUG_SPEC_STORE_BYPASS, ARCH_CAP_SSB_NO },
+		{ X86_BUG_CPU_MELTDOWN, ARCH_CAP_RDCL_NO },
+		{ X86_BUG_SPEC_STORE_BYPASS, ARCH_CAP_SSB_NO },
 		{ X86_BUG_MDS, ARCH_CAP_MDS_NO }, { X86_BUG_GDS, ARCH_CAP_GDS_NO },
 		{ X86_BUG_RFDS, ARCH_CAP_RFDS_NO }, { X86_BUG_ITS, ARCH_CAP_ITS_NO },
 	};
@@ -410,7 +416,8 @@ void __init wafer_msr_setup(void)
 	for (struct wafer_msr *m = msrs; m < msrs + ARRAY_SIZE(msrs); m++) {
 		if (m->offset && m->value)
 			*initial(m) = m->value;
-		if (m->offset && !m->get && !m->more && !m->group && !m->guest[0] && !m->pv && !(m->flags & M_WRITEONLY))
+		if (m->offset && !m->get && !m->more && !m->group && !m->guest[0] && !m->pv &&
+		    !(m->flags & M_WRITEONLY))
 			m->plain = true;
 		for (i = 0; i <= m->more && (!m->host || boot_cpu_has(m->host)); i++) {
 			for (h = hash_of(m->index + i); hashed[h]; h = (h + 1) % ARRAY_SIZE(hashed))
@@ -418,7 +425,8 @@ void __init wafer_msr_setup(void)
 			hashed[h] = m - msrs + 1;
 		}
 	}
-	s->ucode_rev = boot_cpu_data.x86_vendor == X86_VENDOR_INTEL ? 1ull << 32 : 0x01000065;	/* KVM's */
+	/* KVM's */
+	s->ucode_rev = boot_cpu_data.x86_vendor == X86_VENDOR_INTEL ? 1ull << 32 : 0x01000065;
 	for (i = 0; i < WAFER_MCE_BANKS; i++)
 		s->mce[i * 4] = ~0ull;			/* IA32_MCi_CTL */
 	/*
@@ -483,7 +491,8 @@ int wafer_msr_access(struct wafer_vcpu *vcpu, u32 index, u64 *val, u8 how)
 	m = find(index);
 	if (!m) {
 		if (!host)
-			pr_debug_ratelimited("vCPU %u %s the unknown MSR %#x\n", vcpu->id, write ? "writes" : "reads", index);
+			pr_debug_ratelimited("vCPU %u %s the unknown MSR %#x\n", vcpu->id,
+					     write ? "writes" : "reads", index);
 		*val = 0;
 		return READ_ONCE(ignore_msrs) ? WAFER_MSR_OK : WAFER_MSR_USER_UNKNOWN;
 	}
@@ -572,7 +581,7 @@ void wafer_msr_reset(struct wafer_vcpu *vcpu, bool init)
 		return;
 	vcpu->steal_gpa = 0;
 	vcpu->msr = wafer_msr_initial;
-	vcpu->msr.de_cfg = 0;		/* what may be set there, KVM_GET_MSRS of the device tells */
+	vcpu->msr.de_cfg = 0;		/* what may be set, KVM_GET_MSRS of the device tells */
 	if (vcpu->mcg_cap & MCG_CTL_P)
 		vcpu->msr.mcg_ctl = ~0ull;
 }

@@ -69,7 +69,8 @@ const struct wafer_insn_form wafer_maps[WAFER_NR_MAPS][256] = { {
 	[0xc0] = GROUP(2, B | I8), GROUP(2, I8), LEN(I16 | F64), FORM(JMP, NONE, STACK, F64),
 	[0xc4] = LEN(M | N), LEN(M | N),	/* LES, LDS; VEX is taken before */
 	[0xc6] = GROUP(11, B | I8), GROUP(11, IZ),
-	[0xc8] = FORM(ENTER, STACK, NONE, I16 | I8 | D64), FORM(LEAVE, NONE, STACK, D64), LEN(I16), LEN(0), LEN(0), LEN(I8), LEN(N), LEN(0),
+	[0xc8] = FORM(ENTER, STACK, NONE, I16 | I8 | D64), FORM(LEAVE, NONE, STACK, D64),
+	[0xca] = LEN(I16), LEN(0), LEN(0), LEN(I8), LEN(N), LEN(0),
 	[0xd0] = GROUP(2, B), GROUP(2, 0), GROUP(2, B), GROUP(2, 0),
 	[0xd4] = LEN(I8 | N), LEN(I8 | N), LEN(N), LEN(0), [0xd8 ... 0xdf] = LEN(M),
 	[0xe0 ... 0xe3] = LEN(I8 | F64),
@@ -79,10 +80,12 @@ const struct wafer_insn_form wafer_maps[WAFER_NR_MAPS][256] = { {
 	[0xf0] = PREFIX, LEN(0), PREFIX, PREFIX, LEN(0), LEN(0), GROUP(3, B), GROUP(3, 0),
 	[0xf8 ... 0xfd] = LEN(0), GROUP(4, B), GROUP(5, 0),
 }, {
-	[0x00] = GROUP(6, 0), GROUP(7, 0), LEN(M), LEN(M), UD, LEN(0), LEN(0), LEN(0), LEN(0), LEN(0), UD, UD, UD,
+	[0x00] = GROUP(6, 0), GROUP(7, 0), LEN(M), LEN(M), UD, LEN(0), LEN(0), LEN(0),
+	[0x08] = LEN(0), LEN(0), UD, UD, UD,
 	[0x0d] = LEN(M), LEN(0), LEN(M | I8),	/* 0F 0F: 3DNow!, opcode behind ModRM */
 	[0x10] = SSE(10), SSE(11), SSE(12), SSE(13), LEN(M), LEN(M), SSE(16), SSE(17),
-	[0x18 ... 0x1f] = LEN(M), [0x20 ... 0x23] = LEN(M | WAFER_F_REGS | F64), [0x24 ... 0x27] = UD,
+	[0x18 ... 0x1f] = LEN(M),
+	[0x20 ... 0x23] = LEN(M | WAFER_F_REGS | F64), [0x24 ... 0x27] = UD,
 	[0x28] = SSE(28), SSE(29), LEN(M), SSE(2B), [0x2c ... 0x2f] = LEN(M),
 	/* 38 and 3A are taken before */
 	[0x30 ... 0x35] = LEN(0), UD, LEN(0), [0x38 ... 0x3f] = UD,
@@ -128,7 +131,8 @@ const struct wafer_insn_form wafer_groups[][8] = {
 	[GROUP_4] = { UNARY(INC), UNARY(DEC), UD, UD, UD, UD, UD, UD },
 	[GROUP_5] = {
 		UNARY(INC), UNARY(DEC), FORM(CALL, STACK, MEM, F64), LEN(0),
-		FORM(JMP, NONE, MEM, F64), FORM(JMP_FAR, NONE, MEM, 0), FORM(MOV, STACK, MEM, D64), UD,
+		FORM(JMP, NONE, MEM, F64), FORM(JMP_FAR, NONE, MEM, 0),
+		FORM(MOV, STACK, MEM, D64), UD,
 	},
 	[GROUP_6] = { [3] = SIZED(MOV, SREG, MEM, 2, 0) },
 	[GROUP_7] = { [4] = SIZED(MOV, MEM, MSW, 2, 0), [6] = SIZED(MOV, MSW, MEM, 2, 0) },

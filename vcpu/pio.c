@@ -109,7 +109,8 @@ int wafer_pio_to_user(struct wafer_vcpu *vcpu, int (*complete)(struct wafer_vcpu
 
 	if (vcpu->exit.io.in && insn->rep && !(flags & X86_EFLAGS_TF)) {
 		n = flags & X86_EFLAGS_DF ? offset / size + 1 : (PAGE_SIZE - offset) / size;
-		n = min3(n, vcpu->arch.gpr[WAFER_RCX] & wafer_size_mask(insn->addr_size), 1024ull / size);
+		n = min3(n, vcpu->arch.gpr[WAFER_RCX] & wafer_size_mask(insn->addr_size),
+			 1024ull / size);
 	}
 	return to_user(vcpu, max(n, 1ull), complete);
 }
@@ -121,12 +122,15 @@ int wafer_pio_to_user(struct wafer_vcpu *vcpu, int (*complete)(struct wafer_vcpu
 bool wafer_pio_store(struct wafer_vcpu *vcpu)
 {
 	struct wafer_emu *emu = &vcpu->emu;
-	unsigned int asize = emu->insn.addr_size, n = vcpu->pio.count, bytes = n * emu->insn.op_size;
-	u64 rdi = emu->gpr[WAFER_RDI] & wafer_size_mask(asize), rcx = emu->gpr[WAFER_RCX] & wafer_size_mask(asize);
+	unsigned int asize = emu->insn.addr_size;
+	unsigned int n = vcpu->pio.count, bytes = n * emu->insn.op_size;
+	u64 rdi = emu->gpr[WAFER_RDI] & wafer_size_mask(asize);
+	u64 rcx = emu->gpr[WAFER_RCX] & wafer_size_mask(asize);
 	gva_t gva;
 	gpa_t gpa;
 
-	if (n < 2 || rcx < n || emu->rflags & X86_EFLAGS_DF || (rdi & ~PAGE_MASK) + bytes > PAGE_SIZE ||
+	if (n < 2 || rcx < n || emu->rflags & X86_EFLAGS_DF ||
+	    (rdi & ~PAGE_MASK) + bytes > PAGE_SIZE ||
 	    wafer_emu_linear(emu, WAFER_ES, rdi, bytes, WAFER_FAULT_WRITE, &gva) ||
 	    (gva & ~PAGE_MASK) + bytes > PAGE_SIZE ||
 	    wafer_translate(vcpu, gva, WAFER_FAULT_WRITE, &gpa, &emu->event) ||
@@ -137,8 +141,8 @@ bool wafer_pio_store(struct wafer_vcpu *vcpu)
 	vcpu->exit.len = emu->insn.len;
 	if (rcx == n)
 		wafer_skip(vcpu);
-	else
-		wafer_put_rflags(vcpu, emu->rflags | X86_EFLAGS_RF);	/* as between any two repetitions */
+	else	/* as between any two repetitions */
+		wafer_put_rflags(vcpu, emu->rflags | X86_EFLAGS_RF);
 	return true;
 }
 

@@ -49,7 +49,8 @@ static int before_entry(struct wafer_vcpu *vcpu)
 	}
 	if (test_and_clear_bit(WAFER_H_TIMER, &vcpu->hazards))
 		wafer_lapic_timer_due(vcpu);
-	if (test_and_clear_bit(WAFER_H_NMI, &vcpu->hazards) || test_bit(WAFER_H_EVENT, &vcpu->hazards) ||
+	if (test_and_clear_bit(WAFER_H_NMI, &vcpu->hazards) ||
+	    test_bit(WAFER_H_EVENT, &vcpu->hazards) ||
 	    test_and_clear_bit(WAFER_H_MCE, &vcpu->hazards))
 		return wafer_inject_events(vcpu);
 	return WAFER_GO_ON;
@@ -190,7 +191,8 @@ static int run_loop(struct wafer_vcpu *vcpu)
 		if (READ_ONCE(vcpu->hazards) & SLOW_HAZARDS)
 			r = slow_hazards(vcpu);
 		if (r > 0)
-			r = likely(vcpu->mp_state == KVM_MP_STATE_RUNNABLE) ? run_guest(vcpu) : wafer_sleep(vcpu);
+			r = likely(vcpu->mp_state == KVM_MP_STATE_RUNNABLE) ?
+			    run_guest(vcpu) : wafer_sleep(vcpu);
 		if (r > 0 && __xfer_to_guest_mode_work_pending())
 			r = wafer_handle_guest_work() ?: WAFER_GO_ON;
 	}
@@ -217,7 +219,7 @@ static int prepare(struct wafer_vcpu *vcpu)
 		return -EINVAL;
 	if (complete) {
 		vcpu->complete = NULL;
-		/* The VMM may have set the registers at the exit: then there is nothing left to do. */
+		/* The VMM may have set the registers at the exit: then nothing is left to do. */
 		r = wafer_rip(vcpu) == vcpu->emu.rip ? complete(vcpu) : WAFER_GO_ON;
 		if (r <= 0)
 			return r;
@@ -242,7 +244,8 @@ static void report(struct wafer_vcpu *vcpu)
 	run->if_flag = !!(wafer_rflags(vcpu) & X86_EFLAGS_IF);
 	run->cr8 = wafer_cr8(vcpu);
 	run->apic_base = vcpu->apic_base;
-	run->ready_for_interrupt_injection = vcpu->vm->irq.mode == WAFER_CHIP_FULL || wafer_ready_for_extint(vcpu);
+	run->ready_for_interrupt_injection = vcpu->vm->irq.mode == WAFER_CHIP_FULL ||
+					     wafer_ready_for_extint(vcpu);
 	if (unlikely(run->kvm_valid_regs))
 		wafer_sync_regs_out(vcpu);
 }

@@ -9,7 +9,8 @@
 static const u8 seg_order[WAFER_NR_SEGS] = {
 	WAFER_CS, WAFER_DS, WAFER_ES, WAFER_FS, WAFER_GS, WAFER_SS, WAFER_TR, WAFER_LDTR,
 };
-static_assert(offsetof(struct kvm_sregs, cs) == 0 && offsetof(struct kvm_sregs, ldt) == 7 * sizeof(struct kvm_segment));
+static_assert(offsetof(struct kvm_sregs, cs) == 0 &&
+	      offsetof(struct kvm_sregs, ldt) == 7 * sizeof(struct kvm_segment));
 static_assert(offsetof(struct kvm_sregs, interrupt_bitmap) == offsetof(struct kvm_sregs2, flags));
 
 /*
@@ -17,16 +18,20 @@ static_assert(offsetof(struct kvm_sregs, interrupt_bitmap) == offsetof(struct kv
  * they are in attr.
  */
 static const struct { u8 shift, mask; } attr_byte[] = {
-	{ 0, 15 }, { 7, 1 }, { 5, 3 }, { 14, 1 }, { 4, 1 }, { 13, 1 }, { 15, 1 }, { 12, 1 }, { 16, 1 },
+	{ 0, 15 }, { 7, 1 }, { 5, 3 }, { 14, 1 }, { 4, 1 },
+	{ 13, 1 }, { 15, 1 }, { 12, 1 }, { 16, 1 },
 };
 #define TYPE_BYTE offsetof(struct kvm_segment, type)
 static_assert(offsetof(struct kvm_segment, unusable) == TYPE_BYTE + ARRAY_SIZE(attr_byte) - 1);
 
-#define SREGS_GROUPS (WAFER_G_SEGS | WAFER_G_DT | WAFER_G_CR0 | WAFER_G_CR2 | WAFER_G_CR3 | WAFER_G_CR4 | WAFER_G_EFER)
+#define SREGS_GROUPS (WAFER_G_SEGS | WAFER_G_DT | WAFER_G_CR0 | WAFER_G_CR2 | WAFER_G_CR3 |	\
+		      WAFER_G_CR4 | WAFER_G_EFER)
 
 static void get_segment(const struct wafer_segment *seg, struct kvm_segment *k)
 {
-	*k = (struct kvm_segment){ .base = seg->base, .limit = seg->limit, .selector = seg->selector };
+	*k = (struct kvm_segment){
+		.base = seg->base, .limit = seg->limit, .selector = seg->selector,
+	};
 	for (int i = 0; i < ARRAY_SIZE(attr_byte); i++)
 		((u8 *)k + TYPE_BYTE)[i] = seg->attr >> attr_byte[i].shift & attr_byte[i].mask;
 	k->present &= !k->unusable;
@@ -48,13 +53,19 @@ static const struct {
 	{ BIT(WAFER_TR), true, WAFER_SEG_UNUSABLE, 11 },	/* ... in long mode a 64-bit one */
 };
 
-static void set_segment(struct wafer_segment *seg, const struct kvm_segment *k, u8 which, bool long_mode)
+static void set_segment(struct wafer_segment *seg, const struct kvm_segment *k, u8 which,
+			bool long_mode)
 {
-	*seg = (struct wafer_segment){ .base = k->base, .limit = k->limit, .selector = k->selector };
+	const u8 *byte = (const u8 *)k + TYPE_BYTE;
+
+	*seg = (struct wafer_segment){
+		.base = k->base, .limit = k->limit, .selector = k->selector,
+	};
 	for (int i = 0; i < ARRAY_SIZE(attr_byte); i++)
-		seg->attr |= (((const u8 *)k + TYPE_BYTE)[i] & attr_byte[i].mask) << attr_byte[i].shift;
+		seg->attr |= (byte[i] & attr_byte[i].mask) << attr_byte[i].shift;
 	for (int i = 0; i < ARRAY_SIZE(repairs); i++)
-		if (repairs[i].segs & which && repairs[i].long_mode <= long_mode && !(seg->attr & repairs[i].if_clear))
+		if (repairs[i].segs & which && repairs[i].long_mode <= long_mode &&
+		    !(seg->attr & repairs[i].if_clear))
 			seg->attr |= repairs[i].set;
 }
 
@@ -100,20 +111,25 @@ int wafer_get_sregs2(struct wafer_vcpu *vcpu, struct kvm_sregs2 *s)
 /* Modes that contradict themselves, and bits that cannot be had. */
 static int check_sregs(struct wafer_vcpu *vcpu, const struct kvm_sregs *s)
 {
-	bool active = s->efer & WAFER_EFER_LME && s->cr0 & X86_CR0_PG, lma = s->efer & WAFER_EFER_LMA;
+	bool active = s->efer & WAFER_EFER_LME && s->cr0 & X86_CR0_PG;
+	bool lma = s->efer & WAFER_EFER_LMA;
 	/*
 	 * VME and PVI are taken even where the CPU has not got them, as in KVM; the entry is
 	 * refused then.
 	 */
 	u64 cr4 = s->cr4 & ~(u64)(X86_CR4_VME | X86_CR4_PVI);
 
-	return wafer_deny(vcpu, active && !(s->cr4 & X86_CR4_PAE), "cr4", s->cr4, "has PAE in long mode (SDM vol. 3 10.8.5)") ?:
-	       wafer_deny(vcpu, active != lma, "efer", s->efer, "has LMA where LME and CR0.PG are set, and only there") ?:
+	return wafer_deny(vcpu, active && !(s->cr4 & X86_CR4_PAE), "cr4", s->cr4,
+			  "has PAE in long mode (SDM vol. 3 10.8.5)") ?:
+	       wafer_deny(vcpu, active != lma, "efer", s->efer,
+			  "has LMA where LME and CR0.PG are set, and only there") ?:
 	       wafer_deny(vcpu, active && s->cr3 >> wafer_guest_phys_bits(vcpu), "cr3", s->cr3,
 			  "is within the guest's physical addresses") ?:
 	       wafer_deny(vcpu, !active && s->cs.l, "cs.l", s->cs.l, "is 0 outside long mode") ?:
-	       wafer_deny(vcpu, s->efer & ~wafer_efer_allowed(), "efer", s->efer, "has supported bits only") ?:
-	       wafer_deny(vcpu, !wafer_cr0_valid(s->cr0), "cr0", s->cr0, "has PE with PG, CD with NW (SDM vol. 3 2.5)") ?:
+	       wafer_deny(vcpu, s->efer & ~wafer_efer_allowed(), "efer", s->efer,
+			  "has supported bits only") ?:
+	       wafer_deny(vcpu, !wafer_cr0_valid(s->cr0), "cr0", s->cr0,
+			  "has PE with PG, CD with NW (SDM vol. 3 2.5)") ?:
 	       wafer_deny(vcpu, !wafer_cr4_valid(vcpu, cr4), "cr4", s->cr4,
 			  "has bits that the CPU and the guest's CPUID offer");
 }
@@ -123,8 +139,9 @@ static bool is_reset_state(struct wafer_vcpu *vcpu)
 {
 	const struct wafer_segment *cs = &vcpu->arch.seg[WAFER_CS];
 
-	return vcpu->id == vcpu->vm->boot_cpu_id && wafer_rip(vcpu) == 0xfff0 && cs->selector == 0xf000 &&
-	       cs->base == 0xffff0000 && !(vcpu->arch.cr0 & X86_CR0_PE);
+	return vcpu->id == vcpu->vm->boot_cpu_id && wafer_rip(vcpu) == 0xfff0 &&
+	       cs->selector == 0xf000 && cs->base == 0xffff0000 &&
+	       !(vcpu->arch.cr0 & X86_CR0_PE);
 }
 
 /* @pdptrs: for PAE paging. NULL: they are what memory at CR3 says; without memory, not present. */
@@ -132,15 +149,16 @@ static int set_common(struct wafer_vcpu *vcpu, const struct kvm_sregs *s, const 
 {
 	struct wafer_arch *a = &vcpu->arch;
 	u64 pdpte[4] = { };
-	int i, r = check_sregs(vcpu, s);
+	int r = check_sregs(vcpu, s) ?:
+		wafer_deny(vcpu, wafer_apic_base_set(vcpu, s->apic_base, true), "apic_base",
+			   s->apic_base,
+			   "has no x2APIC without enable, no reserved bits (SDM vol. 3 11.12.1)");
 
 	if (r)
 		return r;
-	if (wafer_apic_base_set(vcpu, s->apic_base, true))
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "apic_base", s->apic_base,
-				    "has no x2APIC without enable, no reserved bits (SDM vol. 3 11.12.1)");
-	for (i = 0; i < WAFER_NR_SEGS; i++)
-		set_segment(&a->seg[seg_order[i]], &s->cs + i, BIT(seg_order[i]), s->efer & WAFER_EFER_LMA);
+	for (int i = 0; i < WAFER_NR_SEGS; i++)
+		set_segment(&a->seg[seg_order[i]], &s->cs + i, BIT(seg_order[i]),
+			    s->efer & WAFER_EFER_LMA);
 	a->gdt = (struct wafer_dtable){ s->gdt.base, s->gdt.limit };
 	a->idt = (struct wafer_dtable){ s->idt.base, s->idt.limit };
 	a->cr0 = s->cr0 | X86_CR0_ET;
@@ -150,7 +168,8 @@ static int set_common(struct wafer_vcpu *vcpu, const struct kvm_sregs *s, const 
 	a->efer = s->efer;
 	wafer_touch(vcpu, SREGS_GROUPS);
 	if (wafer_pae_paging(s->cr0, s->cr4, s->efer)) {
-		if (!pdptrs && wafer_copy_guest(vcpu, a->cr3 & 0xffffffe0, pdpte, sizeof(pdpte), false))
+		if (!pdptrs &&
+		    wafer_copy_guest(vcpu, a->cr3 & 0xffffffe0, pdpte, sizeof(pdpte), false))
 			memset(pdpte, 0, sizeof(pdpte));
 		memcpy(a->pdptr, pdptrs ?: pdpte, sizeof(a->pdptr));
 		wafer_touch(vcpu, WAFER_G_PDPTR);
@@ -182,8 +201,10 @@ int wafer_set_sregs(struct wafer_vcpu *vcpu, const struct kvm_sregs *s)
 
 int wafer_set_sregs2(struct wafer_vcpu *vcpu, const struct kvm_sregs2 *s)
 {
-	bool bad = s->flags && (s->flags != KVM_SREGS2_FLAGS_PDPTRS_VALID || !wafer_pae_paging(s->cr0, s->cr4, s->efer));
+	bool bad = s->flags && (s->flags != KVM_SREGS2_FLAGS_PDPTRS_VALID ||
+				!wafer_pae_paging(s->cr0, s->cr4, s->efer));
 
-	return wafer_deny(vcpu, bad, "flags", s->flags, "has PDPTRS_VALID with PAE paging, or is 0") ?:
+	return wafer_deny(vcpu, bad, "flags", s->flags,
+			  "has PDPTRS_VALID with PAE paging, or is 0") ?:
 	       set_common(vcpu, (const struct kvm_sregs *)s, s->flags ? s->pdptrs : NULL);
 }

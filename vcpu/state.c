@@ -7,7 +7,8 @@ static const u8 gpr_order[] = {
 	WAFER_RAX, WAFER_RBX, WAFER_RCX, WAFER_RDX, WAFER_RSI, WAFER_RDI, WAFER_RSP, WAFER_RBP,
 	WAFER_R8, WAFER_R9, WAFER_R10, WAFER_R11, WAFER_R12, WAFER_R13, WAFER_R14, WAFER_R15,
 };
-static_assert(offsetof(struct kvm_regs, rax) == 0 && offsetof(struct kvm_regs, rip) == sizeof(u64) * ARRAY_SIZE(gpr_order));
+static_assert(offsetof(struct kvm_regs, rax) == 0 &&
+	      offsetof(struct kvm_regs, rip) == sizeof(u64) * ARRAY_SIZE(gpr_order));
 
 void wafer_get_regs(struct wafer_vcpu *vcpu, struct kvm_regs *r)
 {
@@ -41,7 +42,7 @@ void wafer_get_mp_state(struct wafer_vcpu *vcpu, struct kvm_mp_state *m)
 	if (test_and_clear_bit(WAFER_H_INIT_SIPI, &vcpu->hazards))
 		wafer_init_sipi(vcpu);
 	m->mp_state = vcpu->mp_state;
-	/* A kick that it has not seen yet is told so, as KVM does: there is no other place for it. */
+	/* A kick that it has not seen yet is told so, as KVM does: there is no other place. */
 	if (m->mp_state == KVM_MP_STATE_HALTED && test_bit(WAFER_GOT_UNHALT, &vcpu->init_sipi))
 		m->mp_state = KVM_MP_STATE_RUNNABLE;
 }
@@ -49,7 +50,8 @@ void wafer_get_mp_state(struct wafer_vcpu *vcpu, struct kvm_mp_state *m)
 int wafer_set_mp_state(struct wafer_vcpu *vcpu, const struct kvm_mp_state *m)
 {
 	u32 state = m->mp_state;
-	int r = wafer_deny(vcpu, state > KVM_MP_STATE_SIPI_RECEIVED, "mp_state", state, "is one of x86's") ?:
+	int r = wafer_deny(vcpu, state > KVM_MP_STATE_SIPI_RECEIVED, "mp_state", state,
+			   "is one of x86's") ?:
 		wafer_deny(vcpu, !vcpu->lapic && state != KVM_MP_STATE_RUNNABLE, "mp_state", state,
 			   "is RUNNABLE, without a local APIC in the kernel");
 
@@ -80,9 +82,11 @@ int wafer_interrupt(struct wafer_vcpu *vcpu, u32 irq)
 	if (irq >= 256)
 		return wafer_refuse(&vcpu->refusal, -EINVAL, "irq", irq, "is below 256");
 	if (mode == WAFER_CHIP_FULL)
-		return wafer_refuse(&vcpu->refusal, -ENXIO, "irq", irq, "comes from the PIC in the kernel");
+		return wafer_refuse(&vcpu->refusal, -ENXIO, "irq", irq,
+				    "comes from the PIC in the kernel");
 	if (mode == WAFER_CHIP_SPLIT && vcpu->extint >= 0)
-		return wafer_refuse(&vcpu->refusal, -EEXIST, "irq", irq, "waits until the last one is taken");
+		return wafer_refuse(&vcpu->refusal, -EEXIST, "irq", irq,
+				    "waits until the last one is taken");
 	vcpu->extint = irq;
 	wafer_hazard_set(vcpu, WAFER_H_EVENT);
 	return 0;
@@ -95,11 +99,12 @@ int wafer_interrupt(struct wafer_vcpu *vcpu, u32 irq)
 void wafer_translate_ioctl(struct wafer_vcpu *vcpu, struct kvm_translation *t)
 {
 	const u32 look = WAFER_FAULT_READ | WAFER_WALK_NO_AD;
+	const gva_t gva = t->linear_address;
 	struct wafer_event fault;
 	gpa_t gpa = 0;
 
-	t->valid = (!wafer_translate(vcpu, t->linear_address, look | WAFER_WALK_IMPLICIT, &gpa, &fault) ||
-		    !wafer_translate(vcpu, t->linear_address, look | WAFER_WALK_USER, &gpa, &fault)) && ~gpa;
+	t->valid = (!wafer_translate(vcpu, gva, look | WAFER_WALK_IMPLICIT, &gpa, &fault) ||
+		    !wafer_translate(vcpu, gva, look | WAFER_WALK_USER, &gpa, &fault)) && ~gpa;
 	t->physical_address = t->valid ? gpa : ~0ull;
 	t->writeable = 1;
 	t->usermode = 0;
@@ -129,7 +134,8 @@ void wafer_sync_regs_out(struct wafer_vcpu *vcpu)
 int wafer_sync_regs_in(struct wafer_vcpu *vcpu)
 {
 	const u64 known = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS;
-	u64 dirty = READ_ONCE(vcpu->run->kvm_dirty_regs), bits = dirty | READ_ONCE(vcpu->run->kvm_valid_regs);
+	u64 dirty = READ_ONCE(vcpu->run->kvm_dirty_regs);
+	u64 bits = dirty | READ_ONCE(vcpu->run->kvm_valid_regs);
 	struct kvm_sync_regs regs = vcpu->run->s.regs;
 	int r = wafer_deny(vcpu, bits & ~known, "kvm_valid_regs, kvm_dirty_regs", bits,
 			   "have known bits only");

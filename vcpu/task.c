@@ -101,7 +101,8 @@ static int check_gate(struct wafer_task *t)
 		ret = get(t, t->arch->idt.base + offset + 5, &byte, 1);
 		if (ret)
 			return ret;
-		if ((byte & 0x1f) == TYPE_TASK_GATE && byte >> 5 >= wafer_dpl(&t->arch->seg[WAFER_SS]) + 4)
+		if ((byte & 0x1f) == TYPE_TASK_GATE &&
+		    byte >> 5 >= wafer_dpl(&t->arch->seg[WAFER_SS]) + 4)
 			return 0;		/* present, and DPL at least CPL */
 	}
 	raise(t, TRAP_GP, offset);
@@ -214,7 +215,8 @@ int wafer_load_segment(struct wafer_task *t, enum wafer_seg_reg n, u16 selector,
 	if (null || n == WAFER_LDTR)
 		t->arch->seg[n] = (struct wafer_segment){
 			.selector = selector,
-			.attr = WAFER_SEG_UNUSABLE | (n == WAFER_SS ? cpl << WAFER_SEG_DPL_SHIFT : 0),
+			.attr = WAFER_SEG_UNUSABLE |
+				(n == WAFER_SS ? cpl << WAFER_SEG_DPL_SHIFT : 0),
 		};
 	if (null)
 		return 0;
@@ -314,6 +316,7 @@ int wafer_task_switch(struct wafer_task *t)
 	t->switched = true;
 	*tr = new.seg;
 	tr->attr |= TYPE_BUSY;
-	t->arch->rflags = (word[TSS_EFLAGS] & FLAGS_DEFINED) | X86_EFLAGS_FIXED | (nested ? X86_EFLAGS_NT : 0);
+	t->arch->rflags = (word[TSS_EFLAGS] & FLAGS_DEFINED) | X86_EFLAGS_FIXED |
+			  (nested ? X86_EFLAGS_NT : 0);
 	return load_new(t, word);
 }

@@ -51,7 +51,8 @@ int wafer_emu_load_segment(struct wafer_emu *emu, enum wafer_seg_reg n, u16 sele
 	unsigned int cpl = wafer_cpl(vcpu);
 	struct wafer_segment *cs = &vcpu->arch.seg[WAFER_CS], old = *wafer_seg(vcpu, WAFER_CS);
 	struct wafer_task t = {
-		.ops = &task_ops, .arch = &vcpu->arch, .bad = X86_TRAP_GP, .long_mode = wafer_efer(vcpu) & WAFER_EFER_LMA,
+		.ops = &task_ops, .arch = &vcpu->arch, .bad = X86_TRAP_GP,
+		.long_mode = wafer_efer(vcpu) & WAFER_EFER_LMA,
 	};
 	int r;
 
@@ -75,14 +76,16 @@ int wafer_emu_load_segment(struct wafer_emu *emu, enum wafer_seg_reg n, u16 sele
 
 int wafer_exit_task(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 {
-	const u32 groups = WAFER_G_SEGS | WAFER_G_RSP | WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_DT | WAFER_G_CR0 |
-			   WAFER_G_CR3 | WAFER_G_DR;
+	const u32 groups = WAFER_G_SEGS | WAFER_G_RSP | WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_DT |
+			   WAFER_G_CR0 | WAFER_G_CR3 | WAFER_G_DR;
 	u8 kind = exit->task.cause == WAFER_TASK_GATE ? exit->task.event_kind : WAFER_EV_NONE;
 	bool soft = kind == WAFER_EV_SOFT_INT || kind == WAFER_EV_SOFT_EXC;
 	struct wafer_task t = {
-		.ops = &task_ops, .selector = exit->task.selector, .cause = exit->task.cause, .arch = &vcpu->arch,
+		.ops = &task_ops, .arch = &vcpu->arch,
+		.selector = exit->task.selector, .cause = exit->task.cause,
 		.soft_vector = soft ? exit->task.vector : -1, .error = exit->task.error,
-		.external = kind == WAFER_EV_EXTINT || kind == WAFER_EV_NMI || kind == WAFER_EV_EXCEPTION,
+		.external = kind == WAFER_EV_EXTINT || kind == WAFER_EV_NMI ||
+			    kind == WAFER_EV_EXCEPTION,
 	};
 	int r;
 

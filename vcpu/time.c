@@ -2,10 +2,10 @@
 /*
  * Time: the guest's TSC, kvmclock and steal time.
  *
- * kvmclock is the host's TSC counted from one pair (clock_ns, clock_tsc) of the VM at one rate, which
- * stays when the host's kernel comes to know its TSC's frequency better (Linux refines it for some
- * time after boot): the same line for all vCPUs and for KVM_GET_CLOCK, so that the guest may trust it
- * without comparing CPUs and does not find itself in its past. Where the host's TSC is not
+ * kvmclock is the host's TSC counted from one pair (clock_ns, clock_tsc) of the VM at one rate,
+ * which stays when the host's kernel comes to know its TSC's frequency better (Linux refines it for
+ * some time after boot): the same line for all vCPUs and for KVM_GET_CLOCK, so that the guest may
+ * trust it without comparing CPUs and does not find itself in its past. Where the host's TSC is not
  * to be trusted (it stops in deep sleep states), the pair is taken anew after each sleep and the
  * guest is not told that it is stable.
  */
@@ -64,7 +64,8 @@ static bool same_write(struct wafer_vm *vm, struct wafer_vcpu *vcpu, u64 val, u6
 	u64 second = vcpu->tsc_khz * 1000ull, expected = vm->tsc_last_write +
 		     mul_u64_u64_div_u64(now_ns - vm->tsc_last_ns, vcpu->tsc_khz, 1000000);
 
-	return vm->tsc_khz == vcpu->tsc_khz && (!val || (vm->tsc_set && val - expected + second < 2 * second));
+	return vm->tsc_khz == vcpu->tsc_khz &&
+	       (!val || (vm->tsc_set && val - expected + second < 2 * second));
 }
 
 /**

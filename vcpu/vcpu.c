@@ -91,7 +91,8 @@ void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init)
 	/* Accessed data and code segments, LDT, busy 32-bit TSS. */
 	for (int i = 0; i < WAFER_NR_SEGS; i++)
 		a->seg[i] = (struct wafer_segment){
-			.limit = 0xffff, .attr = i == WAFER_TR ? 0x8b : i == WAFER_LDTR ? 0x82 : 0x93,
+			.limit = 0xffff,
+			.attr = i == WAFER_TR ? 0x8b : i == WAFER_LDTR ? 0x82 : 0x93,
 		};
 	a->seg[WAFER_CS] = (struct wafer_segment){ 0xffff0000, 0xffff, 0x9b, 0xf000 };
 	a->gdt.limit = a->idt.limit = 0xffff;
@@ -113,5 +114,6 @@ void wafer_vcpu_reset(struct wafer_vcpu *vcpu, bool init)
 	if (!init)
 		vcpu->mp_state = !vcpu->lapic || vcpu->id == vcpu->vm->boot_cpu_id ?
 				 KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_UNINITIALIZED;
-	wafer_hazards_set(vcpu, BIT(WAFER_H_EVENT) | BIT(WAFER_H_INTERCEPT) | BIT(WAFER_H_FLUSH) | BIT(WAFER_H_TSC));
+	wafer_hazards_set(vcpu, BIT(WAFER_H_EVENT) | BIT(WAFER_H_INTERCEPT) |
+			  BIT(WAFER_H_FLUSH) | BIT(WAFER_H_TSC));
 }

@@ -33,7 +33,8 @@ struct wafer_vm *wafer_vm_create(void)
 		goto free;
 	mmgrab(current->mm);
 	vm->mm = current->mm;
-	r = wafer_mmu_init(&vm->mmu, wafer_caps.format, wafer_caps.levels, wafer_caps.max_level, flush_all);
+	r = wafer_mmu_init(&vm->mmu, wafer_caps.format, wafer_caps.levels, wafer_caps.max_level,
+			   flush_all);
 	if (!r)
 		return vm;
 	mmdrop(vm->mm);
