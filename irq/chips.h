@@ -56,8 +56,8 @@ struct wafer_bus_dev;
 
 /**
  * struct wafer_bus_ops - what a device on the bus does
- * @access: @len 1-8 at @addr inside the range, or at its only byte; as wafer_bus_find(). -EOPNOTSUPP:
- *	the next device is asked
+ * @access: @len 1-8 at @addr inside the range, or at its only byte; as wafer_bus_find().
+ *	-EOPNOTSUPP: the next device is asked
  * @free: a grace period after it was taken off; NULL: the VM's end frees it
  */
 struct wafer_bus_ops {

@@ -81,7 +81,8 @@ int wafer_coalesced_zone(struct wafer_vm *vm, const struct kvm_coalesced_mmio_zo
 	struct wafer_bus_dev *dev;
 	u64 addr = zone->addr;
 	int r = RULE(zone->pio > 1, vm, "pio", zone->pio, "is 0 or 1") ?:
-		RULE(add && addr + zone->size <= addr, vm, "size", zone->size, "is not 0, and does not wrap");
+		RULE(add && addr + zone->size <= addr, vm, "size", zone->size,
+		     "is not 0, and does not wrap");
 
 	if (r)
 		return r;

@@ -57,7 +57,7 @@ static int accept(struct wafer_vcpu *vcpu, const struct wafer_irq_msg *msg)
 		return wafer_lapic_accept(vcpu->lapic, msg->vector, msg->level);
 	if (msg->mode == WAFER_DM_NMI)
 		wafer_vcpu_nmi(vcpu);
-	else if (msg->mode == WAFER_DM_INIT && msg->assert)	/* else: an arbitration id (§11.7) */
+	else if (msg->mode == WAFER_DM_INIT && msg->assert)	/* else an arbitration id (§11.7) */
 		wafer_vcpu_init_ipi(vcpu);
 	else if (msg->mode == WAFER_DM_SIPI)
 		wafer_vcpu_sipi(vcpu, msg->vector);

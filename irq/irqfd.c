@@ -44,7 +44,8 @@ static void fire(struct wafer_irqfd *irqfd)
 {
 	bool level = irqfd->resample;
 
-	wafer_set_gsi(irqfd->vm, level ? WAFER_SRC_RESAMPLE : WAFER_SRC_USER, irqfd->gsi, level ? 1 : WAFER_PULSE);
+	wafer_set_gsi(irqfd->vm, level ? WAFER_SRC_RESAMPLE : WAFER_SRC_USER, irqfd->gsi,
+		      level ? 1 : WAFER_PULSE);
 }
 
 /* The eventfd's lock is held and interrupts are off. */

@@ -27,7 +27,8 @@ static const struct {
 	u8 access;
 	u32 bits;
 } rules[WAFER_APIC_REGS] = {
-	[REG(APIC_ID)] = { RO | XW, GENMASK(31, 24) }, [REG(APIC_LVR)] = { RO }, [REG(APIC_TASKPRI)] = { RW, 0xff },
+	[REG(APIC_ID)] = { RO | XW, GENMASK(31, 24) },
+	[REG(APIC_LVR)] = { RO }, [REG(APIC_TASKPRI)] = { RW, 0xff },
 	[REG(APIC_ARBPRI)] = { XR }, [REG(APIC_PROCPRI)] = { RO }, [REG(APIC_EOI)] = { XW | NW },
 	[REG(APIC_RRR)] = { XR }, [REG(APIC_LDR)] = { RO | XW, APIC_LDR_MASK },
 	[REG(APIC_DFR)] = { XR | XW, GENMASK(31, 28) }, [REG(APIC_SPIV)] = { RW, 0x3ff },

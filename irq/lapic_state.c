@@ -172,7 +172,8 @@ int wafer_lapic_set(struct wafer_vcpu *vcpu, const struct kvm_lapic_state *s)
 {
 	struct wafer_lapic *apic = vcpu->lapic;
 	u32 id = *(const u32 *)&s->regs[APIC_ID];
-	int r = RULE(tells_whole_id(vcpu) && id != vcpu->id, vcpu, "lapic.regs[ID]", id, "is its own");
+	int r = RULE(tells_whole_id(vcpu) && id != vcpu->id, vcpu, "lapic.regs[ID]", id,
+		     "is its own");
 
 	if (r)
 		return r;

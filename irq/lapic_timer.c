@@ -152,7 +152,8 @@ void wafer_lapic_timer_write(struct wafer_lapic *apic, u32 offset, u32 val)
 	u32 count = val, changed = APIC_LVT_TIMER_PERIODIC;
 
 	if (!initial) {
-		wafer_lapic_timer_due(apic->vcpu);	/* what has expired has done so in the old mode */
+		/* what has expired has done so in the old mode */
+		wafer_lapic_timer_due(apic->vcpu);
 		count = wafer_lapic_timer_count(apic);
 	}
 	if (offset == APIC_LVTT)
@@ -163,10 +164,11 @@ void wafer_lapic_timer_write(struct wafer_lapic *apic, u32 offset, u32 val)
 	if (changed & APIC_LVT_TIMER_TSCDEADLINE) {
 		wafer_lapic_timer_stop(apic);
 		wafer_apic_set_reg(apic, APIC_TMICT, 0);
-	} else if (changed & APIC_LVT_TIMER_PERIODIC && !has_mode(apic, APIC_LVT_TIMER_TSCDEADLINE)) {
+	} else if (changed & APIC_LVT_TIMER_PERIODIC &&
+		   !has_mode(apic, APIC_LVT_TIMER_TSCDEADLINE)) {
 		if (count)
 			start(apic, count);
-		else if (initial)		/* else it has stopped, or expires this very moment */
+		else if (initial)	/* else it has stopped, or expires this very moment */
 			wafer_lapic_timer_stop(apic);
 	}
 }

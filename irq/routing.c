@@ -238,7 +238,8 @@ int wafer_replace_routes(struct wafer_vm *vm, const struct kvm_irq_routing_entry
 
 	for (unsigned int i = 0; e && i < nr; i++)
 		nr_gsis = max(nr_gsis, e[i].gsi + 1);
-	routes = kvzalloc(struct_size(routes, route, nr) + nr_gsis * sizeof(*routes->first), GFP_KERNEL_ACCOUNT);
+	routes = kvzalloc(struct_size(routes, route, nr) + nr_gsis * sizeof(*routes->first),
+			  GFP_KERNEL_ACCOUNT);
 	if (!routes)
 		return -ENOMEM;
 	routes->nr = nr;

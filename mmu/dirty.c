@@ -95,7 +95,8 @@ static int find_logged(struct wafer_mmu *mmu, u32 id, struct wafer_slot **slot,
 		       struct wafer_refusal *r)
 {
 	if (mmu->ring_size)
-		return wafer_refuse(r, -ENXIO, "slot", id, "no bitmaps with KVM_CAP_DIRTY_LOG_RING");
+		return wafer_refuse(r, -ENXIO, "slot", id,
+				    "no bitmaps with KVM_CAP_DIRTY_LOG_RING");
 	if (id >= WAFER_MAX_SLOTS)
 		return wafer_refuse(r, -EINVAL, "slot", id, "below 32764, address space 0");
 	*slot = xa_load(&mmu->by_id, id);
@@ -118,10 +119,10 @@ static u64 zero_words(const unsigned long *log, u64 max)
 }
 
 /*
- * What @log has comes to @bits, or they have @told what is meant, and with @clear it leaves the log,
- * under zap_lock. The flush comes after that: a notifier that has logged a page which it zapped has
- * then counted its zap, so that the flush is not left out, and no write by way of a TLB is later
- * than what the caller reads. A bit that it sets after the flush is left for the next log.
+ * What @log has comes to @bits, or they have @told what is meant, and with @clear it leaves the
+ * log, under zap_lock. The flush comes after that: a notifier that has logged a page which it
+ * zapped has then counted its zap, so that the flush is not left out, and no write by way of a TLB
+ * is later than what the caller reads. A bit that it sets after the flush is left for the next log.
  */
 static void take(struct wafer_mmu *mmu, unsigned long *log, unsigned long *bits, u64 n, bool told,
 		 bool clear)
@@ -208,7 +209,8 @@ static int clear_log(struct wafer_mmu *mmu, struct wafer_slot *slot, u64 at, u64
 			err = -EFAULT;
 		} else if (!bitmap_empty(bits, n)) {
 			run_op(mmu, &op, slot->gfn + at, n);
-			take(mmu, &slot->dirty[at / BITS_PER_LONG], bits, BITS_TO_LONGS(n), true, true);
+			take(mmu, &slot->dirty[at / BITS_PER_LONG], bits, BITS_TO_LONGS(n), true,
+			     true);
 		}
 	}
 	wafer_op_finish(mmu, &op);
@@ -291,7 +293,8 @@ void wafer_mark_dirty(struct wafer_fault_ctx *ctx, gfn_t gfn)
 void wafer_mmu_pml(struct wafer_fault_ctx *ctx, const u64 *gpa, unsigned int n)
 {
 	struct wafer_mmu *mmu = ctx->mmu;
-	const struct wafer_slots *slots = rcu_dereference_check(mmu->slots, rcu_read_lock_sched_held());
+	const struct wafer_slots *slots =
+		rcu_dereference_check(mmu->slots, rcu_read_lock_sched_held());
 	const struct wafer_slot *slot = NULL;
 	gfn_t gfn;
 

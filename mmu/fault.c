@@ -103,7 +103,8 @@ static int install(struct fault *f)
 static int in_section(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access, bool any_key)
 {
 	struct fault f = {
-		.ctx = ctx, .mmu = ctx->mmu, .gfn = gpa >> PAGE_SHIFT, .access = access, .cold = any_key,
+		.ctx = ctx, .mmu = ctx->mmu, .gfn = gpa >> PAGE_SHIFT,
+		.access = access, .cold = any_key,
 	};
 	const struct wafer_slots *slots = rcu_dereference_sched(f.mmu->slots);
 	/* Pairs with publish(): who reads the number of a change finds what it has changed. */
@@ -142,7 +143,8 @@ int wafer_mmu_fault_fast(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access)
 
 	ctx->stat_faults++;
 	/* A device, as before: what a section would find is what it found then. */
-	if (ctx->mmio_gfn == gpa >> PAGE_SHIFT && ctx->mmio_generation == READ_ONCE(slots->generation)) {
+	if (ctx->mmio_gfn == gpa >> PAGE_SHIFT &&
+	    ctx->mmio_generation == READ_ONCE(slots->generation)) {
 		ctx->stat_mmio++;
 		return WAFER_FAULT_MMIO;
 	}

@@ -43,7 +43,7 @@ static void zap_all(struct wafer_mmu *mmu)
 	spin_lock(&mmu->zap_lock);
 	wafer_range_close(mmu, 0, TASK_SIZE_MAX);
 	wafer_section_wait(mmu);
-	/* By slots, for their logs; then tables that no slot covers whole: nothing is left in them. */
+	/* By slots, for their logs; then tables that no slot covers whole: they are empty now. */
 	wafer_hva_op(mmu, 0, TASK_SIZE_MAX, &op, true);
 	rest.freed = op.freed;
 	wafer_range_op(mmu, &rest, true);

@@ -208,9 +208,9 @@ static bool split_huge(const struct wafer_pt *pt, struct wafer_pt_op *op, u64 *e
  * read last. The CPU marks every entry on its way as accessed when it makes one dirty (SDM vol. 3
  * §29.3.5, APM vol. 2 §5.4.2), unless it has the way in a cache. So the mark is taken; the table is
  * read once more after the flush that follows, for what was written by way of a cache until then;
- * and after that no more, until the mark is back. Only for a @whole table: who reads a part takes no
- * mark from who reads the other. Others set the mark meanwhile: then it simply stays. A fault that
- * maps a page dirty leaves the mark to the CPU, which comes this way to write.
+ * and after that no more, until the mark is back. Only for a @whole table: who reads a part takes
+ * no mark from who reads the other. Others set the mark meanwhile: then it simply stays. A fault
+ * that maps a page dirty leaves the mark to the CPU, which comes this way to write.
  *
  * Return: whether the table is to be read.
  */
