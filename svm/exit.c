@@ -27,18 +27,22 @@ static const u8 codes[SVM_NR_ICPTS] = {
 	[SVM_DR_READ ... SVM_DR_WRITE + 15] = ON_MORE(DR),
 	[SVM_EXCEPTION] = MAY_MORE(EXCEPTION), ON_MORE(EXCEPTION),
 	[SVM_EXCEPTION + 2 ... SVM_EXCEPTION + 5] = MAY_MORE(EXCEPTION), ON_MORE(EXCEPTION),
-	[SVM_EXCEPTION + 7 ... SVM_EXCEPTION + 16] = MAY_MORE(EXCEPTION), ON_MORE(EXCEPTION), ON(MCE),
+	[SVM_EXCEPTION + 7 ... SVM_EXCEPTION + 16] = MAY_MORE(EXCEPTION), ON_MORE(EXCEPTION),
+	[SVM_EXCEPTION + 18] = ON(MCE),
 	[SVM_EXCEPTION + 19 ... SVM_EXCEPTION + 31] = MAY_MORE(EXCEPTION),
 	/* NMI, SMI, INIT: taken at STGI */
 	[SVM_INTR] = ON(EXTINT), ON(HOST_DONE), ON(HOST_DONE), ON(HOST_DONE),
-	[SVM_VINTR] = MAY(IRQ_WINDOW), [SVM_CR0_SEL_WRITE] = ON_MORE(CR), [SVM_RDTSC] = MAY(RDTSC), [SVM_RDPMC] = ON(RDPMC),
-	[SVM_CPUID] = ON(CPUID), [SVM_RSM] = ON(DENIED), [SVM_IRET] = MAY_MORE(IRET), [SVM_INVD] = ON(WBINVD),
-	[SVM_PAUSE] = MAY(PAUSE), [SVM_HLT] = ON(HLT), [SVM_INVLPGA] = ON(DENIED), [SVM_IOIO] = ON_MORE(IO),
+	[SVM_VINTR] = MAY(IRQ_WINDOW), [SVM_CR0_SEL_WRITE] = ON_MORE(CR),
+	[SVM_RDTSC] = MAY(RDTSC), [SVM_RDPMC] = ON(RDPMC), [SVM_CPUID] = ON(CPUID),
+	[SVM_RSM] = ON(DENIED), [SVM_IRET] = MAY_MORE(IRET), [SVM_INVD] = ON(WBINVD),
+	[SVM_PAUSE] = MAY(PAUSE), [SVM_HLT] = ON(HLT), [SVM_INVLPGA] = ON(DENIED),
+	[SVM_IOIO] = ON_MORE(IO),
 	[SVM_MSR] = ON_MORE(RDMSR), [SVM_TASK_SWITCH] = ON_MORE(TASK_SWITCH),
 	[SVM_SHUTDOWN] = ON(TRIPLE),	/* the save area is undefined (§15.14.3) */
 	[SVM_VMRUN] = ON(DENIED), [SVM_VMMCALL] = ON(HYPERCALL),
-	[SVM_VMLOAD ... SVM_SKINIT] = ON(DENIED), [SVM_RDTSCP] = MAY(RDTSC), [SVM_WBINVD] = ON(WBINVD),
-	[SVM_MONITOR] = ON(MONITOR), [SVM_MWAIT] = ON(MWAIT), [SVM_MWAIT_ARMED] = ON(MWAIT), [SVM_XSETBV] = ON(XSETBV),
+	[SVM_VMLOAD ... SVM_SKINIT] = ON(DENIED),
+	[SVM_RDTSCP] = MAY(RDTSC), [SVM_WBINVD] = ON(WBINVD), [SVM_MONITOR] = ON(MONITOR),
+	[SVM_MWAIT] = ON(MWAIT), [SVM_MWAIT_ARMED] = ON(MWAIT), [SVM_XSETBV] = ON(XSETBV),
 	[SVM_RDPRU] = ON(DENIED), [SVM_INVLPGB] = ON(DENIED), [SVM_INVLPGB_ILLEGAL] = ON(DENIED),
 	[SVM_MCOMMIT] = ON(DENIED), [SVM_TLBSYNC] = ON(DENIED),
 };
@@ -79,8 +83,10 @@ static void decode_npf(const struct svm_vmcb *v, struct wafer_exit *exit)
 	exit->kind = WAFER_EXIT_FAULT;
 	exit->len = 0;
 	exit->fault.gpa = v->info2;
-	exit->fault.access = (info & BIT(1) ? WAFER_FAULT_WRITE : info & BIT(4) ? WAFER_FAULT_FETCH : WAFER_FAULT_READ) |
-			     (info & BIT(0) ? WAFER_FAULT_PRESENT : 0) | (info & BIT(3) ? WAFER_FAULT_RESERVED : 0) |
+	exit->fault.access = (info & BIT(1) ? WAFER_FAULT_WRITE :
+			      info & BIT(4) ? WAFER_FAULT_FETCH : WAFER_FAULT_READ) |
+			     (info & BIT(0) ? WAFER_FAULT_PRESENT : 0) |
+			     (info & BIT(3) ? WAFER_FAULT_RESERVED : 0) |
 			     (info & BIT_ULL(33) ? WAFER_FAULT_GUEST_PT : 0);
 	exit->fault.nr_bytes = 0;
 	if (svm_has(DECODE)) {
@@ -95,7 +101,8 @@ static void decode_npf(const struct svm_vmcb *v, struct wafer_exit *exit)
  */
 static void decode_cr(struct wafer_exit *exit)
 {
-	bool sel = exit->reason == SVM_CR0_SEL_WRITE, known = svm_has(DECODE) && exit->info & INFO_MOV_CR;
+	bool sel = exit->reason == SVM_CR0_SEL_WRITE;
+	bool known = svm_has(DECODE) && exit->info & INFO_MOV_CR;
 
 	exit->cr.nr = sel ? 0 : exit->reason & 0xf;
 	exit->cr.gpr = known ? exit->info & INFO_GPR : WAFER_GPR_UNKNOWN;
@@ -169,7 +176,8 @@ static void decode_task(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	exit->task.has_event = v->exit_int_info & SVM_EVENT_VALID;
 	exit->task.vector = vector;
 	exit->task.event_kind = svm_is_soft(type, vector) ? WAFER_EV_SOFT_EXC : type;
-	exit->task.cause = v->info2 & BIT_ULL(36) ? WAFER_TASK_IRET : v->info2 & BIT_ULL(38) ? WAFER_TASK_JMP :
+	exit->task.cause = v->info2 & BIT_ULL(36) ? WAFER_TASK_IRET :
+			   v->info2 & BIT_ULL(38) ? WAFER_TASK_JMP :
 			   exit->task.has_event ? WAFER_TASK_GATE : WAFER_TASK_CALL;
 	if (exit->task.has_event)
 		vcpu->reinject.kind = WAFER_EV_NONE;
@@ -187,7 +195,8 @@ static void decode_refused(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	exit->kind = WAFER_EXIT_BAD_STATE;
 	exit->bad.hw_reason = exit->reason;
 	svm_write_state(vcpu, WAFER_G_ALL & ~vcpu->arch.missing);
-	exit->bad.field = exit->reason == SVM_EXIT_NONE ? "EFER.SVME of this CPU" : wafer_check_state(vcpu);
+	exit->bad.field = exit->reason == SVM_EXIT_NONE ? "EFER.SVME of this CPU" :
+							  wafer_check_state(vcpu);
 	hw->dirty = SVM_DIRTY_ALL;
 	if (v->event_inj & SVM_EVENT_VALID)
 		svm_found_in_delivery(vcpu, v->event_inj, v->event_error);

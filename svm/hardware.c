@@ -36,8 +36,9 @@ static const struct {
 	enum svm_feature feature;
 	const char *name;
 } feature_names[] = {
-	{ SVM_F_NRIPS, "next-RIP" }, { SVM_F_DECODE, "decode-assists" }, { SVM_F_FLUSH_ASID, "flush-by-ASID" },
-	{ SVM_F_CLEAN, "VMCB-clean" }, { SVM_F_VNMI, "vNMI" }, { SVM_F_TSC_RATIO, "TSC-scaling" },
+	{ SVM_F_NRIPS, "next-RIP" }, { SVM_F_DECODE, "decode-assists" },
+	{ SVM_F_FLUSH_ASID, "flush-by-ASID" }, { SVM_F_CLEAN, "VMCB-clean" },
+	{ SVM_F_VNMI, "vNMI" }, { SVM_F_TSC_RATIO, "TSC-scaling" },
 	{ SVM_F_V_SPEC_CTRL, "SPEC_CTRL" }, { SVM_F_PAUSE, "PAUSE-filter" },
 	{ SVM_F_VGIF, "vGIF(unused)" }, { SVM_F_AVIC, "AVIC(unused)" },
 };
@@ -54,7 +55,10 @@ static void describe(struct wafer_caps *caps)
 	/* The nested table is walked in the mode that the host is in at VMRUN (§15.25.3). */
 	caps->levels = native_read_cr4() & X86_CR4_LA57 ? 5 : 4;
 	caps->max_level = boot_cpu_has(X86_FEATURE_GBPAGES) ? 3 : 2;
-	caps->has_ad = caps->pdptr_from_memory = caps->has_tpr_shadow = caps->shutdown_undefined = true;
+	caps->has_ad = true;
+	caps->pdptr_from_memory = true;
+	caps->has_tpr_shadow = true;
+	caps->shutdown_undefined = true;
 	caps->has_len = svm_has(NRIPS);
 	caps->has_tsc_scaling = svm_has(TSC_RATIO);
 	caps->tsc_frac_bits = 32;
@@ -98,7 +102,8 @@ static int svm_detect(struct wafer_caps *caps)
 	struct page *page;
 	int cpu;
 
-	if (boot_cpu_data.x86_vendor != X86_VENDOR_AMD && boot_cpu_data.x86_vendor != X86_VENDOR_HYGON)
+	if (boot_cpu_data.x86_vendor != X86_VENDOR_AMD &&
+	    boot_cpu_data.x86_vendor != X86_VENDOR_HYGON)
 		return -ENODEV;
 	why = unusable();
 	if (why) {
@@ -287,9 +292,11 @@ static void svm_detach(struct wafer_vcpu *vcpu)
 
 const struct wafer_backend wafer_svm = {
 	.name = "svm", .rival = "kvm_amd", .hypercall = 0xd9,
-	.detect = svm_detect, .teardown = svm_teardown, .cpu_on = svm_cpu_on, .cpu_off = svm_cpu_off,
+	.detect = svm_detect, .teardown = svm_teardown,
+	.cpu_on = svm_cpu_on, .cpu_off = svm_cpu_off,
 	.vcpu_create = svm_vcpu_create, .vcpu_free = svm_vcpu_free, .detach = svm_detach,
 	.load = svm_load, .put = svm_put, .enter = svm_enter, .read_state = svm_read_state,
-	.inject = svm_inject, .windows = svm_windows, .set_root = svm_set_root, .flush_tlb = svm_flush_tlb,
+	.inject = svm_inject, .windows = svm_windows,
+	.set_root = svm_set_root, .flush_tlb = svm_flush_tlb,
 	.intercept_msr = svm_intercept_msr, .intercept = svm_intercept, .set_tsc = svm_set_tsc,
 };

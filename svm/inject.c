@@ -26,7 +26,8 @@ void svm_write_block(struct wafer_vcpu *vcpu)
 
 	v->int_state = block & (WAFER_BLOCK_STI | WAFER_BLOCK_MOVSS) ? SVM_INTERRUPT_SHADOW : 0;
 	if (svm_has(VNMI)) {
-		v->int_ctl = (v->int_ctl & ~SVM_V_NMI_BLOCKING) | (block & WAFER_BLOCK_NMI ? SVM_V_NMI_BLOCKING : 0);
+		v->int_ctl = (v->int_ctl & ~SVM_V_NMI_BLOCKING) |
+			     (block & WAFER_BLOCK_NMI ? SVM_V_NMI_BLOCKING : 0);
 		hw->dirty |= SVM_DIRTY_INT_CTL;
 	}
 	svm_watch(hw, SVM_WATCH_IRET, false);
@@ -77,7 +78,8 @@ static bool inject_virq(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 	struct wafer_hw *hw = vcpu->hw;
 	struct svm_vmcb *v = hw->vmcb;
 
-	if (ev->kind != WAFER_EV_EXTINT || hw->watch || v->int_ctl & SVM_V_IRQ || vcpu->pending.kind != WAFER_EV_NONE)
+	if (ev->kind != WAFER_EV_EXTINT || hw->watch || v->int_ctl & SVM_V_IRQ ||
+	    vcpu->pending.kind != WAFER_EV_NONE)
 		return false;
 	v->int_ctl |= V_IRQ_ANY_TPR;
 	v->int_vector = ev->vector;
@@ -174,8 +176,8 @@ void svm_after_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	 */
 	if (hw->watch & SVM_WATCH_TF && !iret_done)
 		wafer_put_rflags(vcpu, a->rflags & ~(u64)X86_EFLAGS_TF);
-	if (hw->watch & SVM_WATCH_KICK && hw->watch & SVM_WATCH_STEP && exit->kind == WAFER_EXIT_EXTINT &&
-	    vcpu->reinject.kind == WAFER_EV_NONE)
+	if (hw->watch & SVM_WATCH_KICK && hw->watch & SVM_WATCH_STEP &&
+	    exit->kind == WAFER_EXIT_EXTINT && vcpu->reinject.kind == WAFER_EV_NONE)
 		exit->kind = WAFER_EXIT_STEP;
 	hw->watch &= ~(SVM_WATCH_SOFT | SVM_WATCH_VIRQ | SVM_WATCH_TF | SVM_WATCH_KICK);
 	if (iret_done) {
@@ -220,6 +222,7 @@ void svm_found_in_delivery(struct wafer_vcpu *vcpu, u32 info, u32 error)
 		type = WAFER_EV_EXTINT;
 	if (type != WAFER_EV_SOFT_INT && !svm_is_soft(type, vector))
 		vcpu->reinject = (struct wafer_event){
-			.kind = type, .vector = vector, .error = error, .has_error = info & SVM_EVENT_HAS_ERROR,
+			.kind = type, .vector = vector,
+			.error = error, .has_error = info & SVM_EVENT_HAS_ERROR,
 		};
 }

@@ -2,9 +2,9 @@
 /*
  * The guest's registers between struct wafer_arch and the VMCB's state save area.
  *
- * What most exits need comes across at every exit (svm_enter()): RIP, RSP, RFLAGS, RAX, CR3 and what
- * blocks events. CR4, EFER, PAT and the debug registers never change behind our back: every write of
- * them exits.
+ * What most exits need comes across at every exit (svm_enter()): RIP, RSP, RFLAGS, RAX, CR3 and
+ * what blocks events. CR4, EFER, PAT and the debug registers never change behind our back: every
+ * write of them exits.
  */
 #include "svm.h"
 
@@ -18,7 +18,8 @@
  * Registers of eight bytes. @flush: bits of which translations depend (§5.5.2): those from before
  * do not hold after.
  */
-#define ROW(g, v, a, ...) { WAFER_G_##g, offsetof(struct svm_vmcb, v), offsetof(struct wafer_arch, a), ##__VA_ARGS__ }
+#define ROW(g, v, a, ...) \
+	{ WAFER_G_##g, offsetof(struct svm_vmcb, v), offsetof(struct wafer_arch, a), ##__VA_ARGS__ }
 static const struct row {
 	u32 group;
 	u16 vmcb, arch;
@@ -28,15 +29,17 @@ static const struct row {
 	ROW(RSP, rsp, gpr[WAFER_RSP]), ROW(RFLAGS, rflags, rflags),
 	ROW(CR0, cr0, cr0, SVM_DIRTY_CR, X86_CR0_PG | X86_CR0_WP),
 	ROW(CR3, cr3, cr3, SVM_DIRTY_CR, ~0ull),
-	ROW(CR4, cr4, cr4, SVM_DIRTY_CR, X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PCIDE | X86_CR4_SMEP |
-					 X86_CR4_SMAP | X86_CR4_LA57),
+	ROW(CR4, cr4, cr4, SVM_DIRTY_CR, X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PCIDE |
+					 X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_LA57),
 	ROW(EFER, efer, efer, SVM_DIRTY_CR, WAFER_EFER_NX | WAFER_EFER_LMA),
-	ROW(CR2, cr2, cr2, SVM_DIRTY_CR2), ROW(DR, dr7, hw_dr7, SVM_DIRTY_DR), ROW(PAT, pat, pat, SVM_DIRTY_NP),
+	ROW(CR2, cr2, cr2, SVM_DIRTY_CR2), ROW(DR, dr7, hw_dr7, SVM_DIRTY_DR),
+	ROW(PAT, pat, pat, SVM_DIRTY_NP),
 	ROW(DT, seg[SVM_SEG_GDTR].base, gdt.base, SVM_DIRTY_DT),
 	ROW(DT, seg[SVM_SEG_IDTR].base, idt.base, SVM_DIRTY_DT),
 	ROW(SYSENTER, sysenter_cs, sysenter_cs), ROW(SYSENTER, sysenter_esp, sysenter_esp),
 	ROW(SYSENTER, sysenter_eip, sysenter_eip), ROW(SYSCALL, kernel_gs_base, kernel_gs_base),
-	ROW(SYSCALL, star, star), ROW(SYSCALL, lstar, lstar), ROW(SYSCALL, cstar, cstar), ROW(SYSCALL, sfmask, fmask),
+	ROW(SYSCALL, star, star), ROW(SYSCALL, lstar, lstar),
+	ROW(SYSCALL, cstar, cstar), ROW(SYSCALL, sfmask, fmask),
 };
 
 static struct svm_seg *place(struct svm_vmcb *v, enum wafer_seg_reg n)
@@ -72,7 +75,9 @@ static void write_seg(struct svm_vmcb *v, enum wafer_seg_reg n, const struct waf
 {
 	u32 attr = seg->attr & WAFER_SEG_UNUSABLE ? seg->attr & ~WAFER_SEG_P : seg->attr;
 
-	*place(v, n) = (struct svm_seg){ seg->selector, (attr & 0xff) | (attr >> 4 & 0xf00), seg->limit, seg->base };
+	*place(v, n) = (struct svm_seg){
+		seg->selector, (attr & 0xff) | (attr >> 4 & 0xf00), seg->limit, seg->base,
+	};
 	if (n == WAFER_SS)
 		v->cpl = (attr & WAFER_SEG_DPL) >> WAFER_SEG_DPL_SHIFT;
 }
@@ -129,7 +134,8 @@ void svm_write_state(struct wafer_vcpu *vcpu, u32 mask)
 	for (u32 segs = mask & WAFER_G_SEGS; segs; segs &= segs - 1)
 		write_seg(v, __ffs(segs), &a->seg[__ffs(segs)]);
 	/* FS, GS, LDTR and TR are loaded by VMLOAD, which caches nothing. */
-	if (mask & (WAFER_G_SEG(WAFER_ES) | WAFER_G_SEG(WAFER_CS) | WAFER_G_SEG(WAFER_SS) | WAFER_G_SEG(WAFER_DS)))
+	if (mask & (WAFER_G_SEG(WAFER_ES) | WAFER_G_SEG(WAFER_CS) |
+		    WAFER_G_SEG(WAFER_SS) | WAFER_G_SEG(WAFER_DS)))
 		hw->dirty |= SVM_DIRTY_SEG;
 	for (const struct row *r = rows; r < rows + ARRAY_SIZE(rows); r++) {
 		if (!(mask & r->group))

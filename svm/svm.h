@@ -25,9 +25,11 @@
  */
 #define SVM_F(bit) (CPUID_8000_000A_EDX * 32 + (bit))
 enum svm_feature {
-	SVM_F_NP = SVM_F(0), SVM_F_NRIPS = SVM_F(3), SVM_F_TSC_RATIO, SVM_F_CLEAN, SVM_F_FLUSH_ASID, SVM_F_DECODE,
-	SVM_F_PAUSE = SVM_F(10), SVM_F_PAUSE_THRESHOLD = SVM_F(12), SVM_F_AVIC = SVM_F(13), SVM_F_VGIF = SVM_F(16),
-	SVM_F_V_SPEC_CTRL = SVM_F(20), SVM_F_HOST_MCE = SVM_F(23), SVM_F_VNMI = SVM_F(25),
+	SVM_F_NP = SVM_F(0),
+	SVM_F_NRIPS = SVM_F(3), SVM_F_TSC_RATIO, SVM_F_CLEAN, SVM_F_FLUSH_ASID, SVM_F_DECODE,
+	SVM_F_PAUSE = SVM_F(10), SVM_F_PAUSE_THRESHOLD = SVM_F(12), SVM_F_AVIC = SVM_F(13),
+	SVM_F_VGIF = SVM_F(16), SVM_F_V_SPEC_CTRL = SVM_F(20), SVM_F_HOST_MCE = SVM_F(23),
+	SVM_F_VNMI = SVM_F(25),
 };
 #define svm_has(feature) static_cpu_has(SVM_F_##feature)
 
@@ -48,8 +50,9 @@ static __always_inline bool svm_virtual_spec(void)
  * @SVM_WATCH_KICK: likewise, after an event's delivery: by an interrupt that is pending
  */
 enum svm_watch {
-	SVM_WATCH_STEP = BIT(0), SVM_WATCH_NMI = BIT(1), SVM_WATCH_IRET = BIT(2), SVM_WATCH_SOFT = BIT(3),
-	SVM_WATCH_VIRQ = BIT(4), SVM_WATCH_TF = BIT(5), SVM_WATCH_KICK = BIT(6),
+	SVM_WATCH_STEP = BIT(0), SVM_WATCH_NMI = BIT(1), SVM_WATCH_IRET = BIT(2),
+	SVM_WATCH_SOFT = BIT(3), SVM_WATCH_VIRQ = BIT(4), SVM_WATCH_TF = BIT(5),
+	SVM_WATCH_KICK = BIT(6),
 };
 
 /**

@@ -16,7 +16,8 @@ static atomic64_t serials = ATOMIC64_INIT(0);
  * are asked for. All others exit.
  */
 static const u32 direct[] = {
-	MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK,
+	MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE,
+	MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK,
 	MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP, MSR_IA32_PRED_CMD,
 };
 
@@ -67,7 +68,8 @@ int svm_vcpu_create(struct wafer_vcpu *vcpu)
 	hw->serial = atomic64_inc_return(&serials);
 	hw->tsc_ratio = SVM_TSC_RATIO_ONE;
 	hw->dirty = SVM_DIRTY_ALL;
-	hw->guest_groups = WAFER_G_SEGS | WAFER_G_CR0 | WAFER_G_CR2 | WAFER_G_DT | WAFER_G_SYSENTER | WAFER_G_SYSCALL;
+	hw->guest_groups = WAFER_G_SEGS | WAFER_G_CR0 | WAFER_G_CR2 | WAFER_G_DT |
+			   WAFER_G_SYSENTER | WAFER_G_SYSCALL;
 	init_vmcb(vcpu);
 	return 0;
 }
@@ -116,7 +118,10 @@ void svm_open_spec_ctrl(struct wafer_vcpu *vcpu)
 	else if (static_cpu_has(X86_FEATURE_MSR_SPEC_CTRL))
 		hw->spec_guest = vcpu->arch.spec_ctrl;
 	hw->spec_direct = open && !virtual;
-	hw->guest_groups = open ? hw->guest_groups | WAFER_G_SPEC : hw->guest_groups & ~WAFER_G_SPEC;
+	if (open)
+		hw->guest_groups |= WAFER_G_SPEC;
+	else
+		hw->guest_groups &= ~WAFER_G_SPEC;
 	set_msrpm(hw, MSR_IA32_SPEC_CTRL, !open, !open);
 }
 

@@ -23,7 +23,8 @@
 enum svm_icpt {
 	SVM_CR_READ = 0, SVM_CR_WRITE = 16, SVM_DR_READ = 32, SVM_DR_WRITE = 48, SVM_EXCEPTION = 64,
 	SVM_INTR = 96, SVM_NMI, SVM_SMI, SVM_INIT, SVM_VINTR, SVM_CR0_SEL_WRITE,
-	SVM_RDTSC = 110, SVM_RDPMC, SVM_CPUID = 114, SVM_RSM, SVM_IRET, SVM_INVD = 118, SVM_PAUSE, SVM_HLT,
+	SVM_RDTSC = 110, SVM_RDPMC, SVM_CPUID = 114, SVM_RSM, SVM_IRET,
+	SVM_INVD = 118, SVM_PAUSE, SVM_HLT,
 	SVM_INVLPGA = 122, SVM_IOIO, SVM_MSR, SVM_TASK_SWITCH, SVM_SHUTDOWN = 127,
 	SVM_VMRUN, SVM_VMMCALL, SVM_VMLOAD, SVM_VMSAVE, SVM_STGI, SVM_CLGI, SVM_SKINIT, SVM_RDTSCP,
 	SVM_WBINVD = 137, SVM_MONITOR, SVM_MWAIT, SVM_MWAIT_ARMED, SVM_XSETBV, SVM_RDPRU,
@@ -69,7 +70,8 @@ enum { SVM_TLB_KEEP = 0, SVM_TLB_FLUSH_ALL = 1, SVM_TLB_FLUSH_ASID = 3 };
 enum {
 	SVM_DIRTY_ICPT = BIT(0), SVM_DIRTY_MAPS = BIT(1), SVM_DIRTY_ASID = BIT(2),
 	SVM_DIRTY_INT_CTL = BIT(3), SVM_DIRTY_NP = BIT(4), SVM_DIRTY_CR = BIT(5),
-	SVM_DIRTY_DR = BIT(6), SVM_DIRTY_DT = BIT(7), SVM_DIRTY_SEG = BIT(8), SVM_DIRTY_CR2 = BIT(9),
+	SVM_DIRTY_DR = BIT(6), SVM_DIRTY_DT = BIT(7), SVM_DIRTY_SEG = BIT(8),
+	SVM_DIRTY_CR2 = BIT(9),
 };
 #define SVM_DIRTY_ALL		0xffffffffu
 
@@ -114,10 +116,11 @@ struct svm_vmcb {
 };
 
 #define SVM_AT(field, offset) (offsetof(struct svm_vmcb, field) == (offset))
-static_assert(SVM_AT(pause_threshold, 0x03c) && SVM_AT(asid, 0x058) && SVM_AT(exit_code, 0x070) &&
-	      SVM_AT(event_inj, 0x0a8) && SVM_AT(clean, 0x0c0) && SVM_AT(bytes, 0x0d1) && SVM_AT(seg, 0x400) &&
-	      SVM_AT(cpl, 0x4cb) && SVM_AT(efer, 0x4d0) && SVM_AT(cr4, 0x548) && SVM_AT(rip, 0x578) &&
-	      SVM_AT(rsp, 0x5d8) && SVM_AT(rax, 0x5f8) && SVM_AT(cr2, 0x640) && SVM_AT(pat, 0x668) &&
-	      SVM_AT(spec_ctrl, 0x6e0) && sizeof(struct svm_vmcb) == 4096);
+static_assert(SVM_AT(pause_threshold, 0x03c) && SVM_AT(asid, 0x058) &&
+	      SVM_AT(exit_code, 0x070) && SVM_AT(event_inj, 0x0a8) && SVM_AT(clean, 0x0c0) &&
+	      SVM_AT(bytes, 0x0d1) && SVM_AT(seg, 0x400) && SVM_AT(cpl, 0x4cb) &&
+	      SVM_AT(efer, 0x4d0) && SVM_AT(cr4, 0x548) && SVM_AT(rip, 0x578) &&
+	      SVM_AT(rsp, 0x5d8) && SVM_AT(rax, 0x5f8) && SVM_AT(cr2, 0x640) &&
+	      SVM_AT(pat, 0x668) && SVM_AT(spec_ctrl, 0x6e0) && sizeof(struct svm_vmcb) == 4096);
 
 #endif

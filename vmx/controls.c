@@ -210,7 +210,7 @@ static u32 primary_for(struct wafer_vcpu *vcpu, u32 bits)
 void vmx_intercept(struct wafer_vcpu *vcpu, u32 bits)
 {
 	struct wafer_hw *hw = vcpu->hw;
-	/* MCE stays as the host has it (state.c); of a change of LA57 the core must know (fetch.h). */
+	/* MCE stays as the host has it (state.c); a change of LA57 the core must know (fetch.h). */
 	u64 owned = wafer_guest_cr4(vcpu) & ~(u64)(X86_CR4_MCE | X86_CR4_LA57);
 	u32 exceptions = ALWAYS | (bits & WAFER_ICPT_BP ? BIT(X86_TRAP_BP) : 0);
 

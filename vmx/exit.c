@@ -153,7 +153,8 @@ static void exit_ept_misconfig(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 }
 
 /* What comes first where a kind has a qualification, or can come in delivery. */
-static __always_inline void fill_first(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool qual, bool delivery)
+static __always_inline void fill_first(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool qual,
+				       bool delivery)
 {
 	u32 vectoring = delivery ? vmread(IDT_VECTORING_INFO_FIELD) : 0;
 

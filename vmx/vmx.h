@@ -43,7 +43,9 @@ extern void *vmx_pages;
  * hw->todo: due before the next entry. SWAP_IN is set but for the stretch from a window's first
  * entry to its end; STEP_TF stays: single steps by RFLAGS.TF, without a monitor trap flag.
  */
-enum { VMX_FLUSH_EPT = BIT(0), VMX_FLUSH_VPID = BIT(1), VMX_SWAP_IN = BIT(2), VMX_STEP_TF = BIT(3) };
+enum {
+	VMX_FLUSH_EPT = BIT(0), VMX_FLUSH_VPID = BIT(1), VMX_SWAP_IN = BIT(2), VMX_STEP_TF = BIT(3),
+};
 
 /**
  * struct vmx_run - what wafer_vmx_run() needs; enter.S uses the layout
