@@ -26,7 +26,7 @@ static int alias_register(void)
 	int r = rival_here ? -EBUSY : misc_register(&alias);
 
 	if (r == -EBUSY)
-		pr_warn("/dev/kvm belongs to the in-tree KVM; remove it first: modprobe -r %s kvm\n",
+		pr_warn("/dev/kvm belongs to the in-tree KVM; remove it: modprobe -r %s kvm\n",
 			wafer_backend->rival);
 	return r;
 }
@@ -44,7 +44,7 @@ static int module_event(struct notifier_block *nb, unsigned long event, void *mo
 		rival_here = event != MODULE_STATE_GOING;
 	mutex_unlock(&alias_lock);
 	if (r)
-		pr_warn("%s is kept out while /dev/kvm is this module's; give it up first: wafer alias off\n",
+		pr_warn("%s is kept out: /dev/kvm is this module's; give it up: wafer alias off\n",
 			wafer_backend->rival);
 	return notifier_from_errno(r);
 }
@@ -74,7 +74,8 @@ static int alias_set(const char *val, const struct kernel_param *kp)
 static const struct kernel_param_ops alias_ops = { .set = alias_set, .get = param_get_bool };
 
 module_param_cb(alias, &alias_ops, &wanted, 0644);
-MODULE_PARM_DESC(alias, "Register /dev/kvm as well, while the in-tree KVM is not loaded (default: no)");
+MODULE_PARM_DESC(alias,
+		 "Register /dev/kvm as well, while the in-tree KVM is not loaded (default: no)");
 
 int wafer_alias_init(void)
 {

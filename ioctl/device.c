@@ -27,7 +27,8 @@ static long get_info(struct wafer_info *info)
 			    (wafer_caps.has_pml ? WAFER_FEATURE_PML : 0) |
 			    (wafer_caps.has_tsc_scaling ? WAFER_FEATURE_TSC_SCALING : 0) |
 			    (wafer_caps.has_len ? WAFER_FEATURE_INSN_LENGTH : 0),
-		.max_vcpus = WAFER_MAX_VCPUS, .max_vcpu_id = WAFER_MAX_VCPU_ID, .max_slots = WAFER_MAX_SLOTS,
+		.max_vcpus = WAFER_MAX_VCPUS, .max_vcpu_id = WAFER_MAX_VCPU_ID,
+		.max_slots = WAFER_MAX_SLOTS,
 	};
 	strscpy(info->version, WAFER_VERSION, sizeof(info->version));
 	return 0;
@@ -45,7 +46,8 @@ static long device_call(void *obj, u32 cmd, void *data, unsigned long arg, bool 
 	case KVM_GET_MSR_INDEX_LIST: return IOCTL(0, wafer_door_msr_list(USER, false));
 	case KVM_GET_MSR_FEATURE_INDEX_LIST: return IOCTL(0, wafer_door_msr_list(USER, true));
 	case KVM_GET_MSRS: return IOCTL(0, wafer_door_msrs(NULL, USER, false));
-	case KVM_X86_GET_MCE_CAP_SUPPORTED: return IOCTL(DOOR_OUT, (*(u64 *)data = wafer_mce_cap(), 0));
+	case KVM_X86_GET_MCE_CAP_SUPPORTED:
+		return IOCTL(DOOR_OUT, (*(u64 *)data = wafer_mce_cap(), 0));
 	case KVM_HAS_DEVICE_ATTR: return IOCTL(DOOR_IN, xcomp_attr(data, false));
 	case KVM_GET_DEVICE_ATTR: return IOCTL(DOOR_IN, xcomp_attr(data, true));
 	case WAFER_GET_INFO: return IOCTL(DOOR_OUT, get_info(data));
@@ -99,8 +101,9 @@ static int __init wafer_init(void)
 	if (r)
 		goto alias;
 	wafer_mmu_setup();
-	pr_info("%s, %u-level nested paging with pages up to %u KiB%s%s\n", wafer_backend->name, wafer_caps.levels,
-		4u << (9 * (wafer_caps.max_level - 1)), wafer_caps.features[0] ? "; " : "", wafer_caps.features);
+	pr_info("%s, %u-level nested paging with pages up to %u KiB%s%s\n",
+		wafer_backend->name, wafer_caps.levels, 4u << (9 * (wafer_caps.max_level - 1)),
+		wafer_caps.features[0] ? "; " : "", wafer_caps.features);
 	return 0;
 alias:
 	wafer_alias_exit();

@@ -13,7 +13,8 @@ int wafer_refuse(struct wafer_refusal *r, int err, const char *field, u64 value,
 {
 	if (!r)
 		return err;
-	pr_debug_ratelimited("ioctl 0x%x gives %d: %s is 0x%llx, the rule: %s\n", r->ioctl, err, field, value, rule);
+	pr_debug_ratelimited("ioctl 0x%x gives %d: %s is 0x%llx, the rule: %s\n",
+			     r->ioctl, err, field, value, rule);
 	WRITE_ONCE(r->field, field);
 	WRITE_ONCE(r->rule, rule);
 	WRITE_ONCE(r->value, value);
@@ -25,7 +26,9 @@ int wafer_refuse(struct wafer_refusal *r, int err, const char *field, u64 value,
 
 static long last_error(const struct wafer_refusal *r, void __user *arg)
 {
-	struct wafer_last_error e = { READ_ONCE(r->refused), READ_ONCE(r->err), READ_ONCE(r->value) };
+	struct wafer_last_error e = {
+		READ_ONCE(r->refused), READ_ONCE(r->err), READ_ONCE(r->value),
+	};
 	const char *field = READ_ONCE(r->field), *rule = READ_ONCE(r->rule);
 
 	strscpy_pad(e.field, field ?: "", sizeof(e.field));
@@ -33,7 +36,8 @@ static long last_error(const struct wafer_refusal *r, void __user *arg)
 	return copy_to_user(arg, &e, sizeof(e)) ? -EFAULT : 0;
 }
 
-static long call_locked(const struct wafer_doors *d, u32 flags, u32 cmd, void *data, unsigned long arg)
+static long call_locked(const struct wafer_doors *d, u32 flags, u32 cmd, void *data,
+			unsigned long arg)
 {
 	long r;
 
@@ -50,7 +54,8 @@ static long call_locked(const struct wafer_doors *d, u32 flags, u32 cmd, void *d
  * The argument is copied before the mutex is taken and after it is released: a page fault in the
  * VMM (userfaultfd) holds up nobody else.
  */
-static noinline long call_with_copy(const struct wafer_doors *d, u32 flags, u32 cmd, unsigned long arg)
+static noinline long call_with_copy(const struct wafer_doors *d, u32 flags, u32 cmd,
+				    unsigned long arg)
 {
 	u8 buffer[DOOR_BUFFER] __aligned(8);
 	unsigned int size = _IOC_SIZE(cmd);
@@ -119,7 +124,8 @@ long wafer_door(const struct wafer_doors *d, unsigned int cmd, unsigned long arg
  *
  * Return: the descriptor; install it with fd_install() when the object is complete. -errno.
  */
-int wafer_new_file(const char *name, const struct file_operations *fops, void *obj, struct file **file)
+int wafer_new_file(const char *name, const struct file_operations *fops, void *obj,
+		   struct file **file)
 {
 	int fd = get_unused_fd_flags(O_CLOEXEC);
 

@@ -51,7 +51,8 @@ struct wafer_doors {
 
 long wafer_door(const struct wafer_doors *doors, unsigned int cmd, unsigned long arg);
 long wafer_door_failed(struct wafer_refusal *refusal, long r, unsigned long arg);
-int wafer_new_file(const char *name, const struct file_operations *fops, void *obj, struct file **file);
+int wafer_new_file(const char *name, const struct file_operations *fops, void *obj,
+		   struct file **file);
 
 /* The other files of this room. */
 extern const struct file_operations wafer_device_fops;

@@ -15,7 +15,8 @@ static void *get_entries(void __user *arg, u32 max, size_t size, u32 *nr)
 }
 
 /*
- * KVM_GET_CPUID2; without a vCPU KVM_GET_SUPPORTED_CPUID and KVM_GET_EMULATED_CPUID. -E2BIG leaves the header as it was.
+ * KVM_GET_CPUID2; without a vCPU KVM_GET_SUPPORTED_CPUID and KVM_GET_EMULATED_CPUID. -E2BIG leaves
+ * the header as it was.
  */
 long wafer_door_get_cpuid(struct wafer_vcpu *vcpu, void __user *arg, bool emulated)
 {
@@ -35,7 +36,8 @@ long wafer_door_get_cpuid(struct wafer_vcpu *vcpu, void __user *arg, bool emulat
 	if (nent < r || (!nent && !vcpu))
 		r = -E2BIG;
 	else if (r >= 0)
-		r = copy_to_user(user->entries, e, r * sizeof(*e)) || put_user(r, &user->nent) ? -EFAULT : 0;
+		r = copy_to_user(user->entries, e, r * sizeof(*e)) ||
+		    put_user(r, &user->nent) ? -EFAULT : 0;
 	kvfree(e);
 	return r;
 }
@@ -73,6 +75,7 @@ long wafer_door_msr_list(void __user *arg, bool feature)
  */
 long wafer_door_msrs(struct wafer_vcpu *vcpu, void __user *arg, bool set)
 {
+	const u8 how = WAFER_MSR_HOST | (set ? WAFER_MSR_WRITE : 0);
 	u32 i, nmsrs;
 	struct kvm_msr_entry *e = get_entries(arg, MAX_MSRS - 1, sizeof(*e), &nmsrs);
 	long r;
@@ -82,7 +85,7 @@ long wafer_door_msrs(struct wafer_vcpu *vcpu, void __user *arg, bool set)
 	for (i = 0; i < nmsrs; i++) {
 		u64 val = set ? e[i].data : 0;
 
-		if (vcpu ? wafer_msr_access(vcpu, e[i].index, &val, WAFER_MSR_HOST | (set ? WAFER_MSR_WRITE : 0)) :
+		if (vcpu ? wafer_msr_access(vcpu, e[i].index, &val, how) :
 			   wafer_feature_msr(e[i].index, &val))
 			break;
 		e[i].data = val;
@@ -91,7 +94,8 @@ long wafer_door_msrs(struct wafer_vcpu *vcpu, void __user *arg, bool set)
 	if (!set && copy_to_user(arg + sizeof(struct kvm_msrs), e, array_size(nmsrs, sizeof(*e))))
 		r = -EFAULT;
 	else if (set && i < nmsrs)
-		wafer_refuse(&vcpu->refusal, -EINVAL, "MSR index", e[i].index, "exists and takes the value");
+		wafer_refuse(&vcpu->refusal, -EINVAL, "MSR index", e[i].index,
+			     "exists and takes the value");
 	kvfree(e);
 	return r;
 }
@@ -105,7 +109,8 @@ long wafer_door_routing(struct wafer_vm *vm, void __user *arg)
 	if (copy_from_user(&header, arg, sizeof(header)))
 		return -EFAULT;
 	if (header.nr > WAFER_MAX_GSI || header.flags)
-		return wafer_refuse(&vm->refusal, -EINVAL, "nr", header.nr, "is at most 4096, with flags 0");
+		return wafer_refuse(&vm->refusal, -EINVAL, "nr", header.nr,
+				    "is at most 4096, with flags 0");
 	e = vmemdup_user(arg + sizeof(header), array_size(header.nr, sizeof(*e)));
 	if (IS_ERR(e))
 		return PTR_ERR(e);
@@ -125,7 +130,8 @@ long wafer_door_xsave(struct wafer_vcpu *vcpu, void __user *arg, bool set, bool 
 	long r;
 
 	if (!xsave2 && size > sizeof(struct kvm_xsave))
-		return wafer_refuse(&vcpu->refusal, -EINVAL, "size", size, "fits KVM_GET_XSAVE; use KVM_GET_XSAVE2");
+		return wafer_refuse(&vcpu->refusal, -EINVAL, "size", size,
+				    "fits KVM_GET_XSAVE; use KVM_GET_XSAVE2");
 	buf = kvzalloc(size, GFP_KERNEL_ACCOUNT);
 	if (!buf)
 		return -ENOMEM;

@@ -9,7 +9,8 @@
 #include "door.h"
 
 #define NAME_SIZE	48
-#define DESC_SIZE	(offsetof(struct kvm_stats_desc, name) + NAME_SIZE)	/* 7.2 counts a name of its own in */
+/* 7.2 counts a name of its own in */
+#define DESC_SIZE	(offsetof(struct kvm_stats_desc, name) + NAME_SIZE)
 
 /* @offset: of a u64 in struct wafer_vcpu or wafer_vm */
 struct counter {
@@ -23,15 +24,18 @@ struct counter {
 #define EXITS(name, kind) COUNT(name "_exits", stat_exits[WAFER_EXIT_##kind])
 
 static const struct counter vcpu_stats[] = {
-	COUNT("exits_to_user", stat_user), COUNT("halts", stat_halts), COUNT("halt_wakeups", stat_halt_wakeups),
-	COUNT("injected_events", stat_injected), COUNT("nested_faults", fault.stat_faults),
-	COUNT("nested_faults_fast", fault.stat_fast), COUNT("nested_faults_mmio", fault.stat_mmio),
-	EXITS("interrupt", EXTINT), EXITS("exception", EXCEPTION), EXITS("cpuid", CPUID), EXITS("hypercall", HYPERCALL),
-	EXITS("halt", HLT), EXITS("pause", PAUSE), EXITS("rdmsr", RDMSR), EXITS("wrmsr", WRMSR), EXITS("io", IO),
-	EXITS("fault", FAULT), EXITS("cr", CR), EXITS("dr", DR), EXITS("xsetbv", XSETBV), EXITS("wbinvd", WBINVD),
-	EXITS("task_switch", TASK_SWITCH), EXITS("irq_window", IRQ_WINDOW), EXITS("nmi_window", NMI_WINDOW),
-	EXITS("tpr", TPR), EXITS("step", STEP), EXITS("dirty_log", PML), EXITS("machine_check", MCE),
-	EXITS("triple_fault", TRIPLE), EXITS("denied", DENIED), EXITS("unknown", UNKNOWN),
+	COUNT("exits_to_user", stat_user), COUNT("halts", stat_halts),
+	COUNT("halt_wakeups", stat_halt_wakeups), COUNT("injected_events", stat_injected),
+	COUNT("nested_faults", fault.stat_faults), COUNT("nested_faults_fast", fault.stat_fast),
+	COUNT("nested_faults_mmio", fault.stat_mmio),
+	EXITS("interrupt", EXTINT), EXITS("exception", EXCEPTION), EXITS("cpuid", CPUID),
+	EXITS("hypercall", HYPERCALL), EXITS("halt", HLT), EXITS("pause", PAUSE),
+	EXITS("rdmsr", RDMSR), EXITS("wrmsr", WRMSR), EXITS("io", IO), EXITS("fault", FAULT),
+	EXITS("cr", CR), EXITS("dr", DR), EXITS("xsetbv", XSETBV), EXITS("wbinvd", WBINVD),
+	EXITS("task_switch", TASK_SWITCH), EXITS("irq_window", IRQ_WINDOW),
+	EXITS("nmi_window", NMI_WINDOW), EXITS("tpr", TPR), EXITS("step", STEP),
+	EXITS("dirty_log", PML), EXITS("machine_check", MCE), EXITS("triple_fault", TRIPLE),
+	EXITS("denied", DENIED), EXITS("unknown", UNKNOWN),
 };
 
 static const struct counter vm_stats[] = {
@@ -59,7 +63,8 @@ static ssize_t stats_read(struct file *file, char __user *buf, size_t size, loff
 	h->id_offset = sizeof(*h);
 	h->desc_offset = h->id_offset + NAME_SIZE;
 	h->data_offset = h->desc_offset + nr * DESC_SIZE;
-	snprintf((char *)(h + 1), NAME_SIZE, vcpu ? "kvm-wafer/vcpu-%u" : "kvm-wafer", vcpu ? vcpu->id : 0);
+	snprintf((char *)(h + 1), NAME_SIZE, vcpu ? "kvm-wafer/vcpu-%u" : "kvm-wafer",
+		 vcpu ? vcpu->id : 0);
 	data = (void *)h + h->data_offset;
 	for (unsigned int i = 0; i < nr; i++) {
 		d = (void *)h + h->desc_offset + i * DESC_SIZE;
@@ -75,11 +80,13 @@ static ssize_t stats_read(struct file *file, char __user *buf, size_t size, loff
 }
 
 static const struct file_operations vcpu_fops = {
-	.owner = THIS_MODULE, .read = stats_read, .release = wafer_vcpu_release, .llseek = noop_llseek,
+	.owner = THIS_MODULE, .llseek = noop_llseek,
+	.read = stats_read, .release = wafer_vcpu_release,
 };
 
 static const struct file_operations vm_fops = {
-	.owner = THIS_MODULE, .read = stats_read, .release = wafer_vm_release, .llseek = noop_llseek,
+	.owner = THIS_MODULE, .llseek = noop_llseek,
+	.read = stats_read, .release = wafer_vm_release,
 };
 
 /* @vcpu: NULL: the VM's */

@@ -23,7 +23,8 @@ static long set_signal_mask(struct wafer_vcpu *vcpu, struct kvm_signal_mask __us
 }
 
 /* KVM_HAS_, KVM_GET_ and KVM_SET_DEVICE_ATTR: the TSC's offset is all there is. */
-static long tsc_offset_attr(struct wafer_vcpu *vcpu, const struct kvm_device_attr *attr, unsigned int cmd)
+static long tsc_offset_attr(struct wafer_vcpu *vcpu, const struct kvm_device_attr *attr,
+			    unsigned int cmd)
 {
 	u64 __user *user = (u64 __user *)attr->addr;
 	u64 offset;
@@ -40,7 +41,9 @@ static long tsc_offset_attr(struct wafer_vcpu *vcpu, const struct kvm_device_att
 /* Nesting is not offered: a header that says so, in the form that VMMs save and restore unasked. */
 static long get_nested_state(struct kvm_nested_state __user *user)
 {
-	struct kvm_nested_state state = { .size = sizeof(state), .hdr.vmx = { .vmxon_pa = -1, .vmcs12_pa = -1 } };
+	struct kvm_nested_state state = {
+		.size = sizeof(state), .hdr.vmx = { .vmxon_pa = -1, .vmcs12_pa = -1 },
+	};
 	u32 size;
 
 	if (get_user(size, &user->size))
@@ -52,7 +55,8 @@ static long get_nested_state(struct kvm_nested_state __user *user)
 
 static long set_nested_state(const struct kvm_nested_state *state)
 {
-	return state->size < sizeof(*state) || state->flags & ~KVM_STATE_NESTED_GIF_SET ? -EINVAL : 0;
+	return state->size < sizeof(*state) || state->flags & ~KVM_STATE_NESTED_GIF_SET ?
+	       -EINVAL : 0;
 }
 
 static long vcpu_call(void *obj, u32 cmd, void *data, unsigned long arg, bool look)
@@ -60,26 +64,34 @@ static long vcpu_call(void *obj, u32 cmd, void *data, unsigned long arg, bool lo
 	struct wafer_vcpu *vcpu = obj;
 
 	switch (cmd) {
-	case KVM_RUN: return IOCTL(DOOR_NO_ARG, -EINVAL);	/* with an argument; else run() below */
+	case KVM_RUN:				/* with an argument; else run() below */
+		return IOCTL(DOOR_NO_ARG, -EINVAL);
 	case KVM_GET_REGS: return IOCTL(DOOR_OUT | DOOR_LOCK, (wafer_get_regs(vcpu, data), 0));
 	case KVM_SET_REGS: return IOCTL(DOOR_IN | DOOR_LOCK, (wafer_set_regs(vcpu, data), 0));
 	case KVM_GET_SREGS: return IOCTL(DOOR_OUT | DOOR_LOCK, (wafer_get_sregs(vcpu, data), 0));
 	case KVM_SET_SREGS: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_sregs(vcpu, data));
-	case KVM_INTERRUPT: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_interrupt(vcpu, ((struct kvm_interrupt *)data)->irq));
+	case KVM_INTERRUPT:
+		return IOCTL(DOOR_IN | DOOR_LOCK,
+			     wafer_interrupt(vcpu, ((struct kvm_interrupt *)data)->irq));
 	case KVM_GET_SREGS2: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_get_sregs2(vcpu, data));
 	case KVM_SET_SREGS2: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_sregs2(vcpu, data));
 	case KVM_GET_MSRS: return IOCTL(DOOR_LOCK, wafer_door_msrs(vcpu, USER, false));
 	case KVM_SET_MSRS: return IOCTL(DOOR_LOCK, wafer_door_msrs(vcpu, USER, true));
-	case KVM_GET_VCPU_EVENTS: return IOCTL(DOOR_OUT | DOOR_LOCK, (wafer_get_events(vcpu, data), 0));
+	case KVM_GET_VCPU_EVENTS:
+		return IOCTL(DOOR_OUT | DOOR_LOCK, (wafer_get_events(vcpu, data), 0));
 	case KVM_SET_VCPU_EVENTS: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_events(vcpu, data));
-	case KVM_GET_MP_STATE: return IOCTL(DOOR_OUT | DOOR_LOCK, (wafer_get_mp_state(vcpu, data), 0));
+	case KVM_GET_MP_STATE:
+		return IOCTL(DOOR_OUT | DOOR_LOCK, (wafer_get_mp_state(vcpu, data), 0));
 	case KVM_SET_MP_STATE: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_mp_state(vcpu, data));
-	case KVM_GET_DEBUGREGS: return IOCTL(DOOR_OUT | DOOR_LOCK, (wafer_get_debugregs(vcpu, data), 0));
+	case KVM_GET_DEBUGREGS:
+		return IOCTL(DOOR_OUT | DOOR_LOCK, (wafer_get_debugregs(vcpu, data), 0));
 	case KVM_SET_DEBUGREGS: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_debugregs(vcpu, data));
 	case KVM_GET_LAPIC:
-		return IOCTL(DOOR_OUT | DOOR_LOCK, vcpu->lapic ? wafer_lapic_get(vcpu, data) : -EINVAL);
+		return IOCTL(DOOR_OUT | DOOR_LOCK,
+			     vcpu->lapic ? wafer_lapic_get(vcpu, data) : -EINVAL);
 	case KVM_SET_LAPIC:
-		return IOCTL(DOOR_IN | DOOR_LOCK, vcpu->lapic ? wafer_lapic_set(vcpu, data) : -EINVAL);
+		return IOCTL(DOOR_IN | DOOR_LOCK,
+			     vcpu->lapic ? wafer_lapic_set(vcpu, data) : -EINVAL);
 	case KVM_GET_XSAVE: return IOCTL(DOOR_LOCK, wafer_door_xsave(vcpu, USER, false, false));
 	case KVM_GET_XSAVE2: return IOCTL(DOOR_LOCK, wafer_door_xsave(vcpu, USER, false, true));
 	case KVM_SET_XSAVE: return IOCTL(DOOR_LOCK, wafer_door_xsave(vcpu, USER, true, true));
@@ -90,25 +102,32 @@ static long vcpu_call(void *obj, u32 cmd, void *data, unsigned long arg, bool lo
 	case KVM_NMI: return IOCTL(DOOR_LOCK, (wafer_vcpu_nmi(vcpu), 0));
 	case KVM_SET_CPUID2: return IOCTL(DOOR_LOCK, wafer_door_set_cpuid(vcpu, USER));
 	case KVM_GET_CPUID2: return IOCTL(DOOR_LOCK, wafer_door_get_cpuid(vcpu, USER, false));
-	case KVM_SET_GUEST_DEBUG: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_guest_debug(vcpu, data));
+	case KVM_SET_GUEST_DEBUG:
+		return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_guest_debug(vcpu, data));
 	case KVM_TRANSLATE:
-		return IOCTL(DOOR_IN | DOOR_OUT | DOOR_LOCK, (wafer_translate_ioctl(vcpu, data), 0));
+		return IOCTL(DOOR_IN | DOOR_OUT | DOOR_LOCK,
+			     (wafer_translate_ioctl(vcpu, data), 0));
 	case KVM_GET_TSC_KHZ: return IOCTL(DOOR_LOCK, vcpu->tsc_khz);
 	case KVM_SET_TSC_KHZ:
 		return IOCTL(DOOR_LOCK, arg == (u32)arg ? wafer_set_tsc_khz(vcpu, arg) : -EINVAL);
 	case KVM_KVMCLOCK_CTRL: return IOCTL(DOOR_LOCK, wafer_kvmclock_ctrl(vcpu));
-	case KVM_X86_SETUP_MCE: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_setup_mce(vcpu, *(u64 *)data));
+	case KVM_X86_SETUP_MCE:
+		return IOCTL(DOOR_IN | DOOR_LOCK, wafer_setup_mce(vcpu, *(u64 *)data));
 	case KVM_X86_SET_MCE: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_mce(vcpu, data));
 	/* The VMM is never told of TPR accesses: the hardware or the local APIC has them. */
 	case KVM_TPR_ACCESS_REPORTING:
-		return IOCTL(DOOR_IN | DOOR_OUT, ((struct kvm_tpr_access_ctl *)data)->flags ? -EINVAL : 0);
+		return IOCTL(DOOR_IN | DOOR_OUT,
+			     ((struct kvm_tpr_access_ctl *)data)->flags ? -EINVAL : 0);
 	case KVM_SET_VAPIC_ADDR:
 		return IOCTL(DOOR_IN, vcpu->lapic ? 0 : -EINVAL);
 	case KVM_SET_SIGNAL_MASK: return IOCTL(DOOR_LOCK, set_signal_mask(vcpu, USER));
 	case KVM_ENABLE_CAP: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_vcpu_enable_cap(vcpu, data));
-	case KVM_HAS_DEVICE_ATTR: return IOCTL(DOOR_IN, tsc_offset_attr(vcpu, data, KVM_HAS_DEVICE_ATTR));
-	case KVM_GET_DEVICE_ATTR: return IOCTL(DOOR_IN | DOOR_LOCK, tsc_offset_attr(vcpu, data, KVM_GET_DEVICE_ATTR));
-	case KVM_SET_DEVICE_ATTR: return IOCTL(DOOR_IN | DOOR_LOCK, tsc_offset_attr(vcpu, data, KVM_SET_DEVICE_ATTR));
+	case KVM_HAS_DEVICE_ATTR:
+		return IOCTL(DOOR_IN, tsc_offset_attr(vcpu, data, KVM_HAS_DEVICE_ATTR));
+	case KVM_GET_DEVICE_ATTR:
+		return IOCTL(DOOR_IN | DOOR_LOCK, tsc_offset_attr(vcpu, data, KVM_GET_DEVICE_ATTR));
+	case KVM_SET_DEVICE_ATTR:
+		return IOCTL(DOOR_IN | DOOR_LOCK, tsc_offset_attr(vcpu, data, KVM_SET_DEVICE_ATTR));
 	case KVM_GET_STATS_FD: return IOCTL(0, wafer_stats_open(vcpu->vm, vcpu));
 	case KVM_GET_NESTED_STATE: return IOCTL(0, get_nested_state(USER));
 	case KVM_SET_NESTED_STATE: return IOCTL(DOOR_IN, set_nested_state(data));
@@ -146,7 +165,8 @@ static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 	struct wafer_vcpu *vcpu = vmf->vma->vm_file->private_data;
 	const void *place = vmf->pgoff == 0 ? vcpu->run :
 			    vmf->pgoff == KVM_PIO_PAGE_OFFSET ? vcpu->pio_data :
-			    vmf->pgoff == KVM_COALESCED_MMIO_PAGE_OFFSET ? vcpu->vm->irq.coalesced_ring : NULL;
+			    vmf->pgoff == KVM_COALESCED_MMIO_PAGE_OFFSET ?
+			    vcpu->vm->irq.coalesced_ring : NULL;
 
 	if (place)
 		vmf->page = virt_to_page(place);
@@ -181,14 +201,15 @@ int wafer_vcpu_release(struct inode *inode, struct file *file)
 }
 
 static const struct file_operations vcpu_fops = {
-	.owner = THIS_MODULE, .release = wafer_vcpu_release, .llseek = noop_llseek, .mmap = vcpu_mmap,
-	.unlocked_ioctl = vcpu_ioctl, .compat_ioctl = compat_ptr_ioctl,
+	.owner = THIS_MODULE, .release = wafer_vcpu_release, .llseek = noop_llseek,
+	.mmap = vcpu_mmap, .unlocked_ioctl = vcpu_ioctl, .compat_ioctl = compat_ptr_ioctl,
 };
 
 static int may_create(struct wafer_vm *vm, u32 id)
 {
 	if (id >= (vm->max_vcpu_id ?: WAFER_MAX_VCPU_ID) || vm->nr_vcpus >= WAFER_MAX_VCPUS)
-		return wafer_refuse(&vm->refusal, -EINVAL, "vCPU id", id, "is below KVM_CAP_MAX_VCPU_ID, and _MAX_VCPUS not met");
+		return wafer_refuse(&vm->refusal, -EINVAL, "vCPU id", id,
+				    "is below KVM_CAP_MAX_VCPU_ID, and _MAX_VCPUS not met");
 	if (wafer_vcpu_by_id(vm, id))
 		return wafer_refuse(&vm->refusal, -EEXIST, "vCPU id", id, "is not taken yet");
 	return 0;

@@ -50,8 +50,10 @@ static long set_compat_msr_filter(struct wafer_vm *vm, const struct compat_msr_f
 
 static long set_tsc_khz(struct wafer_vm *vm, unsigned long khz)
 {
-	if (vm->nr_vcpus || khz != (u32)khz || (!wafer_caps.has_tsc_scaling && khz && khz != tsc_khz))
-		return wafer_refuse(&vm->refusal, -EINVAL, "kHz", khz, "before vCPUs exist; without scaling the host's");
+	if (vm->nr_vcpus || khz != (u32)khz ||
+	    (!wafer_caps.has_tsc_scaling && khz && khz != tsc_khz))
+		return wafer_refuse(&vm->refusal, -EINVAL, "kHz", khz,
+				    "before vCPUs exist; without scaling the host's");
 	vm->default_tsc_khz = khz;
 	return 0;
 }
@@ -66,40 +68,55 @@ static long vm_call(void *obj, u32 cmd, void *data, unsigned long arg, bool look
 	case KVM_IRQ_LINE_STATUS: return IOCTL(DOOR_IN | DOOR_OUT, irq_line(vm, data));
 	case KVM_IRQ_LINE: return IOCTL(DOOR_IN, irq_line(vm, data));
 	case KVM_SIGNAL_MSI: return IOCTL(DOOR_IN, wafer_signal_msi(vm, data));
-	case KVM_GET_DIRTY_LOG: return IOCTL(DOOR_IN, (fix_pointer(&((struct kvm_dirty_log *)data)->dirty_bitmap),
-		wafer_get_dirty_log(&vm->mmu, data, &vm->refusal)));
-	case KVM_CLEAR_DIRTY_LOG: return IOCTL(DOOR_IN, (fix_pointer(&((struct kvm_clear_dirty_log *)data)->dirty_bitmap),
-		wafer_clear_dirty_log(&vm->mmu, data, &vm->refusal)));
+	case KVM_GET_DIRTY_LOG:
+		return IOCTL(DOOR_IN, (fix_pointer(&((struct kvm_dirty_log *)data)->dirty_bitmap),
+				       wafer_get_dirty_log(&vm->mmu, data, &vm->refusal)));
+	case KVM_CLEAR_DIRTY_LOG:
+		return IOCTL(DOOR_IN,
+			     (fix_pointer(&((struct kvm_clear_dirty_log *)data)->dirty_bitmap),
+			      wafer_clear_dirty_log(&vm->mmu, data, &vm->refusal)));
 	case KVM_RESET_DIRTY_RINGS:
-		return IOCTL(0, READ_ONCE(vm->mmu.ring_size) ? wafer_ring_reset(&vm->mmu) : -EINVAL);
-	case KVM_SET_USER_MEMORY_REGION: return IOCTL(DOOR_IN, wafer_set_memory_region(&vm->mmu, data, &vm->refusal));
+		return IOCTL(0, READ_ONCE(vm->mmu.ring_size) ?
+			     wafer_ring_reset(&vm->mmu) : -EINVAL);
+	case KVM_SET_USER_MEMORY_REGION:
+		return IOCTL(DOOR_IN, wafer_set_memory_region(&vm->mmu, data, &vm->refusal));
 	case KVM_SET_GSI_ROUTING: return IOCTL(0, wafer_door_routing(vm, USER));
 	case KVM_IOEVENTFD: return IOCTL(DOOR_IN, wafer_ioeventfd(vm, data));
 	case KVM_IRQFD: return IOCTL(DOOR_IN, wafer_irqfd(vm, data));
-	case KVM_REGISTER_COALESCED_MMIO: return IOCTL(DOOR_IN, wafer_coalesced_zone(vm, data, true));
-	case KVM_UNREGISTER_COALESCED_MMIO: return IOCTL(DOOR_IN, wafer_coalesced_zone(vm, data, false));
+	case KVM_REGISTER_COALESCED_MMIO:
+		return IOCTL(DOOR_IN, wafer_coalesced_zone(vm, data, true));
+	case KVM_UNREGISTER_COALESCED_MMIO:
+		return IOCTL(DOOR_IN, wafer_coalesced_zone(vm, data, false));
 	case KVM_CHECK_EXTENSION: return IOCTL(0, wafer_check_extension(vm, arg));
 	case KVM_ENABLE_CAP: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_vm_enable_cap(vm, data));
 	case KVM_CREATE_VCPU:
 		return IOCTL(0, arg == (u32)arg ? wafer_vcpu_open(vm, arg) : -EINVAL);
 	case KVM_SET_TSS_ADDR:
 		return IOCTL(DOOR_LOCK, arg > 0xffffd000 ?
-		REFUSE("TSS address", arg, "is at most 0xffffd000") : (vm->tss_addr = arg, 0));
+			     REFUSE("TSS address", arg, "is at most 0xffffd000") :
+			     (vm->tss_addr = arg, 0));
 	case KVM_SET_IDENTITY_MAP_ADDR:
 		return IOCTL(DOOR_IN | DOOR_LOCK, vm->nr_vcpus ?
-		REFUSE("vCPUs", vm->nr_vcpus, "none exist yet") : (vm->identity_map_addr = *(u64 *)data ?: 0xfffbc000, 0));
+			     REFUSE("vCPUs", vm->nr_vcpus, "none exist yet") :
+			     (vm->identity_map_addr = *(u64 *)data ?: 0xfffbc000, 0));
 	/* There is no shadow paging whose pages could be limited. */
 	case KVM_SET_NR_MMU_PAGES:
 		return IOCTL(0, arg < 64 ? -EINVAL : 0);
 	case KVM_SET_BOOT_CPU_ID:
-		return IOCTL(DOOR_LOCK, vm->nr_vcpus ? -EBUSY : arg > (vm->max_vcpu_id ?: WAFER_MAX_VCPU_ID) ?
-			     REFUSE("boot CPU id", arg, "is at most KVM_CAP_MAX_VCPU_ID") : (vm->boot_cpu_id = arg, 0));
+		return IOCTL(DOOR_LOCK, vm->nr_vcpus ? -EBUSY :
+			     arg > (vm->max_vcpu_id ?: WAFER_MAX_VCPU_ID) ?
+			     REFUSE("boot CPU id", arg, "is at most KVM_CAP_MAX_VCPU_ID") :
+			     (vm->boot_cpu_id = arg, 0));
 	case KVM_CREATE_IRQCHIP: return IOCTL(DOOR_LOCK, wafer_create_irqchip(vm));
-	case KVM_CREATE_PIT2: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_create_pit(vm, ((struct kvm_pit_config *)data)->flags));
+	case KVM_CREATE_PIT2:
+		return IOCTL(DOOR_IN | DOOR_LOCK,
+			     wafer_create_pit(vm, ((struct kvm_pit_config *)data)->flags));
 	case KVM_CREATE_PIT: return IOCTL(DOOR_LOCK, wafer_create_pit(vm, KVM_PIT_SPEAKER_DUMMY));
 	case KVM_REINJECT_CONTROL: return IOCTL(DOOR_LOCK, reinject_control(vm, USER));
-	case KVM_GET_IRQCHIP: return IOCTL(DOOR_IN | DOOR_OUT | DOOR_LOCK, wafer_irqchip_state(vm, data, false));
-	case KVM_SET_IRQCHIP: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_irqchip_state(vm, data, true));
+	case KVM_GET_IRQCHIP:
+		return IOCTL(DOOR_IN | DOOR_OUT | DOOR_LOCK, wafer_irqchip_state(vm, data, false));
+	case KVM_SET_IRQCHIP:
+		return IOCTL(DOOR_IN | DOOR_LOCK, wafer_irqchip_state(vm, data, true));
 	case KVM_GET_PIT2: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_pit_state(vm, data, false));
 	case KVM_SET_PIT2: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_pit_state(vm, data, true));
 	case KVM_GET_CLOCK: return IOCTL(DOOR_OUT, (wafer_get_clock(vm, data), 0));
