@@ -12,14 +12,15 @@
  */
 /* exitcost.c has the names in this order. */
 enum {
-	COUNT_VMREAD, COUNT_VMWRITE, COUNT_VMPTRLD, COUNT_VMCLEAR, COUNT_VMLOAD, COUNT_VMSAVE, COUNT_GIF,
-	COUNT_RDMSR, COUNT_WRMSR, COUNT_FPU, COUNT_XSETBV, COUNT_WRPKRU, COUNT_CR, COUNT_DR, COUNT_INVEPT,
-	COUNT_INVVPID, COUNT_IPI, COUNT_ATOMIC, COUNT_LOCK, NR_COUNTS
+	COUNT_VMREAD, COUNT_VMWRITE, COUNT_VMPTRLD, COUNT_VMCLEAR, COUNT_VMLOAD, COUNT_VMSAVE,
+	COUNT_GIF, COUNT_RDMSR, COUNT_WRMSR, COUNT_FPU, COUNT_XSETBV, COUNT_WRPKRU, COUNT_CR,
+	COUNT_DR, COUNT_INVEPT, COUNT_INVVPID, COUNT_IPI, COUNT_ATOMIC, COUNT_LOCK, NR_COUNTS
 };
 extern unsigned long long wafer_counts[NR_COUNTS];
 
-#define wafer_count(what, n) \
-	({ asm volatile("lock addq %1, %0" : "+m" (wafer_counts[COUNT_##what]) : "er" ((long)(n))); })
+#define wafer_count(what, n)								\
+	({ asm volatile("lock addq %1, %0"						\
+			: "+m" (wafer_counts[COUNT_##what]) : "er" ((long)(n))); })
 #define COUNTED(what, expression) ({ wafer_count(what, 1); expression; })
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt		/* as the files have it that say one */
 
@@ -67,7 +68,9 @@ extern unsigned long long wafer_counts[NR_COUNTS];
 #define vmread(field) COUNTED(VMREAD, vmread(field))
 #define vmwrite(field, val) COUNTED(VMWRITE, vmwrite(field, val))
 #define vmwrite_changed(copy, field, val)						\
-	({ u64 old_ = *(copy); vmwrite_changed(copy, field, val); wafer_count(VMWRITE, *(copy) != old_); })
+	({ u64 old_ = *(copy);								\
+	   vmwrite_changed(copy, field, val);						\
+	   wafer_count(VMWRITE, *(copy) != old_); })
 #define insn_vmptrld(pa) COUNTED(VMPTRLD, insn_vmptrld(pa))
 #define insn_vmclear(pa) COUNTED(VMCLEAR, insn_vmclear(pa))
 #define insn_invept(...) COUNTED(INVEPT, insn_invept(__VA_ARGS__))
