@@ -15,8 +15,8 @@ static void usage(void)
 	printf("usage: wafer alias on|off\n"
 	       "       wafer alias [status] [--json]\n"
 	       "\n"
-	       "Gives /dev/wafer the second name /dev/kvm, or takes it back, or tells whose /dev/kvm is.\n"
-	       "What was opened by that name stays open.\n"
+	       "Gives /dev/wafer the second name /dev/kvm, or takes it back, or tells whose\n"
+	       "/dev/kvm is. What was opened by that name stays open.\n"
 	       "\n"
 	       "  --json  status for programs\n");
 }
@@ -27,17 +27,18 @@ static int status(bool json)
 		[KVM_NOBODY] = "none", [KVM_IN_TREE] = "kvm", [KVM_WAFER] = "wafer"
 	};
 	static const char * const words[] = {
-		[KVM_NOBODY] = "there is none", [KVM_IN_TREE] = "the in-tree KVM's", [KVM_WAFER] = "Wafer's"
+		[KVM_NOBODY] = "there is none", [KVM_IN_TREE] = "the in-tree KVM's",
+		[KVM_WAFER] = "Wafer's"
 	};
 	bool loaded = module_loaded("wafer"), on = alias_is_on();
 	enum kvm_owner owner = kvm_owner();
 
 	if (json)
-		printf("{\"loaded\": %s, \"alias\": %s, \"kvm\": \"%s\"}\n", loaded ? "true" : "false",
-		       on ? "true" : "false", owners[owner]);
+		printf("{\"loaded\": %s, \"alias\": %s, \"kvm\": \"%s\"}\n",
+		       loaded ? "true" : "false", on ? "true" : "false", owners[owner]);
 	else
-		printf("module wafer  %s\nalias         %s\n/dev/kvm      %s\n", loaded ? "loaded" : "not loaded",
-		       on ? "on" : "off", words[owner]);
+		printf("module wafer  %s\nalias         %s\n/dev/kvm      %s\n",
+		       loaded ? "loaded" : "not loaded", on ? "on" : "off", words[owner]);
 	return STATUS_OK;
 }
 

@@ -47,7 +47,8 @@ static void check_kernel(struct report *r, bool loaded)
 		f = report_add(r, loaded ? V_OK : V_WARN, "lockdown",
 			       "kernel lockdown is on: %s", line);
 		if (!loaded)
-			report_remedy(f, "sign wafer.ko with a key in the firmware or the MOK list");
+			report_remedy(f,
+				      "sign wafer.ko with a key in the firmware or the MOK list");
 	} else if (read_line("/sys/module/module/parameters/sig_enforce", line, sizeof(line)) &&
 		   line[0] == 'Y') {
 		f = report_add(r, loaded ? V_OK : V_WARN, "lockdown",
@@ -73,7 +74,8 @@ static void check_rival(struct report *r)
 		if (!exists(path))
 			continue;
 		if (read_line(VIRT_AT_LOAD, line, sizeof(line)) && line[0] == 'Y') {
-			f = report_add(r, V_FAIL, "other", "%s is loaded and holds the CPU", names[i]);
+			f = report_add(r, V_FAIL, "other", "%s is loaded and holds the CPU",
+				       names[i]);
 			report_remedy(f, "modprobe -r %s kvm, or boot with "
 				      "kvm.enable_virt_at_load=0", names[i]);
 		} else {
@@ -180,7 +182,8 @@ static void check_api(struct report *r, int fd)
 	}
 	f = report_add(r, V_FAIL, "vm", "none can be created: %s", strerror(errno));
 	if (errno == EBUSY)
-		report_remedy(f, "another hypervisor has the CPU; the kernel's log (dmesg) names it");
+		report_remedy(f,
+			      "another hypervisor has the CPU; the kernel's log (dmesg) names it");
 	else
 		report_remedy(f, "the kernel's log (dmesg) says why");
 }

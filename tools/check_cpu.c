@@ -77,7 +77,8 @@ static void check_intel(struct report *r)
 		}
 		report_add(r, V_OK, NAME_FIRMWARE, "VT-x may be used");
 	} else if (cpuinfo_has("flags", "vmx") == 0) {
-		f = report_add(r, V_FAIL, NAME_FIRMWARE, "the kernel says that VT-x is switched off");
+		f = report_add(r, V_FAIL, NAME_FIRMWARE,
+			       "the kernel says that VT-x is switched off");
 		report_remedy(f, ENABLE_VTX);
 		return;
 	} else {

@@ -22,7 +22,8 @@ enum kvm_owner kvm_owner(void)
 	bool ours;
 
 	if (fd < 0)	/* no such device, or one that this user may not open */
-		return access("/dev/kvm", F_OK) ? KVM_NOBODY : alias_is_on() ? KVM_WAFER : KVM_IN_TREE;
+		return access("/dev/kvm", F_OK) ? KVM_NOBODY :
+		       alias_is_on() ? KVM_WAFER : KVM_IN_TREE;
 	ours = ioctl(fd, WAFER_GET_INFO, &info) == 0;
 	close(fd);
 	return ours ? KVM_WAFER : KVM_IN_TREE;
@@ -99,7 +100,8 @@ bool module_probe(const char *name, const char *option)
 		say("modprobe: %s; install kmod", strerror(errno));
 		_exit(127);
 	}
-	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	return pid > 0 && waitpid(pid, &status, 0) == pid &&
+	       WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 bool alias_set(bool on)
@@ -130,10 +132,12 @@ int alias_failed(bool on)
 {
 	switch (errno) {
 	case ENOENT:
-		say("alias %s: the module wafer is not loaded; 'modprobe wafer' loads it", on ? "on" : "off");
+		say("alias %s: the module wafer is not loaded; 'modprobe wafer' loads it",
+		    on ? "on" : "off");
 		break;
 	case EBUSY:
-		say("alias on: /dev/kvm belongs to the in-tree KVM; 'wafer takeover' puts Wafer in its place");
+		say("alias on: /dev/kvm belongs to the in-tree KVM; "
+		    "'wafer takeover' puts Wafer in its place");
 		break;
 	case EACCES:
 	case EPERM:

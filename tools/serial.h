@@ -31,7 +31,7 @@ struct serial {
 	struct watch room;		/* eventfd: the guest took input, read more */
 	struct watch input;		/* standard input */
 	bool input_is_tty;		/* [I] */
-	bool input_waitable;		/* main thread: it is in the loop whenever it is not stopped */
+	bool input_waitable;		/* main thread: in the loop whenever it is not stopped */
 };
 
 void serial_setup(struct serial *s, struct vm *vm, struct loop *loop);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * wafer takeover, wafer giveback: Wafer in the place of the in-tree KVM, and the other way round. What fails in the
- * middle is undone.
+ * wafer takeover, wafer giveback: Wafer in the place of the in-tree KVM, and the other way round.
+ * What fails in the middle is undone.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -57,10 +57,14 @@ static bool write_file(const char *dir, const char *path, const char *text)
 static int make_last(const struct request *q, bool takeover)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(persistent); i++) {
-		if (takeover ? write_file(persistent[i].dir, persistent[i].path, persistent[i].text) :
-			       !unlink(persistent[i].path) || errno == ENOENT)
+		bool done = takeover ? write_file(persistent[i].dir, persistent[i].path,
+						  persistent[i].text) :
+				       !unlink(persistent[i].path) || errno == ENOENT;
+
+		if (done)
 			continue;
-		say("%s: %s: %s; it holds until the next boot only", q->name, persistent[i].path, strerror(errno));
+		say("%s: %s: %s; it holds until the next boot only", q->name, persistent[i].path,
+		    strerror(errno));
 		return STATUS_HOST;
 	}
 	return STATUS_OK;
@@ -72,10 +76,11 @@ static bool unused(const struct request *q, const char *module, const char *devi
 	long users = module_users(module);
 
 	if (module_builtin(module))
-		say("%s: %s is part of this kernel and cannot be removed; boot a kernel that has it as a module",
-		    q->name, module);
+		say("%s: %s is part of this kernel and cannot be removed; "
+		    "boot a kernel that has it as a module", q->name, module);
 	else if (users > 0)
-		say("%s: %s is in use (%ld); shut down the VMs that have %s open ('fuser -v %s' names them)",
+		say("%s: %s is in use (%ld); "
+		    "shut down the VMs that have %s open ('fuser -v %s' names them)",
 		    q->name, module, users, device, device);
 	else
 		return true;
@@ -87,11 +92,12 @@ static bool remove_rivals(const struct request *q, const char **removed)
 	for (size_t i = 0; i < ARRAY_SIZE(rivals); i++) {
 		if (!module_loaded(rivals[i]))
 			continue;
-		/* the part that both vendors share is used by theirs, and by what else stands on it */
+		/* The part that both vendors share is used by theirs, and by what else needs it. */
 		if (!unused(q, rivals[i], "/dev/kvm"))
 			return false;
 		if (!module_unload(rivals[i])) {
-			say("%s: %s cannot be removed: %s; 'lsmod' tells what uses it", q->name, rivals[i],
+			say("%s: %s cannot be removed: %s; 'lsmod' tells what uses it",
+			    q->name, rivals[i],
 			    errno == EWOULDBLOCK ? "it is in use" : strerror(errno));
 			return false;
 		}
@@ -106,8 +112,8 @@ static bool load(const struct request *q)
 	if (!q->file) {
 		if (module_probe("wafer", "alias=1"))
 			return true;
-		say("%s: the module wafer cannot be loaded; 'dmesg' and 'wafer check' tell why, --module names its file",
-		    q->name);
+		say("%s: the module wafer cannot be loaded; "
+		    "'dmesg' and 'wafer check' tell why, --module names its file", q->name);
 		return false;
 	}
 	if (module_load_file(q->file, "alias=1"))
@@ -151,7 +157,10 @@ static int giveback(const struct request *q)
 	if (module_loaded("wafer")) {
 		if (!unused(q, "wafer", "/dev/wafer"))
 			return STATUS_HOST;
-		/* The in-tree module is kept out while the alias is there; it is first, since it can be undone. */
+		/*
+		 * The in-tree module is kept out while the alias is there; it is first, since it
+		 * can be undone.
+		 */
 		if (on && !alias_set(false))
 			return alias_failed(false);
 		if (!module_unload("wafer")) {
@@ -164,7 +173,8 @@ static int giveback(const struct request *q)
 	}
 	/* blacklisted names are loaded when asked for by name */
 	if (!module_loaded(vendor) && !module_probe(vendor, NULL)) {
-		say("%s: Wafer is gone, and %s cannot be loaded; 'dmesg' tells why", q->name, vendor);
+		say("%s: Wafer is gone, and %s cannot be loaded; 'dmesg' tells why", q->name,
+		    vendor);
 		return STATUS_HOST;
 	}
 	return q->persist ? make_last(q, false) : STATUS_OK;
@@ -175,17 +185,21 @@ static void usage(bool take)
 	if (take)
 		printf("usage: wafer takeover [--persist] [--module FILE]\n"
 		       "\n"
-		       "Removes the in-tree KVM if nothing uses it, loads Wafer and gives it the name /dev/kvm.\n"
-		       "Refuses while VMs run on the in-tree KVM. What fails is undone.\n"
+		       "Removes the in-tree KVM if nothing uses it, loads Wafer and gives it the\n"
+		       "name /dev/kvm. Refuses while VMs run on the in-tree KVM. What fails is\n"
+		       "undone.\n"
 		       "\n"
 		       "  --module FILE  load this wafer.ko instead of the installed one\n"
-		       "  --persist      after a reboot as well: /etc/modprobe.d/wafer.conf, /etc/modules-load.d/wafer.conf\n");
+		       "  --persist      after a reboot as well: /etc/modprobe.d/wafer.conf,\n"
+		       "                 /etc/modules-load.d/wafer.conf\n");
 	else
 		printf("usage: wafer giveback [--persist]\n"
 		       "\n"
-		       "Removes Wafer and loads the in-tree KVM again. Refuses while VMs run on Wafer.\n"
+		       "Removes Wafer and loads the in-tree KVM again. Refuses while VMs run on\n"
+		       "Wafer.\n"
 		       "\n"
-		       "  --persist      after a reboot as well: removes what 'takeover --persist' has written\n");
+		       "  --persist      after a reboot as well: removes what 'takeover\n"
+		       "                 --persist' has written\n");
 }
 
 static int run(int argc, char **argv, bool take)

@@ -57,8 +57,9 @@ void vm_open(struct vm *vm, const char *path, bool path_given)
 }
 
 /*
- * As a PC's firmware leaves them, and Linux's 16-bit start, which is passed over here. The ACPI tables tell of no PIC:
- * to a guest that listens to LINT0 all the same ("noapic") each line would be an exception, the vectors being 0 to 15.
+ * As a PC's firmware leaves them, and Linux's 16-bit start, which is passed over here. The ACPI
+ * tables tell of no PIC: to a guest that listens to LINT0 all the same ("noapic") each line would
+ * be an exception, the vectors being 0 to 15.
  */
 static void mask_pics(struct vm *vm)
 {
@@ -67,10 +68,12 @@ static void mask_pics(struct vm *vm)
 	for (unsigned int i = KVM_IRQCHIP_PIC_MASTER; i <= KVM_IRQCHIP_PIC_SLAVE; i++) {
 		c = (struct kvm_irqchip){ .chip_id = i };
 		if (ioctl(vm->fd, KVM_GET_IRQCHIP, &c) < 0)
-			die(STATUS_HOST, "cannot read the interrupt controllers: %s", strerror(errno));
+			die(STATUS_HOST, "cannot read the interrupt controllers: %s",
+			    strerror(errno));
 		c.chip.pic.imr = 0xff;
 		if (ioctl(vm->fd, KVM_SET_IRQCHIP, &c) < 0)
-			die(STATUS_HOST, "cannot set the interrupt controllers: %s", strerror(errno));
+			die(STATUS_HOST, "cannot set the interrupt controllers: %s",
+			    strerror(errno));
 	}
 }
 
