@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A VM with chips and vCPUs that do not run: the rest of the module as far as irq/ calls it. Who raises what is
- * counted.
+ * A VM with chips and vCPUs that do not run: the rest of the module as far as irq/ calls
+ * it. Who raises what is counted.
  */
 #ifndef IRQ_FAKE_H
 #define IRQ_FAKE_H

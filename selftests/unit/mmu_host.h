@@ -302,9 +302,9 @@ static void drop_tlb(struct vcpu *v)
 
 /*
  * What the CPU does for an access: the TLB if it has the right (and the dirty bit, for a write),
- * else a walk, from the last table if the way there is cached, with accessed bits at each level that it comes
- * through and the dirty bit set with a compare-and-exchange. 0: nested fault, after which nothing is cached that
- * led to it (SDM vol. 3 §29.4.3.1).
+ * else a walk, from the last table if the way there is cached, with accessed bits at each level
+ * that it comes through and the dirty bit set with a compare-and-exchange. 0: nested fault, after
+ * which nothing is cached that led to it (SDM vol. 3 §29.4.3.1).
  */
 static u64 cpu_translate(struct vcpu *v, u64 gfn, bool write)
 {

@@ -334,7 +334,8 @@ TEST(operands)
 			  insn.op_size == t[i].op_size &&
 			  insn.addr_size == t[i].addr_size && insn.disp == t[i].disp &&
 			  insn.rip_rel == t[i].rip_rel && insn.reg == t[i].reg && insn.form,
-			  "%d: %s: %d base %d index %d scale %d seg %d op %d addr %d disp %llx r %d",
+			  "%d: %s: %d base %d index %d scale %d seg %d op %d addr %d disp %llx "
+			  "r %d",
 			  t[i].mode * 8, t[i].hex, ret, insn.base, insn.index, insn.scale, insn.seg,
 			  insn.op_size, insn.addr_size, insn.disp, insn.reg);
 	}
@@ -379,7 +380,8 @@ TEST(system_instructions)
 	CHECK(!dec(&insn, 8, "0f 01 d1") && insn.opcode == 0x101 && insn.reg == 2 && insn.rm == 1 &&
 	      insn.mod == 3);
 	CHECK(!dec(&insn, 4, "0f 01 30") && insn.reg == 6 && insn.is_mem && insn.form);
-	CHECK(!dec(&insn, 8, "0f 01 f0") && insn.reg == 6 && !insn.form);	/* LMSW AX: no memory */
+	/* LMSW AX: no memory */
+	CHECK(!dec(&insn, 8, "0f 01 f0") && insn.reg == 6 && !insn.form);
 	CHECK(!dec(&insn, 8, "41 54") && insn.len == 2 && insn.reg == 12 && insn.op_size == 8);
 	CHECK(!dec(&insn, 8, "f3 0f 09") && insn.opcode == 0x109);
 }
@@ -434,16 +436,16 @@ TEST(refused)
 TEST(not_in_64_bit_code)
 {
 	static const char *const hex[] = {
-		"06", "07", "0e", "16", "17", "1e", "1f", "27", "2f", "37", "3f", "60", "61", "ce", "d4 0a", "d5 0a",
-		"d6", "9a 00 00 00 00 00 00", "ea 00 00 00 00 00 00",
+		"06", "07", "0e", "16", "17", "1e", "1f", "27", "2f", "37", "3f", "60", "61", "ce",
+		"d4 0a", "d5 0a", "d6", "9a 00 00 00 00 00 00", "ea 00 00 00 00 00 00",
 	};
 	struct wafer_insn insn;
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(hex); i++) {
 		CHECK_MSG(dec(&insn, 8, hex[i]) == -EINVAL, "%s in 64-bit code", hex[i]);
-		CHECK_MSG(!dec(&insn, 4, hex[i]) && insn.len == (strlen(hex[i]) + 1) / 3, "%s in 32-bit code",
-			  hex[i]);
+		CHECK_MSG(!dec(&insn, 4, hex[i]) && insn.len == (strlen(hex[i]) + 1) / 3,
+			  "%s in 32-bit code", hex[i]);
 	}
 }
 
@@ -451,11 +453,13 @@ TEST(not_in_64_bit_code)
 TEST(undefined)
 {
 	static const char *const hex[] = {
-		"0f 04", "0f 0a", "0f 0b", "0f 0c", "0f 24 c0", "0f 27 c0", "0f 36", "0f 39", "0f 3b", "0f 3f", "0f 7a c0",
-		"0f 7b c0", "0f a6 c0", "0f a7 c0", "0f b9 c0", "0f ff c0",
-		"8f 08", "8f 10", "8f 18", "8f 20", "8f 28", "8f 30", "8f 38", "fe 10", "fe 18", "fe 20", "fe 28", "fe 30",
-		"fe 38", "ff 38", "0f ba 00 00", "0f ba 08 00", "0f ba 10 00", "0f ba 18 00", "c6 08 00", "c6 10 00",
-		"c6 18 00", "c6 20 00", "c6 28 00", "c6 30 00",
+		"0f 04", "0f 0a", "0f 0b", "0f 0c", "0f 24 c0", "0f 27 c0", "0f 36", "0f 39",
+		"0f 3b", "0f 3f", "0f 7a c0", "0f 7b c0", "0f a6 c0", "0f a7 c0", "0f b9 c0",
+		"0f ff c0",
+		"8f 08", "8f 10", "8f 18", "8f 20", "8f 28", "8f 30", "8f 38", "fe 10", "fe 18",
+		"fe 20", "fe 28", "fe 30", "fe 38", "ff 38", "0f ba 00 00", "0f ba 08 00",
+		"0f ba 10 00", "0f ba 18 00", "c6 08 00", "c6 10 00", "c6 18 00", "c6 20 00",
+		"c6 28 00", "c6 30 00",
 	};
 	struct wafer_insn insn;
 	unsigned int i;
@@ -470,21 +474,25 @@ TEST(undefined)
 TEST(operands_of_64_bits)
 {
 	static const char *const hex[] = {
-		"50", "6a 00", "68 00 00 00 00", "70 00", "c2 00 00", "c3", "c8 00 00 00", "c9", "e0 00", "e3 00",
-		"e8 00 00 00 00", "e9 00 00 00 00", "eb 00", "ff 10", "ff 20", "ff 30", "8f 00", "0f 80 00 00 00 00",
-		"0f a0", "0f a9", "9c", "9d",
+		"50", "6a 00", "68 00 00 00 00", "70 00", "c2 00 00", "c3", "c8 00 00 00", "c9",
+		"e0 00", "e3 00", "e8 00 00 00 00", "e9 00 00 00 00", "eb 00", "ff 10", "ff 20",
+		"ff 30", "8f 00", "0f 80 00 00 00 00", "0f a0", "0f a9", "9c", "9d",
 	};
 	struct wafer_insn insn;
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(hex); i++)
-		CHECK_MSG(!dec(&insn, 8, hex[i]) && insn.op_size == 8, "%s: %u", hex[i], insn.op_size);
+		CHECK_MSG(!dec(&insn, 8, hex[i]) && insn.op_size == 8, "%s: %u", hex[i],
+			  insn.op_size);
 	CHECK(!dec(&insn, 8, "66 50") && insn.op_size == 2);
 	CHECK(!dec(&insn, 8, "66 70 00") && insn.op_size == 8);
 	CHECK(!dec(&insn, 4, "50") && insn.op_size == 4);
 }
 
-/* SDM vol. 2 §2.3.5: what the fields of VEX stand for, inverted ones and those that 32-bit code ignores. */
+/*
+ * SDM vol. 2 §2.3.5: what the fields of VEX stand for, inverted ones and
+ * those that 32-bit code ignores.
+ */
 TEST(vex_fields)
 {
 	struct wafer_insn insn;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Destinations, routing tables, messages, EOI exits of the split chip, the bus and what sits on it. */
+/*
+ * Destinations, routing tables, messages, EOI exits of the split chip, the bus and what sits on it.
+ */
 #include "irq_fake.h"
 
 static int send(u32 dest, bool logical, u8 mode, u8 vector)
@@ -18,7 +20,8 @@ static u32 who(u8 vector)
 	unsigned int i;
 
 	for (i = 0; i < vm.nr_vcpus; i++)
-		if (test_and_clear_bit(vector & 31, wafer_apic_bits(cpu(i)->lapic, APIC_IRR, vector)))
+		if (test_and_clear_bit(vector & 31,
+				       wafer_apic_bits(cpu(i)->lapic, APIC_IRR, vector)))
 			set |= 1u << i;
 	return set;
 }
@@ -55,7 +58,10 @@ TEST(physical)
 	free_vm();
 }
 
-/* An xAPIC has the id that the guest gives it, and all of those that have it take the message (KVM from 6.3 on). */
+/*
+ * An xAPIC has the id that the guest gives it, and all of those that have it take
+ * the message (KVM from 6.3 on).
+ */
 TEST(written_ids)
 {
 	make_vm(WAFER_CHIP_SPLIT, 3);
@@ -136,7 +142,8 @@ TEST(logical_cluster)
 TEST(logical_x2apic)
 {
 	struct wafer_irq_msg msg = {
-		.dest = 0x00010003, .logical = true, .vector = 0x40, .assert = true, .x2apic_dest = true,
+		.dest = 0x00010003, .logical = true, .vector = 0x40, .assert = true,
+		.x2apic_dest = true,
 	};
 	unsigned int i;
 
@@ -162,7 +169,9 @@ TEST(logical_x2apic)
 
 TEST(broadcast_quirk)
 {
-	struct wafer_irq_msg ipi = { .dest = 0xff, .vector = 0x41, .assert = true, .x2apic_dest = true };
+	struct wafer_irq_msg ipi = {
+		.dest = 0xff, .vector = 0x41, .assert = true, .x2apic_dest = true,
+	};
 	unsigned int i;
 
 	make_vm(WAFER_CHIP_SPLIT, 2);
@@ -213,7 +222,8 @@ static struct kvm_irq_routing_entry msi_route(u32 gsi, u32 lo, u32 data)
 static struct kvm_irq_routing_entry pin_route(u32 gsi, u32 chip, u32 pin)
 {
 	return (struct kvm_irq_routing_entry){
-		.gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP, .u.irqchip = { .irqchip = chip, .pin = pin },
+		.gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP,
+		.u.irqchip = { .irqchip = chip, .pin = pin },
 	};
 }
 
@@ -347,7 +357,9 @@ TEST(split_eoi_exit)
 	make_vm(WAFER_CHIP_SPLIT, 1);
 	CHECK_EQ(wafer_set_routing(&vm, e, 3), 0);
 	for (v = 0x51; v <= 0x53; v++) {
-		CHECK_EQ(wafer_set_gsi(&vm, WAFER_SRC_USER, v == 0x51 ? 5 : v == 0x52 ? 30 : 6, 1), 1);
+		u32 gsi = v == 0x51 ? 5 : v == 0x52 ? 30 : 6;
+
+		CHECK_EQ(wafer_set_gsi(&vm, WAFER_SRC_USER, gsi, 1), 1);
 		CHECK_EQ(take_irq(0), v);
 		cpu(0)->hazards = 0;
 		cpu(0)->eoi_exit = false;
@@ -451,8 +463,8 @@ TEST(ioeventfds)
 	CHECK_EQ(io(10, ~0ull, 0, -1, 0), -EINVAL);
 	CHECK_EQ(io(10, 0x1000, 2, -1, 8), -EINVAL);
 	free_vm();
-	CHECK_EQ(shim_eventfd[0].refs | shim_eventfd[1].refs | shim_eventfd[2].refs | shim_eventfd[3].refs |
-		 shim_eventfd[4].refs, 0);
+	CHECK_EQ(shim_eventfd[0].refs | shim_eventfd[1].refs | shim_eventfd[2].refs |
+		 shim_eventfd[3].refs | shim_eventfd[4].refs, 0);
 }
 
 static int zone(u64 addr, u32 size, u32 pio, bool add)

@@ -130,8 +130,8 @@ static int op_cmpxchg(struct wafer_emu *emu, gpa_t gpa, void *old, const void *n
 	return 0;
 }
 
-static void op_vec(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes, bool write,
-		   bool zero_upper)
+static void op_vec(struct wafer_emu *emu, unsigned int nr, void *data, unsigned int bytes,
+		   bool write, bool zero_upper)
 {
 	CHECK(nr < 16 && (bytes == 16 || bytes == 32));
 	memcpy(write ? m.vec[nr] : data, write ? data : m.vec[nr], bytes);
@@ -581,7 +581,8 @@ static void instance(const struct form *f, enum wafer_code_mode mode, bool fault
 	unsigned int size, at, l = 0, v = 0, imm, seg, i;
 	u64 lin, off;
 
-	t.undefined = f->flags & MUL ? WAFER_FLAGS_ARITH & ~0x801 : f->flags & DIV ? WAFER_FLAGS_ARITH : 0;
+	t.undefined = f->flags & MUL ? WAFER_FLAGS_ARITH & ~0x801 :
+		      f->flags & DIV ? WAFER_FLAGS_ARITH : 0;
 	t.faults |= f->flags & DIV;
 	set_segments(&t);
 	random_state(&t);

@@ -345,7 +345,8 @@ TEST(stack_in_a_device)
 	TRACE_IS("W8@1f0f8=fffffffffffffff9");
 	CHECK_EQ(gpr[WAFER_RBP], DEV + 0xf8);
 	CHECK_EQ(gpr[WAFER_RSP], DEV + 0xf8 - 0x1238);
-	start(WAFER_CODE64, "c8 38 12 01");		/* with a frame of another procedure: not known */
+	/* with a frame of another procedure: not known */
+	start(WAFER_CODE64, "c8 38 12 01");
 	CHECK(!emu.insn.form);
 	start(WAFER_CODE64, "c3");			/* ret, to where no code can be */
 	gpr[WAFER_RSP] = DEV;
@@ -396,7 +397,8 @@ TEST(system_registers)
 	start(WAFER_CODE64, "0f 00 1f");		/* ltr */
 	CHECK_EQ(run(), WAFER_EMU_DONE);
 	CHECK_EQ(m.seg[WAFER_TR].selector, 0x28);
-	start(WAFER_CODE64, "0f 01 27");		/* smsw: two bytes, whatever the operand size */
+	/* smsw: two bytes, whatever the operand size */
+	start(WAFER_CODE64, "0f 01 27");
 	emu.cr0 = 0x80050033;
 	CHECK_EQ(run(), WAFER_EMU_DONE);
 	TRACE_IS("W2@1f000=33");
@@ -585,7 +587,8 @@ TEST(locked_on_ram)
 	gpr[WAFER_RCX] = 0x5678;
 	CHECK_EQ(run(), WAFER_EMU_DONE);
 	CHECK(*(u64 *)m.ram == 0x1234 && *(u64 *)(m.ram + 8) == 0x5678 && emu.rflags & 0x40);
-	start(WAFER_CODE64, "f0 ff 47 02");		/* not aligned: no split lock of the kernel's */
+	/* not aligned: no split lock of the kernel's */
+	start(WAFER_CODE64, "f0 ff 47 02");
 	CHECK_EQ(run(), WAFER_EMU_DONE);
 	TRACE_IS("");
 	start(WAFER_CODE64, "ff 07");			/* without LOCK it is a read and a write */
@@ -680,7 +683,8 @@ TEST(instruction_pointer)
 	m.seg[WAFER_DS].base = RAM;
 	emu.rip = 0xfffe;
 	CHECK_EQ(run(), WAFER_EMU_DONE);
-	CHECK_EQ(emu.rip, 0x10000);			/* #GP by the fetch there, as CPUs have it */
+	/* #GP by the fetch there, as CPUs have it */
+	CHECK_EQ(emu.rip, 0x10000);
 	start(WAFER_CODE32, "89 07");
 	gpr[WAFER_RDI] = RAM;
 	emu.rip = 0xfffffffe;

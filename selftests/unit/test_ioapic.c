@@ -214,7 +214,10 @@ TEST(fuzz)
 		for (pin = 0; pin < 24; pin++) {
 			u64 entry = vm.irq.chips->ioapic.redirtbl[pin].bits;
 
-			/* Sent and not ended, or an edge: then there is no remote IRR (but for what SET brought). */
+			/*
+			 * Sent and not ended, or an edge: then there is no remote
+			 * IRR (but for what SET brought).
+			 */
 			if (rnd() % 64 == 0 && entry & 0x4000 && !(entry & 0x8000))
 				ioapic_reg(0x10 + 2 * pin, entry);
 		}

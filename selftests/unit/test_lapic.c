@@ -7,7 +7,9 @@
 
 static void fixed(unsigned int i, u8 vector, bool level)
 {
-	struct wafer_irq_msg msg = { .dest = cpu(i)->id, .vector = vector, .level = level, .assert = true };
+	struct wafer_irq_msg msg = {
+		.dest = cpu(i)->id, .vector = vector, .level = level, .assert = true,
+	};
 
 	wafer_deliver(&vm, NULL, &msg);
 }
@@ -24,7 +26,8 @@ TEST(reset_state)
 	add_vcpu(3);
 	CHECK_EQ(cpu(0)->apic_base, 0xfee00900);
 	CHECK_EQ(cpu(1)->apic_base, 0xfee00800);
-	CHECK_EQ(apic_read(0, APIC_LVT0), 0x700);	/* the quirk: the PIC reaches the boot CPU */
+	/* the quirk: the PIC reaches the boot CPU */
+	CHECK_EQ(apic_read(0, APIC_LVT0), 0x700);
 	CHECK_EQ(apic_read(1, APIC_LVT0), APIC_LVT_MASKED);
 	CHECK_EQ(apic_read(1, APIC_ID), 3 << 24);
 	CHECK_EQ(apic_read(0, APIC_LVR), 0x50014);
@@ -253,15 +256,17 @@ TEST(x2apic_registers)
 		bool readable, writable;
 		u64 legal;	/* bits that can be written */
 	} regs[] = {
-		{ APIC_ID, 1, 0 }, { APIC_LVR, 1, 0 }, { APIC_TASKPRI, 1, 1, 0xff }, { APIC_ARBPRI, 0, 0 },
-		{ APIC_PROCPRI, 1, 0 }, { APIC_EOI, 0, 1, 0 }, { APIC_RRR, 0, 0 }, { APIC_LDR, 1, 0 },
-		{ APIC_DFR, 0, 0 }, { APIC_SPIV, 1, 1, 0x3ff }, { APIC_ISR, 1, 0 }, { APIC_ISR + 0x70, 1, 0 },
-		{ APIC_TMR, 1, 0 }, { APIC_IRR + 0x70, 1, 0 }, { APIC_ESR, 1, 1, 0 }, { 0x2f0, 0, 0 },
-		{ APIC_ICR2, 0, 0 }, { APIC_LVTT, 1, 1, 0x710ff }, { APIC_LVTTHMR, 1, 1, 0x117ff },
-		{ APIC_LVTPC, 1, 1, 0x117ff }, { APIC_LVT0, 1, 1, 0x1f7ff }, { APIC_LVT1, 1, 1, 0x1f7ff },
-		{ APIC_LVTERR, 1, 1, 0x110ff }, { APIC_TMICT, 1, 1, 0xffffffff }, { APIC_TMCCT, 1, 0 },
-		{ APIC_TDCR, 1, 1, 0xb }, { APIC_SELF_IPI, 0, 1, 0xff }, { 0x3a0, 0, 0 },
-		{ APIC_ICR, 1, 1, 0xffffffff000cdfffull },
+		{ APIC_ID, 1, 0 }, { APIC_LVR, 1, 0 }, { APIC_TASKPRI, 1, 1, 0xff },
+		{ APIC_ARBPRI, 0, 0 }, { APIC_PROCPRI, 1, 0 }, { APIC_EOI, 0, 1, 0 },
+		{ APIC_RRR, 0, 0 }, { APIC_LDR, 1, 0 }, { APIC_DFR, 0, 0 },
+		{ APIC_SPIV, 1, 1, 0x3ff }, { APIC_ISR, 1, 0 }, { APIC_ISR + 0x70, 1, 0 },
+		{ APIC_TMR, 1, 0 }, { APIC_IRR + 0x70, 1, 0 }, { APIC_ESR, 1, 1, 0 },
+		{ 0x2f0, 0, 0 }, { APIC_ICR2, 0, 0 }, { APIC_LVTT, 1, 1, 0x710ff },
+		{ APIC_LVTTHMR, 1, 1, 0x117ff }, { APIC_LVTPC, 1, 1, 0x117ff },
+		{ APIC_LVT0, 1, 1, 0x1f7ff }, { APIC_LVT1, 1, 1, 0x1f7ff },
+		{ APIC_LVTERR, 1, 1, 0x110ff }, { APIC_TMICT, 1, 1, 0xffffffff },
+		{ APIC_TMCCT, 1, 0 }, { APIC_TDCR, 1, 1, 0xb }, { APIC_SELF_IPI, 0, 1, 0xff },
+		{ 0x3a0, 0, 0 }, { APIC_ICR, 1, 1, 0xffffffff000cdfffull },
 	};
 	unsigned int i, bit;
 	u64 val;
@@ -272,7 +277,8 @@ TEST(x2apic_registers)
 	for (i = 0; i < ARRAY_SIZE(regs); i++) {
 		u32 msr = 0x800 + regs[i].reg / 16;
 
-		CHECK_MSG(wafer_x2apic(cpu(0), msr, &val, false, true) == !regs[i].readable, "read %x", msr);
+		CHECK_MSG(wafer_x2apic(cpu(0), msr, &val, false, true) == !regs[i].readable,
+			  "read %x", msr);
 		CHECK_MSG(x2apic_write(cpu(0), msr, 0, true) == !regs[i].writable, "write %x", msr);
 		for (bit = 0; bit < 64; bit++) {
 			bool legal = regs[i].writable && regs[i].legal >> bit & 1;
@@ -317,7 +323,8 @@ TEST(level_eoi)
 {
 	make_vm(WAFER_CHIP_FULL, 1);
 	ioapic_reg(0x10 + 2 * 5, 0x8000 | 0x77);
-	CHECK_EQ(wafer_set_gsi(&vm, WAFER_SRC_USER, 5, 1), 1 + 1);	/* the PIC takes it, too: nothing is masked */
+	/* the PIC takes it, too: nothing is masked */
+	CHECK_EQ(wafer_set_gsi(&vm, WAFER_SRC_USER, 5, 1), 1 + 1);
 	CHECK_EQ(apic_read(0, APIC_TMR + 0x30), 1 << 0x17);
 	CHECK_EQ(ioapic_get(0x1a) & 0xffff, 0xc077);
 	wafer_set_gsi(&vm, WAFER_SRC_USER, 5, 0);
@@ -357,11 +364,13 @@ TEST(ipis)
 	apic_write(0, APIC_ICR, 0x4699);
 	CHECK_EQ(fake[1].sipis, 1);
 	CHECK_EQ(fake[1].sipi_vector, 0x99);
-	apic_write(0, APIC_ICR, 0x4200);		/* SMI, reserved, ExtINT: nobody takes them */
+	/* SMI, reserved, ExtINT: nobody takes them */
+	apic_write(0, APIC_ICR, 0x4200);
 	apic_write(0, APIC_ICR, 0x4300);
 	apic_write(0, APIC_ICR, 0x4730);
 	CHECK_EQ(fake[1].nmis, 0);
-	apic_write(0, APIC_ICR, 0x8060);		/* fixed: level and trigger mode mean nothing */
+	/* fixed: level and trigger mode mean nothing */
+	apic_write(0, APIC_ICR, 0x8060);
 	CHECK_EQ(take_irq(1), 0x60);
 	free_vm();
 }
@@ -480,7 +489,10 @@ TEST(timer_periodic)
 		CHECK_EQ(take_irq(0), 0x50);
 		apic_write(0, APIC_EOI, 0);
 	}
-	/* A vCPU that stays away gets one interrupt, keeps its phase, and costs the host one expiry. */
+	/*
+	 * A vCPU that stays away gets one interrupt, keeps its phase,
+	 * and costs the host one expiry.
+	 */
 	fake[0].timers = 0;
 	shim_advance(10250000);
 	CHECK_EQ(fake[0].timers, 1);
@@ -545,7 +557,10 @@ TEST(timer_changes_on_the_way)
 	shim_advance(1280000);
 	CHECK_EQ(take_irq(0), 0x50);
 	apic_write(0, APIC_EOI, 0);
-	/* A shot that has ended stays at 0, and its interrupt comes, though nobody has looked since. */
+	/*
+	 * A shot that has ended stays at 0, and its interrupt comes,
+	 * though nobody has looked since.
+	 */
 	start_timer(0x50, 0xb, 100000);
 	shim_advance(100000);
 	apic_write(0, APIC_LVTT, 0x20050);
@@ -760,7 +775,8 @@ TEST(fuzz)
 				wafer_lapic_mmio(v, rnd() & 0xff0, 4, &word, true, true);
 				break;
 			case 4:
-				wafer_lapic_mmio(v, rnd() & 0xfff, 1 + rnd() % 8, &val, false, true);
+				wafer_lapic_mmio(v, rnd() & 0xfff, 1 + rnd() % 8, &val, false,
+						 true);
 				break;
 			case 5:
 				x2apic_write(v, 0x800 + rnd() % 64, rnd() >> (rnd() & 63), true);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Faults, zaps, ageing, logs read and cleared, one after the other in any order, and a guest that goes on in the midst
- * of each: wherever a lock is let go, and before each flush, by way of what its CPU has cached until then. What must
- * hold is checked at each access and each taking back (mmu_host.h), and that the log misses no write.
+ * Faults, zaps, ageing, logs read and cleared, one after the other in any order, and a guest that
+ * goes on in the midst of each: wherever a lock is let go, and before each flush, by way of what
+ * its CPU has cached until then. What must hold is checked at each access and each taking back
+ * (mmu_host.h), and that the log misses no write.
  */
 #include "mmu_host.h"
 
@@ -44,7 +45,8 @@ static void guest(bool may_wait)
 
 		if (cpu_access(page, write))
 			continue;
-		if (wafer_mmu_fault_fast(&vcpus[0].ctx, gpa, access) == WAFER_FAULT_SLOW && may_wait)
+		if (wafer_mmu_fault_fast(&vcpus[0].ctx, gpa, access) == WAFER_FAULT_SLOW &&
+		    may_wait)
 			CHECK_EQ(wafer_mmu_fault(&vcpus[0].ctx, gpa, access), WAFER_FAULT_FIXED);
 		cpu_access(page, write);
 	}
@@ -166,7 +168,8 @@ static void one_run(const struct wafer_pt_format *f, bool ad, u32 manual)
 		/* Nobody writes in the midst of this one. */
 		collect(true);
 		for (int k = 0; k < N; k++)
-			CHECK_MSG(copied[k] == stamp[k], "turn %d, page %d: %llu of %llu writes seen", i, k,
+			CHECK_MSG(copied[k] == stamp[k],
+				  "turn %d, page %d: %llu of %llu writes seen", i, k,
 				  (unsigned long long)copied[k], (unsigned long long)stamp[k]);
 		rcu_run();
 	}
@@ -192,7 +195,8 @@ TEST(by_hand)
 
 TEST(by_hand_all_set_at_first)
 {
-	one_run(&wafer_npt_format, true, KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET);
+	one_run(&wafer_npt_format, true,
+		KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET);
 }
 
 TAP_MAIN()

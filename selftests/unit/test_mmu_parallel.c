@@ -60,8 +60,8 @@ static bool access_page(struct vcpu *v, u64 gfn, bool write)
 }
 
 /*
- * The instruction fetch keeps pointers to pages, and what it reads by them must be the guest's still. Frames have no
- * memory here: in the place of a frame's contents is whether it is live.
+ * The instruction fetch keeps pointers to pages, and what it reads by them must be the guest's
+ * still. Frames have no memory here: in the place of a frame's contents is whether it is live.
  */
 static void look_directly(struct vcpu *v)
 {
@@ -257,7 +257,10 @@ static void *run_churn(void *arg)
 			CHECK_EQ(set_slot(1, to, 0, 1024, flags), 0);
 			there = true;
 		}
-		/* After the call nothing is left of where it was. Tables that are taken out meanwhile are freed. */
+		/*
+		 * After the call nothing is left of where it was. Tables that are
+		 * taken out meanwhile are freed.
+		 */
 		spin_lock(&mmu.zap_lock);
 		if (!there || at != to)
 			for (i = 0; i < 1024; i++)
@@ -289,7 +292,8 @@ static void run_all(void *(*vmm)(void *arg))
 		pthread_create(&t[n++], NULL, vmm, NULL);
 	/* Longer where the machine is busy with other things. */
 	for (i = 0; i < 60 * RUN_MS / 10 && !tap_failures; i++) {
-		if (i >= RUN_MS / 10 && ACCESS(host_steps) > 10 && ACCESS(shrinks) > 10 && ACCESS(vcpus[0].faults) > 10)
+		if (i >= RUN_MS / 10 && ACCESS(host_steps) > 10 && ACCESS(shrinks) > 10 &&
+		    ACCESS(vcpus[0].faults) > 10)
 			break;
 		usleep(10000);
 	}
@@ -299,8 +303,8 @@ static void run_all(void *(*vmm)(void *arg))
 	for (i = 0; i < nr_vcpus; i++)
 		printf("# vCPU %u: %lu accesses, %lu faults, %lu slow\n", i, vcpus[i].accesses,
 		       vcpus[i].faults, vcpus[i].slow);
-	printf("# %lu changes by the host, %lu by the VMM, %lu by the shrinker, %lu flushes\n", host_steps, vmm_steps,
-	       shrinks, flushes);
+	printf("# %lu changes by the host, %lu by the VMM, %lu by the shrinker, %lu flushes\n",
+	       host_steps, vmm_steps, shrinks, flushes);
 	CHECK(shrinks > 10 && host_steps > 10 && vcpus[0].faults > 10);
 }
 

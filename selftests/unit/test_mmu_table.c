@@ -286,7 +286,10 @@ TEST(accessed_is_not_written)
 #define LOGGED	(6 * 512)	/* pages, from LOG_GFN on, which is in the middle of a table */
 #define LOG_GFN	(512 + 192)
 
-/* A CPU that keeps in its TLB which pages it may write, and in another cache the ways to last tables. */
+/*
+ * A CPU that keeps in its TLB which pages it may write, and in another
+ * cache the ways to last tables.
+ */
 struct cpu {
 	bool way[16], page[LOGGED];
 };
@@ -320,19 +323,23 @@ static void cpu_turn(struct wafer_pt *pt, struct cpu *cpu, u8 *written)
 
 	for (int n = rnd() % 4; n--;) {
 		page = (around + rnd() % 600) % LOGGED;
-		/* What goes by the TLB was told since the last flush, or will be: who reads the log reads the page after it. */
+		/*
+		 * What goes by the TLB was told since the last flush, or will be: who reads
+		 * the log reads the page after it.
+		 */
 		if (cpu->page[page])
 			continue;
 		written[page] |= rnd() % 2;
-		if (written[page] && rnd() % 8 == 0)	/* the kernel maps it for a write, which then comes */
+		/* the kernel maps it for a write, which then comes */
+		if (written[page] && rnd() % 8 == 0)
 			CHECK_EQ(map(pt, LOG_GFN + page, page, 1, pt->f->write | pt->f->dirty), 0);
 		cpu_access(pt, cpu, page, written[page]);
 	}
 }
 
 /*
- * The log is read in turns, as mmu/dirty.c does it, while the CPU goes on: each page that was written before its turn
- * is told now, and what is told was written.
+ * The log is read in turns, as mmu/dirty.c does it, while the CPU goes on: each page that was
+ * written before its turn is told now, and what is told was written.
  */
 TEST(idle_tables_are_passed_over)
 {
@@ -347,7 +354,8 @@ TEST(idle_tables_are_passed_over)
 	for (int round = 0; round < 20000 && !tap_failures; round++) {
 		struct wafer_pt_op op = wafer_pt_op(0, 0, pt.f->dirty, pt.f->dirty);
 		DECLARE_BITMAP(log, LOGGED) = { 0 };
-		u64 chunk = rnd() % 2 ? 1024 : 1024 - 192;	/* tables end between two turns, or in one */
+		/* tables end between two turns, or in one */
+		u64 chunk = rnd() % 2 ? 1024 : 1024 - 192;
 
 		op.settle = true;
 		op.log = log;
@@ -371,7 +379,10 @@ TEST(idle_tables_are_passed_over)
 			memset(&cpu, 0, sizeof(cpu));
 	}
 	CHECK(turns > 60000);
-	/* Nobody writes: in the third reading nothing but five entries are looked at, and the parts at the ends. */
+	/*
+	 * Nobody writes: in the third reading nothing but five entries are looked
+	 * at, and the parts at the ends.
+	 */
 	for (int round = 0; round < 3; round++) {
 		struct wafer_pt_op op = wafer_pt_op(LOG_GFN, LOGGED, pt.f->dirty, pt.f->dirty);
 		DECLARE_BITMAP(log, LOGGED) = { 0 };

@@ -40,7 +40,8 @@ TEST(initialisation)
 	outb(0x21, 0xa5);
 	CHECK_EQ(inb(0x21), 0xa5);
 	pulse(1);
-	CHECK_EQ(take_irq(0), 0x31);		/* the request is older than the mask? no: it is not masked */
+	/* the request is older than the mask? no: it is not masked */
+	CHECK_EQ(take_irq(0), 0x31);
 	outb(0x20, 0x20);
 	outb(0x21, 0xff);
 	CHECK_EQ(drive(1, true), -1);
@@ -200,7 +201,8 @@ TEST(special_modes)
 	outb(0x21, 0x08);
 	pulse(5);
 	CHECK_EQ(take_irq(0), -1);
-	outb(0x20, 0x68);			/* special mask: a masked line in service blocks nobody */
+	/* special mask: a masked line in service blocks nobody */
+	outb(0x20, 0x68);
 	CHECK_EQ(take_irq(0), 0x35);
 	/* nor is it what an EOI that names none ends (8259A data sheet, "End of Interrupt") */
 	outb(0x20, 0x20);
@@ -346,7 +348,8 @@ TEST(fuzz)
 			CHECK_EQ(wafer_irqchip_state(&vm, &chip, true), 0);
 		}
 		/* The output says what the chips ask for. */
-		CHECK(!(vm.irq.chips->pic[0].irr & ~vm.irq.chips->pic[0].imr) ? !vm.irq.chips->intr : true);
+		CHECK(vm.irq.chips->pic[0].irr & ~vm.irq.chips->pic[0].imr ||
+		      !vm.irq.chips->intr);
 	}
 	free_vm();
 }

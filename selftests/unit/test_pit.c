@@ -2,7 +2,8 @@
 /* The 8254: counters by mode, latches, channel 0's interrupts, reinjection, port 61. */
 #include "irq_fake.h"
 
-#define CLOCKS(n)	((u64)(n) * 1000000000 / 1193182 + 1)	/* ns after which @n clocks are over */
+/* ns after which @n clocks are over */
+#define CLOCKS(n)	((u64)(n) * 1000000000 / 1193182 + 1)
 
 static void make(u32 flags)
 {
@@ -90,15 +91,16 @@ TEST(counts)
 }
 
 /*
- * The output's level by mode (8254 data sheet, mode definitions): low while a one-shot counts, low for one clock at the
- * end of a period or a strobe, high else.
+ * The output's level by mode (8254 data sheet, mode definitions): low while a one-shot counts, low
+ * for one clock at the end of a period or a strobe, high else.
  */
 TEST(outputs)
 {
 	make(KVM_PIT_SPEAKER_DUMMY);
 	outb(0x61, 1);
 	program(2, 1, 100);
-	outb(0x61, 0);				/* programs measure 100 clocks so: gate down, gate up, wait for bit 5 */
+	/* programs measure 100 clocks so: gate down, gate up, wait for bit 5 */
+	outb(0x61, 0);
 	outb(0x61, 1);
 	CHECK_EQ(status_of(2), 0x32);
 	CHECK_EQ(inb(0x61) & 0x20, 0);
@@ -125,13 +127,17 @@ TEST(outputs)
 	free_vm();
 }
 
-/* A control word stops what was counted; it goes on with a count (8254 data sheet, "Write Operations"). */
+/*
+ * A control word stops what was counted; it goes on with a count (8254
+ * data sheet, "Write Operations").
+ */
 TEST(a_control_word_stops_the_clock)
 {
 	make(0);
 	program(0, 2, 11932);
 	shim_advance(5000000);
-	outb(0x43, 0x30);			/* mode 0 and no count: how an OS switches the tick off */
+	/* mode 0 and no count: how an OS switches the tick off */
+	outb(0x43, 0x30);
 	shim_advance(100000000);
 	CHECK(!took());
 	outb(0x40, 100);

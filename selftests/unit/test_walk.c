@@ -395,7 +395,8 @@ TEST(four_and_five_levels)
 TEST(rights)
 {
 	static const u32 accesses[] = {
-		R, W, X, R | USER, W | USER, X | USER, R | IMPL, W | IMPL, R | USER | IMPL, R | W, 0,
+		R, W, X, R | USER, W | USER, X | USER,
+		R | IMPL, W | IMPL, R | USER | IMPL, R | W, 0,
 	};
 	unsigned int i, a, faults = 0;
 

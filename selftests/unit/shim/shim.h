@@ -344,7 +344,8 @@ struct rcu_head { struct rcu_head *next; void (*fn)(struct rcu_head *head); };
 #define rcu_assign_pointer(p, v)	smp_store_release(&(p), v)
 #define RCU_INIT_POINTER(p, v)	((p) = (v))
 #define synchronize_rcu()	do { } while (0)
-#define rcu_replace_pointer(p, v, c)	({ __typeof__(p) _old = (p); rcu_assign_pointer(p, v); _old; })
+#define rcu_replace_pointer(p, v, c) \
+	({ __typeof__(p) _old = (p); rcu_assign_pointer(p, v); _old; })
 #define rcu_dereference_sched(p)	smp_load_acquire(&(p))
 #define rcu_dereference_check(p, c)	smp_load_acquire(&(p))
 #define rcu_read_lock_sched_held()	true

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the sources of irq/ need besides: a clock that the test turns, timers, eventfds that count. */
+/*
+ * What the sources of irq/ need besides: a clock that the test turns, timers, eventfds that count.
+ */
 #ifndef SHIM_IRQ_H
 #define SHIM_IRQ_H
 
@@ -19,7 +21,10 @@ typedef s64 ktime_t;
 #define ns_to_ktime(ns)		((ktime_t)(ns))
 extern u64 shim_ns;
 #define ktime_get_ns()		shim_ns
-static inline u64 mul_u64_u32_div(u64 a, u32 mul, u32 div) { return (unsigned __int128)a * mul / div; }
+static inline u64 mul_u64_u32_div(u64 a, u32 mul, u32 div)
+{
+	return (unsigned __int128)a * mul / div;
+}
 
 enum hrtimer_restart { HRTIMER_NORESTART, HRTIMER_RESTART };
 enum hrtimer_mode {
@@ -103,7 +108,8 @@ static inline u8 ror8(u8 v, unsigned int n) { return v >> n | v << (-n & 7); }
 #endif
 #define __acquire(x)		do { } while (0)
 #define __release(x)		do { } while (0)
-#define atomic_dec_if_positive(v)	({ int _d = atomic_read(v) - 1; if (_d >= 0) atomic_dec(v); _d; })
+#define atomic_dec_if_positive(v) \
+	({ int _d = atomic_read(v) - 1; if (_d >= 0) atomic_dec(v); _d; })
 #define raw_spin_trylock_irqsave(l, f)	((f) = 0, spin_trylock(l))
 #define kfree_rcu(p, f)		kfree(p)
 #undef kvfree_rcu
