@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Tells whether virtualisation is switched on, from the registers themselves: CR4.VMXE and EFER.SVME of every CPU.
+ * Tells whether virtualisation is switched on, from the registers themselves: CR4.VMXE and
+ * EFER.SVME of every CPU.
  *
- * /sys/module/hwbits/parameters/cpus: "CPU VMXE SVME" a line. At reboot, when all that are told of it have had their
- * turn, a line in the log says on how many CPUs it is on. Writing to parameters/crash makes the kernel crash.
+ * /sys/module/hwbits/parameters/cpus: "CPU VMXE SVME" a line. At reboot, when all that are told of
+ * it have had their turn, a line in the log says on how many CPUs it is on. Writing to
+ * parameters/crash makes the kernel crash.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 

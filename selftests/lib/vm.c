@@ -53,7 +53,8 @@ bool vm_host_is_tcg(void)
 	return b == 0x54474354 && c == 0x43544743;	/* "TCGTCGTCGTCG" */
 }
 
-int vm_slot_try(struct vm *vm, unsigned int slot, uint64_t gpa, uint64_t size, void *hva, unsigned int flags)
+int vm_slot_try(struct vm *vm, unsigned int slot, uint64_t gpa, uint64_t size, void *hva,
+		unsigned int flags)
 {
 	struct kvm_userspace_memory_region r = {
 		.slot = slot, .flags = flags, .guest_phys_addr = gpa, .memory_size = size,
@@ -63,7 +64,8 @@ int vm_slot_try(struct vm *vm, unsigned int slot, uint64_t gpa, uint64_t size, v
 	return ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &r) ? -errno : 0;
 }
 
-void vm_slot(struct vm *vm, unsigned int slot, uint64_t gpa, uint64_t size, void *hva, unsigned int flags)
+void vm_slot(struct vm *vm, unsigned int slot, uint64_t gpa, uint64_t size, void *hva,
+	     unsigned int flags)
 {
 	int r = vm_slot_try(vm, slot, gpa, size, hva, flags);
 
@@ -83,7 +85,8 @@ struct vm *vm_new(size_t size, int flags)
 	vm->fd = ioctl(vm_sys(), KVM_CREATE_VM, 0);
 	if (vm->fd < 0)
 		die("KVM_CREATE_VM");
-	if (ioctl(vm->fd, KVM_SET_TSS_ADDR, 0xfffbd000ul) || ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &ident))
+	if (ioctl(vm->fd, KVM_SET_TSS_ADDR, 0xfffbd000ul) ||
+	    ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &ident))
 		die("KVM_SET_TSS_ADDR");
 	if (flags & VM_IRQCHIP && ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0))
 		die("KVM_CREATE_IRQCHIP");
@@ -147,7 +150,8 @@ struct vcpu *vcpu_new(struct vm *vm, unsigned int id)
 	v->fd = ioctl(vm->fd, KVM_CREATE_VCPU, (unsigned long)id);
 	if (v->fd < 0)
 		die("KVM_CREATE_VCPU");
-	v->run = mmap(NULL, ioctl(vm_sys(), KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+	v->run = mmap(NULL, ioctl(vm_sys(), KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE,
+		      MAP_SHARED, v->fd, 0);
 	if (v->run == MAP_FAILED)
 		die("mmap of kvm_run");
 	set_supported_cpuid(v);
@@ -183,9 +187,13 @@ static uint64_t build_tables(struct vm *vm, enum mode mode)
 
 static void build_gdt(struct vm *vm)
 {
-	/* 8: code 32, 16: data, 24: code 64, 32: code 16, 40: data 16; user 48: code 64, 56: data; 64: TSS */
+	/*
+	 * 8: code 32, 16: data, 24: code 64, 32: code 16, 40: data 16; user
+	 * 48: code 64, 56: data; 64: TSS
+	 */
 	static const uint64_t gdt[] = {
-		0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00af9b000000ffff, 0x00009b000000ffff, 0x000093000000ffff,
+		0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00af9b000000ffff,
+		0x00009b000000ffff, 0x000093000000ffff,
 		0x00affb000000ffff, 0x00cff3000000ffff, 0x00008b0030000067, 0,
 	};
 
@@ -194,7 +202,9 @@ static void build_gdt(struct vm *vm)
 
 void vcpu_mode(struct vcpu *v, enum mode mode)
 {
-	struct kvm_segment code = { .limit = 0xffffffff, .selector = 8, .type = 11, .present = 1, .s = 1, .g = 1 }, data;
+	struct kvm_segment code = {
+		.limit = 0xffffffff, .selector = 8, .type = 11, .present = 1, .s = 1, .g = 1,
+	}, data;
 	struct kvm_regs r = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK };
 	struct kvm_sregs s;
 
@@ -220,7 +230,9 @@ void vcpu_mode(struct vcpu *v, enum mode mode)
 		s.cs = code;
 		s.ds = s.es = s.fs = s.gs = s.ss = data;
 		s.cr0 = 0x33;
-		s.tr = (struct kvm_segment){ .base = GUEST_TSS, .limit = 0x67, .selector = 64, .type = 11, .present = 1 };
+		s.tr = (struct kvm_segment){
+			.base = GUEST_TSS, .limit = 0x67, .selector = 64, .type = 11, .present = 1,
+		};
 	}
 	s.cr4 = 0x600;
 	if (mode >= MODE_PAGE32) {
@@ -239,7 +251,10 @@ void vm_load_bytes(struct vm *vm, uint64_t gpa, const void *code, size_t n)
 	memcpy(vm->mem + gpa, code, n);
 }
 
-/* Handlers: vector n is a stub of 16 bytes that pushes its number (and a zero where the CPU pushes no error code). */
+/*
+ * Handlers: vector n is a stub of 16 bytes that pushes its number (and a zero where
+ * the CPU pushes no error code).
+ */
 GUEST(catch_common, 64,
 	"pop %r15\n"			/* vector */
 	"pop %r14\n"			/* error code */
@@ -254,7 +269,8 @@ GUEST(catch_common, 64,
 
 void vm_catch(struct vcpu *v)
 {
-	const uint32_t has_error = 1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17 | 1 << 21;
+	const uint32_t has_error = 1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 |
+				   1 << 17 | 1 << 21;
 	const uint64_t common = GUEST_STUBS + 32 * 16;
 	uint64_t *idt = (void *)(v->vm->mem + GUEST_IDT);
 	struct kvm_sregs s;
@@ -307,9 +323,12 @@ void vcpu_describe(struct vcpu *v)
 {
 	struct kvm_regs r = vcpu_regs(v);
 
-	fprintf(stderr, "# exit %u, suberror %u, hardware reason %llx, rip %llx rflags %llx rsp %llx rax %llx rbx %llx rcx %llx rdx %llx\n",
-		v->run->exit_reason, v->run->exit_reason == KVM_EXIT_INTERNAL_ERROR ? v->run->internal.suberror : 0,
-		v->run->exit_reason == KVM_EXIT_FAIL_ENTRY ? v->run->fail_entry.hardware_entry_failure_reason : 0,
+	fprintf(stderr, "# exit %u, suberror %u, hardware reason %llx, "
+		"rip %llx rflags %llx rsp %llx rax %llx rbx %llx rcx %llx rdx %llx\n",
+		v->run->exit_reason,
+		v->run->exit_reason == KVM_EXIT_INTERNAL_ERROR ? v->run->internal.suberror : 0,
+		v->run->exit_reason == KVM_EXIT_FAIL_ENTRY ?
+		v->run->fail_entry.hardware_entry_failure_reason : 0,
 		r.rip, r.rflags, r.rsp, r.rax, r.rbx, r.rcx, r.rdx);
 }
 
@@ -317,7 +336,8 @@ bool vcpu_run_done(struct vcpu *v)
 {
 	int r = vcpu_run(v);
 
-	if (r == KVM_EXIT_IO && v->run->io.port == GUEST_DONE && v->run->io.direction == KVM_EXIT_IO_OUT)
+	if (r == KVM_EXIT_IO && v->run->io.port == GUEST_DONE &&
+	    v->run->io.direction == KVM_EXIT_IO_OUT)
 		return true;
 	if (r < 0)
 		fprintf(stderr, "# KVM_RUN: %s\n", strerror(-r));

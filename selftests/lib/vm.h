@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Small VMs for tests. All of it speaks the KVM ABI alone, so that each test runs on the in-tree KVM as well:
- * WAFER_DEVICE=/dev/kvm ./test_...
+ * Small VMs for tests. All of it speaks the KVM ABI alone, so that each test runs on the in-tree
+ * KVM as well: WAFER_DEVICE=/dev/kvm ./test_...
  */
 #ifndef VM_H
 #define VM_H
@@ -18,7 +18,10 @@
 
 #define VM_MAX_CPUS 8
 
-/* The harness gives a test 30 s; an emulated host with a debug kernel is slower than that. (It is included first.) */
+/*
+ * The harness gives a test 30 s; an emulated host with a debug kernel is slower
+ * than that. (It is included first.)
+ */
 #ifdef TEST_TIMEOUT_DEFAULT
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT 400
@@ -71,13 +74,19 @@ bool vm_host_is_tcg(void);			/* the host is emulated by QEMU */
 struct vm *vm_new(size_t size, int flags);
 void vm_free(struct vm *vm);
 struct vcpu *vcpu_new(struct vm *vm, unsigned int id);	/* CPUID: what is supported */
-void vcpu_mode(struct vcpu *v, enum mode mode);		/* segments, control registers, tables; RIP at GUEST_CODE */
+/* segments, control registers, tables; RIP at GUEST_CODE */
+void vcpu_mode(struct vcpu *v, enum mode mode);
 void vm_load_bytes(struct vm *vm, uint64_t gpa, const void *code, size_t n);
 #define vm_load(vm, name) vm_load_bytes(vm, GUEST_CODE, name, GUEST_SIZE(name))
-void vm_slot(struct vm *vm, unsigned int slot, uint64_t gpa, uint64_t size, void *hva, unsigned int flags);
-int vm_slot_try(struct vm *vm, unsigned int slot, uint64_t gpa, uint64_t size, void *hva, unsigned int flags);
+void vm_slot(struct vm *vm, unsigned int slot, uint64_t gpa, uint64_t size, void *hva,
+	     unsigned int flags);
+int vm_slot_try(struct vm *vm, unsigned int slot, uint64_t gpa, uint64_t size, void *hva,
+		unsigned int flags);
 
-/* An IDT (MODE_LONG) whose handlers record the exception in struct guest_caught and end with GUEST_DONE. */
+/*
+ * An IDT (MODE_LONG) whose handlers record the exception in struct
+ * guest_caught and end with GUEST_DONE.
+ */
 void vm_catch(struct vcpu *v);
 struct guest_caught *vm_caught(struct vm *vm);
 

@@ -27,8 +27,9 @@ bool vmm_fail(struct vmm *m, const char *fmt, ...)
 }
 
 /*
- * Every call goes through here. The kernel gets a copy in a large buffer, so that it writes nowhere else even if the
- * fuzzer has changed a count; @size bytes come back. Without a size @data is the argument itself.
+ * Every call goes through here. The kernel gets a copy in a large buffer, so that it writes nowhere
+ * else even if the fuzzer has changed a count; @size bytes come back. Without a size @data is the
+ * argument itself.
  */
 long vmm_ioctl(struct vmm *m, int fd, unsigned long nr, void *data, size_t size)
 {
@@ -64,7 +65,8 @@ bool vmm_do(struct vmm *m, const struct vmm_step *s)
 		if (s->call(m, s->arg))
 			continue;
 		memcpy(why, m->why, sizeof(why));
-		return vmm_fail(m, "%s(%lx) for CPU %u: %.100s", s->name, (unsigned long)s->arg, m->cur, why);
+		return vmm_fail(m, "%s(%lx) for CPU %u: %.100s", s->name, (unsigned long)s->arg,
+				m->cur, why);
 	}
 	return true;
 }
@@ -90,7 +92,8 @@ struct vmm *vmm_new(const struct vmm_kind *kind)
 	m->irqfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	m->notify = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	m->resample = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	m->mem = mmap(NULL, VMM_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	m->mem = mmap(NULL, VMM_MEMORY, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (m->mem == MAP_FAILED) {
 		perror("# mmap");
 		exit(1);
@@ -136,8 +139,10 @@ static void play_io(struct vmm *m, struct kvm_run *run, int *stop)
 	if (run->io.port == 0x9a) {
 		struct vmm_shared *s = vmm_shared(m);
 
-		vmm_fail(m, "the guest's check %lu failed; TSC %lx, then %lx, kvmclock %lx, then %lx", (unsigned long)s->failed,
-			 (unsigned long)s->tsc, (unsigned long)s->tsc2, (unsigned long)s->clock, (unsigned long)s->clock2);
+		vmm_fail(m,
+			 "the guest's check %lu failed; TSC %lx, then %lx, kvmclock %lx, then %lx",
+			 (unsigned long)s->failed, (unsigned long)s->tsc, (unsigned long)s->tsc2,
+			 (unsigned long)s->clock, (unsigned long)s->clock2);
 		*stop = STOP_FAILED;
 	}
 	if (run->io.port != 0x3f8)
@@ -223,7 +228,10 @@ static void *run_other(void *arg)
 	timer_t timer;
 
 	free(arg);
-	/* The fuzzer does not stop a vCPU before it asks it something: it lets go of itself now and then. */
+	/*
+	 * The fuzzer does not stop a vCPU before it asks it something: it
+	 * lets go of itself now and then.
+	 */
 	event._sigev_un._tid = gettid();
 	if (o.m->result && !timer_create(CLOCK_MONOTONIC, &event, &timer))
 		timer_settime(timer, 0, &often, NULL);
@@ -278,14 +286,18 @@ bool vmm_quiet(struct vmm *m)
 			continue;
 		m->cpu[i].run->immediate_exit = 1;
 		if (m->cpu[i].threaded) {
-			/* again and again: the fuzzer may have left it another kvm_run than this one */
+			/*
+			 * again and again: the fuzzer may have left
+			 * it another kvm_run than this one
+			 */
 			do
 				pthread_kill(m->cpu[i].thread, SIGUSR1);
 			while (usleep(500), pthread_tryjoin_np(m->cpu[i].thread, NULL));
 			m->cpu[i].threaded = false;
 		}
 		/* ends the instruction whose exit was handled, and does not enter the guest */
-		ok = ioctl(m->cpu[i].fd, KVM_RUN, 0) == -1 && (errno == EINTR || errno == EAGAIN) && ok;
+		ok = ioctl(m->cpu[i].fd, KVM_RUN, 0) == -1 && (errno == EINTR || errno == EAGAIN) &&
+		     ok;
 		m->cpu[i].run->immediate_exit = 0;
 	}
 	return ok || vmm_fail(m, "immediate_exit did not end KVM_RUN");
@@ -297,8 +309,9 @@ static enum vmm_stop stuck(struct vmm *m)
 	struct kvm_regs r = { };
 
 	ioctl(m->cpu[0].fd, KVM_GET_REGS, &r);
-	vmm_fail(m, "no way: rip %llx rflags %llx, %u of the timer's, %u of the device's, %u CPUs", r.rip, r.rflags,
-		 (unsigned int)s->timer, (unsigned int)s->irq, (unsigned int)s->ap);
+	vmm_fail(m, "no way: rip %llx rflags %llx, %u of the timer's, %u of the device's, %u CPUs",
+		 r.rip, r.rflags, (unsigned int)s->timer, (unsigned int)s->irq,
+		 (unsigned int)s->ap);
 	return STOP_FAILED;
 }
 

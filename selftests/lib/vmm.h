@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What VMMs ask of the KVM ABI, as tables of steps: each VMM's calls in its order, with its arguments and its checks of
- * what comes back. The tests go through a table as it stands; the fuzzer permutes, drops, repeats and corrupts steps.
+ * What VMMs ask of the KVM ABI, as tables of steps: each VMM's calls in its order, with its
+ * arguments and its checks of what comes back. The tests go through a table as it stands; the
+ * fuzzer permutes, drops, repeats and corrupts steps.
  */
 #ifndef VMM_H
 #define VMM_H
@@ -27,7 +28,8 @@ struct vmm_step {
 
 /* Pieces of state that a VMM saves and restores: the argument of vmm_get() and vmm_set(). */
 enum vmm_item {
-	REGS, SREGS, SREGS2, FPU, XSAVE, XSAVE2, XCRS, DEBUGREGS, LAPIC, MP_STATE, EVENTS, CPUID2, NESTED,
+	REGS, SREGS, SREGS2, FPU, XSAVE, XSAVE2, XCRS, DEBUGREGS, LAPIC, MP_STATE, EVENTS, CPUID2,
+	NESTED,
 	PIT2, CLOCK, CHIP0, CHIP1, CHIP2,	/* from here on of the VM */
 	NR_VMM_ITEMS
 };
@@ -71,7 +73,10 @@ struct vmm_state {
 /* How a VMM starts a vCPU. */
 enum vmm_entry { ENTRY_REAL, ENTRY_PVH, ENTRY_LONG };
 
-/* A VMM: its steps in phases. Those whose name begins with cpu_ are gone through once for each vCPU. */
+/*
+ * A VMM: its steps in phases. Those whose name begins with cpu_ are
+ * gone through once for each vCPU.
+ */
 struct vmm_kind {
 	const char *name;
 	enum vmm_entry entry;
@@ -98,13 +103,17 @@ extern const unsigned int vmm_nr_kinds;
 #define GUEST_NO_CR8	16	/* leaves it alone */
 #define GUEST_IRQ	5	/* the device's GSI, and its pin */
 
-/* The first page that the guest and the VMM share, at VMM_SHARED: what is to be done and what was seen. */
+/*
+ * The first page that the guest and the VMM share, at VMM_SHARED: what
+ * is to be done and what was seen.
+ */
 #define VMM_SHARED	0x6000ul
 struct vmm_shared {
 	uint64_t flags, mmio;		/* 0x00 */
 	uint64_t timer, irq, ap;	/* 0x10 how often they came */
 	uint64_t twice;			/* 0x28 interrupts with IF clear: an emulator's */
-	uint64_t failed;		/* 0x30 which check of the guest's failed; 0xbad00+vector: what it did not expect */
+	/* 0x30 which check of the guest's failed; 0xbad00+vector: what it did not expect */
+	uint64_t failed;
 	uint64_t tsc, clock, sum;	/* 0x38 before the snapshot */
 	uint64_t tsc2, clock2, sum2;	/* 0x50 behind it */
 };
@@ -131,7 +140,10 @@ struct vmm {
 	volatile bool stop;
 	struct vmm_state state;
 	char why[160];
-	/* The fuzzer's: may change anything about a call before it is made, and sees what came of it. */
+	/*
+	 * The fuzzer's: may change anything about a call before it is
+	 * made, and sees what came of it.
+	 */
 	void (*mangle)(struct vmm *m, int *fd, unsigned long *nr, void **data, size_t size);
 	void (*result)(struct vmm *m, unsigned long nr, long r, int error);
 };
@@ -146,10 +158,12 @@ bool vmm_do(struct vmm *m, const struct vmm_step *steps);
 bool vmm_each(struct vmm *m, const struct vmm_step *steps);	/* for each vCPU */
 enum vmm_stop vmm_run(struct vmm *m);			/* CPU 0; the others run beside it */
 void vmm_start_others(struct vmm *m);
-bool vmm_quiet(struct vmm *m);				/* all vCPUs out of the guest, their instruction ended */
+/* all vCPUs out of the guest, their instruction ended */
+bool vmm_quiet(struct vmm *m);
 void vmm_load_guest(struct vmm *m);
 struct vmm_shared *vmm_shared(struct vmm *m);
-int vmm_exit(struct vmm *m);				/* handles one exit of CPU 0: -1 go on, else enum vmm_stop */
+/* handles one exit of CPU 0: -1 go on, else enum vmm_stop */
+int vmm_exit(struct vmm *m);
 
 /* Calls: steps. */
 bool vmm_fail(struct vmm *m, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -160,13 +174,14 @@ bool vmm_same(struct vmm *m, const struct vmm_state *was, enum vmm_item item);
 #define SET(i)		{ vmm_set, i, "set " #i }
 
 #define VMM_CALLS(X) \
-	X(open_device) X(api_version) X(needs) X(needs_of_vm) X(create_vm) X(ask_mmap_size) X(ask_msr_list) \
-	X(ask_feature_msrs) X(ask_cpuid) X(ask_xsave_size) X(ask_slots) X(ask_vcpus) X(tss) X(identity_map) X(irqchip) \
-	X(pit2) X(split) X(memory) X(dirty_log) X(create_vcpu) X(map_vcpu) X(ask_tsc_khz) X(put_cpuid) \
-	X(boot_msrs) X(one_by_one_msrs) X(boot_regs) X(boot_sregs) X(boot_fpu) X(lint) X(pc_routes) X(msi_routes) \
-	X(chip_routes) X(assign_irqfd) X(assign_notify) X(coalesce) X(kvmclock_ctrl) X(kvmclock_ctrl_of_vm) \
-	X(save_msrs) X(restore_msrs) X(set_tsc_khz) X(tsc_offset) X(save_tsc) X(restore_tsc) X(nmi_blocked) X(line) \
-	X(enable) X(signal_msi) X(stats_fd) X(mce)
+	X(open_device) X(api_version) X(needs) X(needs_of_vm) X(create_vm) X(ask_mmap_size) \
+	X(ask_msr_list) X(ask_feature_msrs) X(ask_cpuid) X(ask_xsave_size) X(ask_slots) \
+	X(ask_vcpus) X(tss) X(identity_map) X(irqchip) X(pit2) X(split) X(memory) X(dirty_log) \
+	X(create_vcpu) X(map_vcpu) X(ask_tsc_khz) X(put_cpuid) X(boot_msrs) X(one_by_one_msrs) \
+	X(boot_regs) X(boot_sregs) X(boot_fpu) X(lint) X(pc_routes) X(msi_routes) X(chip_routes) \
+	X(assign_irqfd) X(assign_notify) X(coalesce) X(kvmclock_ctrl) X(kvmclock_ctrl_of_vm) \
+	X(save_msrs) X(restore_msrs) X(set_tsc_khz) X(tsc_offset) X(save_tsc) X(restore_tsc) \
+	X(nmi_blocked) X(line) X(enable) X(signal_msi) X(stats_fd) X(mce)
 #define DECLARE(f) bool vmm_##f(struct vmm *m, uint64_t arg);
 VMM_CALLS(DECLARE)
 #define CALL(f, a)	{ vmm_##f, (uint64_t)(a), #f }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The calls that VMMs make, each as a step: what it asks for, and what must come back for the VMM to go on. */
+/*
+ * The calls that VMMs make, each as a step: what it asks for, and what must
+ * come back for the VMM to go on.
+ */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,10 +64,14 @@ STEP(ask_mmap_size)
 /* @arg: how many the VMM has room for; 0: it asks for the number first. */
 STEP(ask_msr_list)
 {
-	struct { struct kvm_msr_list head; uint32_t index[VMM_MAX_MSRS]; } l = { .head = { .nmsrs = arg } };
+	struct {
+		struct kvm_msr_list head;
+		uint32_t index[VMM_MAX_MSRS];
+	} l = { .head = { .nmsrs = arg } };
 	bool asked = !arg;
 
-	if (asked && (SYS(KVM_GET_MSR_INDEX_LIST, &l, sizeof(l)) != -1 || errno != E2BIG || !l.head.nmsrs))
+	if (asked &&
+	    (SYS(KVM_GET_MSR_INDEX_LIST, &l, sizeof(l)) != -1 || errno != E2BIG || !l.head.nmsrs))
 		return vmm_fail(m, "no number of MSRs");
 	if (SYS(KVM_GET_MSR_INDEX_LIST, &l, sizeof(l)))
 		return false;
@@ -81,12 +88,15 @@ STEP(ask_feature_msrs)
 	struct { struct kvm_msr_list head; uint32_t index[VMM_MAX_MSRS]; } l = { };
 	unsigned int i;
 
-	if (SYS(KVM_GET_MSR_FEATURE_INDEX_LIST, &l, sizeof(l)) != -1 || errno != E2BIG || !l.head.nmsrs)
+	if (SYS(KVM_GET_MSR_FEATURE_INDEX_LIST, &l, sizeof(l)) != -1 || errno != E2BIG ||
+	    !l.head.nmsrs)
 		return vmm_fail(m, "no number of MSRs");
 	if (SYS(KVM_GET_MSR_FEATURE_INDEX_LIST, &l, sizeof(l)))
 		return false;
 	for (i = 0; i < l.head.nmsrs && i < VMM_MAX_MSRS; i++) {
-		struct vmm_msrs one = { .head = { .nmsrs = 1 }, .entry = { { .index = l.index[i] } } };
+		struct vmm_msrs one = {
+			.head = { .nmsrs = 1 }, .entry = { { .index = l.index[i] } },
+		};
 
 		if (SYS(KVM_GET_MSRS, &one, sizeof(one.head) + sizeof(one.entry[0])) != 1)
 			return vmm_fail(m, "feature MSR %x", l.index[i]);
@@ -100,16 +110,22 @@ static struct kvm_cpuid_entry2 *leaf(struct vmm_cpuid *c, uint32_t function, uin
 
 	for (i = 0; i < c->head.nent && i < VMM_MAX_CPUID; i++)
 		if (c->entry[i].function == function &&
-		    (!(c->entry[i].flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || c->entry[i].index == index))
+		    (!(c->entry[i].flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) ||
+		     c->entry[i].index == index))
 			return &c->entry[i];
 	return NULL;
 }
 
-/* @arg: how many fit; 1: it doubles until all do. Then the leaves that Firecracker and the others cannot do without. */
+/*
+ * @arg: how many fit; 1: it doubles until all do. Then the leaves that Firecracker
+ * and the others cannot do without.
+ */
 STEP(ask_cpuid)
 {
-	static const uint32_t both[] = { 0, 1, 7, 0x80000000, 0x80000001, 0x80000002, 0x80000003, 0x80000004, 0x40000000,
-		0x40000001 };
+	static const uint32_t both[] = {
+		0, 1, 7, 0x80000000, 0x80000001, 0x80000002, 0x80000003, 0x80000004,
+		0x40000000, 0x40000001,
+	};
 	static const uint32_t intel[] = { 6, 0xa }, amd[] = { 0x80000005, 0x80000006, 0x80000008 };
 	struct kvm_cpuid_entry2 *e;
 	uint32_t nent = arg;
@@ -129,7 +145,8 @@ STEP(ask_cpuid)
 		if (!leaf(&m->cpuid, both[i], 0))
 			return vmm_fail(m, "no leaf %x", both[i]);
 	for (i = 0; i < 3; i++)
-		if (vm_is_amd() ? !leaf(&m->cpuid, amd[i], 0) : i < 2 && !leaf(&m->cpuid, intel[i], 0))
+		if (vm_is_amd() ? !leaf(&m->cpuid, amd[i], 0) :
+				  i < 2 && !leaf(&m->cpuid, intel[i], 0))
 			return vmm_fail(m, "a vendor's leaf");
 	e = leaf(&m->cpuid, 0, 0);
 	return e->ebx == 0x756e6547 || e->ebx == 0x68747541;
@@ -218,7 +235,8 @@ STEP(create_vcpu)
 
 STEP(map_vcpu)
 {
-	void *p = mmap(NULL, m->mmap_size, PROT_READ | PROT_WRITE, MAP_SHARED, m->cpu[m->cur].fd, 0);
+	void *p = mmap(NULL, m->mmap_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       m->cpu[m->cur].fd, 0);
 
 	if (p == MAP_FAILED)
 		return vmm_fail(m, "mmap: %s", strerror(errno));
@@ -270,8 +288,8 @@ STEP(put_cpuid)
 STEP(boot_msrs)
 {
 	static const struct { uint32_t index, data; } boot[] = {
-		{ 0x174 }, { 0x175 }, { 0x176 }, { 0xc0000081 }, { 0xc0000083 }, { 0xc0000102 }, { 0xc0000084 },
-		{ 0xc0000082 }, { 0x10 }, { 0x1a0, 1 }, { 0x2ff, 0x806 },
+		{ 0x174 }, { 0x175 }, { 0x176 }, { 0xc0000081 }, { 0xc0000083 }, { 0xc0000102 },
+		{ 0xc0000084 }, { 0xc0000082 }, { 0x10 }, { 0x1a0, 1 }, { 0x2ff, 0x806 },
 	};
 	struct vmm_msrs msrs = { .head = { .nmsrs = arg ? 11 : 10 } };
 	unsigned int i;
@@ -279,7 +297,10 @@ STEP(boot_msrs)
 	for (i = 0; i < msrs.head.nmsrs; i++) {
 		msrs.entry[i].index = boot[i].index;
 		msrs.entry[i].data = boot[i].data;
-		/* Linux 6.1 measures a restored TSC by that of the new VM, if they are a second apart or less. */
+		/*
+		 * Linux 6.1 measures a restored TSC by that of the new VM, if
+		 * they are a second apart or less.
+		 */
 		if (boot[i].index == 0x10 && !strcmp(vm_device(), "/dev/kvm"))
 			msrs.entry[i].data = 1ull << 40;
 	}
@@ -309,7 +330,9 @@ STEP(boot_regs)
 /* The tables of the 64-bit protocol: one GiB by 2 MiB pages; a GDT at 0x500. */
 static void boot_tables(struct vmm *m)
 {
-	static const uint64_t gdt[] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x008f8b000000ffff };
+	static const uint64_t gdt[] = {
+		0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x008f8b000000ffff,
+	};
 	uint64_t *t = (void *)(m->mem + 0x9000);
 	unsigned int i;
 
@@ -324,14 +347,17 @@ static void boot_tables(struct vmm *m)
 
 STEP(boot_sregs)
 {
-	static const struct kvm_segment code = { .limit = 0xfffff, .selector = 8, .type = 11, .present = 1, .s = 1, .g = 1 };
+	static const struct kvm_segment code = {
+		.limit = 0xfffff, .selector = 8, .type = 11, .present = 1, .s = 1, .g = 1,
+	};
 	struct kvm_segment *all[6], data = code;
 	struct kvm_sregs s = { };
 	unsigned int i;
 
 	if (CPU(KVM_GET_SREGS, &s, sizeof(s)))
 		return false;
-	all[0] = &s.ds, all[1] = &s.es, all[2] = &s.fs, all[3] = &s.gs, all[4] = &s.ss, all[5] = &s.cs;
+	all[0] = &s.ds, all[1] = &s.es, all[2] = &s.fs, all[3] = &s.gs, all[4] = &s.ss,
+	all[5] = &s.cs;
 	if (m->kind->entry == ENTRY_REAL) {
 		for (i = 0; i < 6; i++) {
 			all[i]->selector = 0x1000;
@@ -348,7 +374,9 @@ STEP(boot_sregs)
 	s.cs = code;
 	s.cs.db = m->kind->entry == ENTRY_PVH;
 	s.cs.l = m->kind->entry == ENTRY_LONG;
-	s.tr = (struct kvm_segment){ .limit = 0xfffff, .selector = 24, .type = 11, .present = 1, .g = 1 };
+	s.tr = (struct kvm_segment){
+		.limit = 0xfffff, .selector = 24, .type = 11, .present = 1, .g = 1,
+	};
 	s.gdt = (struct kvm_dtable){ .base = 0x500, .limit = 31 };
 	s.idt = (struct kvm_dtable){ .base = 0x520, .limit = 7 };
 	if (m->kind->entry == ENTRY_PVH) {
@@ -424,7 +452,8 @@ struct routes {
 static void to_chip(struct routes *r, uint32_t gsi, uint32_t chip, uint32_t pin)
 {
 	r->entry[r->head.nr++] = (struct kvm_irq_routing_entry){
-		.gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP, .u.irqchip = { .irqchip = chip, .pin = pin },
+		.gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP,
+		.u.irqchip = { .irqchip = chip, .pin = pin },
 	};
 }
 
@@ -462,7 +491,10 @@ STEP(chip_routes)
 	return set_routes(m, &r);
 }
 
-/* The device's vector alone; @arg: that many empty ones first, as QEMU has for its own I/O APIC's pins. */
+/*
+ * The device's vector alone; @arg: that many empty ones first, as QEMU
+ * has for its own I/O APIC's pins.
+ */
 STEP(msi_routes)
 {
 	struct routes r = { };
@@ -473,7 +505,8 @@ STEP(msi_routes)
 			continue;
 		r.entry[r.head.nr++] = (struct kvm_irq_routing_entry){
 			.gsi = i, .type = KVM_IRQ_ROUTING_MSI,
-			.u.msi = { .address_lo = i == GUEST_IRQ ? 0xfee00000 : 0, .data = i == GUEST_IRQ ? 0x35 : 0 },
+			.u.msi = { .address_lo = i == GUEST_IRQ ? 0xfee00000 : 0,
+				   .data = i == GUEST_IRQ ? 0x35 : 0 },
 		};
 	}
 	return set_routes(m, &r);
@@ -494,7 +527,9 @@ STEP(assign_irqfd)
 /* The device's queue notify register, @arg: kvmtool's, which matches the value. */
 STEP(assign_notify)
 {
-	struct kvm_ioeventfd f = { .addr = m->kind->mmio + 0x50, .fd = m->notify, .len = arg ? 4 : 0 };
+	struct kvm_ioeventfd f = {
+		.addr = m->kind->mmio + 0x50, .fd = m->notify, .len = arg ? 4 : 0,
+	};
 
 	if (arg)
 		f.flags = KVM_IOEVENTFD_FLAG_DATAMATCH;

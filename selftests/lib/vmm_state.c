@@ -24,7 +24,8 @@ static const struct {
 	[MP_STATE] = { KVM_GET_MP_STATE, KVM_SET_MP_STATE, PART(mp) },
 	[EVENTS] = { KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, PART(events) },
 	[CPUID2] = { KVM_GET_CPUID2, KVM_SET_CPUID2, PART(cpuid) },
-	[NESTED] = { KVM_GET_NESTED_STATE, 0, offsetof(struct vmm_cpu_state, nested), sizeof(struct kvm_nested_state) + 8192 },
+	[NESTED] = { KVM_GET_NESTED_STATE, 0, offsetof(struct vmm_cpu_state, nested),
+		     sizeof(struct kvm_nested_state) + 8192 },
 	[PIT2] = { KVM_GET_PIT2, KVM_SET_PIT2, VM_PART(pit) },
 	[CLOCK] = { KVM_GET_CLOCK, KVM_SET_CLOCK, VM_PART(clock) },
 	[CHIP0] = { KVM_GET_IRQCHIP, KVM_SET_IRQCHIP, VM_PART(chip[0]) },
@@ -47,8 +48,8 @@ bool vmm_get(struct vmm *m, uint64_t item)
 		c->cpuid.head.nent = VMM_MAX_CPUID;
 	if (item == NESTED)
 		c->nested.size = sizeof(c->nested) + sizeof(c->nested_data);
-	if (vmm_ioctl(m, item >= PIT2 ? m->vm : m->cpu[m->cur].fd, items[item].get, place(m, &m->state, item),
-		      items[item].size))
+	if (vmm_ioctl(m, item >= PIT2 ? m->vm : m->cpu[m->cur].fd, items[item].get,
+		      place(m, &m->state, item), items[item].size))
 		return false;
 	if (item == CLOCK)
 		m->state.clock.flags &= ~KVM_CLOCK_TSC_STABLE;
@@ -61,8 +62,8 @@ bool vmm_set(struct vmm *m, uint64_t item)
 		return true;
 	if (item == CLOCK)
 		m->state.clock.flags = 0;
-	return !vmm_ioctl(m, item >= PIT2 ? m->vm : m->cpu[m->cur].fd, items[item].set, place(m, &m->state, item),
-			  items[item].size);
+	return !vmm_ioctl(m, item >= PIT2 ? m->vm : m->cpu[m->cur].fd, items[item].set,
+			  place(m, &m->state, item), items[item].size);
 }
 
 /* Whether a piece is as it was. */
@@ -73,14 +74,16 @@ bool vmm_same(struct vmm *m, const struct vmm_state *was, enum vmm_item item)
 
 	for (i = 0; i < items[item].size; i++)
 		if (a[i] != b[i])
-			return vmm_fail(m, "item %d of CPU %u: byte %zu was %02x, is %02x", item, m->cur, i, a[i], b[i]);
+			return vmm_fail(m, "item %d of CPU %u: byte %zu was %02x, is %02x", item,
+					m->cur, i, a[i], b[i]);
 	return true;
 }
 
 static size_t msrs_size(const struct vmm_msrs *msrs)
 {
-	return sizeof(msrs->head) + (msrs->head.nmsrs < VMM_MAX_MSRS ? msrs->head.nmsrs : VMM_MAX_MSRS) *
-	       sizeof(msrs->entry[0]);
+	return sizeof(msrs->head) +
+	       (msrs->head.nmsrs < VMM_MAX_MSRS ? msrs->head.nmsrs : VMM_MAX_MSRS) *
+		       sizeof(msrs->entry[0]);
 }
 
 bool vmm_put_msrs(struct vmm *m, struct vmm_msrs *msrs)
@@ -88,7 +91,8 @@ bool vmm_put_msrs(struct vmm *m, struct vmm_msrs *msrs)
 	long n = CPU(KVM_SET_MSRS, msrs, msrs_size(msrs));
 
 	if (n >= 0 && n < msrs->head.nmsrs)
-		return vmm_fail(m, "MSR %x is not set to %llx", msrs->entry[n].index, msrs->entry[n].data);
+		return vmm_fail(m, "MSR %x is not set to %llx", msrs->entry[n].index,
+				msrs->entry[n].data);
 	return n == msrs->head.nmsrs;
 }
 
@@ -96,11 +100,13 @@ bool vmm_put_msrs(struct vmm *m, struct vmm_msrs *msrs)
 static bool firecracker_saves(uint32_t i)
 {
 	static const struct { uint32_t first, last; } ranges[] = {
-		{ 0, 1 }, { 0x10, 0x10 }, { 0x17, 0x17 }, { 0x1b, 0x1b }, { 0x2a, 0x2a }, { 0x2c, 0x2c }, { 0x34, 0x34 },
-		{ 0x3a, 0x3b }, { 0x48, 0x49 }, { 0x79, 0x79 }, { 0x8b, 0x8b }, { 0x9e, 0x9e }, { 0xcd, 0xce }, { 0xe2, 0xe2 },
-		{ 0xe7, 0xe8 }, { 0xfe, 0xfe }, { 0x11e, 0x11e }, { 0x122, 0x122 }, { 0x174, 0x176 }, { 0x179, 0x17a },
-		{ 0x198, 0x198 }, { 0x1a0, 0x1a0 }, { 0x200, 0x2ff }, { 0x400, 0x47f }, { 0x6e0, 0x6e0 }, { 0x800, 0xbff },
-		{ 0x4b564d00, 0x4b564d06 }, { 0xc0000080, 0xc0000084 }, { 0xc0000100, 0xc0000103 }, { 0xc0010015, 0xc0010015 },
+		{ 0, 1 }, { 0x10, 0x10 }, { 0x17, 0x17 }, { 0x1b, 0x1b }, { 0x2a, 0x2a },
+		{ 0x2c, 0x2c }, { 0x34, 0x34 }, { 0x3a, 0x3b }, { 0x48, 0x49 }, { 0x79, 0x79 },
+		{ 0x8b, 0x8b }, { 0x9e, 0x9e }, { 0xcd, 0xce }, { 0xe2, 0xe2 }, { 0xe7, 0xe8 },
+		{ 0xfe, 0xfe }, { 0x11e, 0x11e }, { 0x122, 0x122 }, { 0x174, 0x176 },
+		{ 0x179, 0x17a }, { 0x198, 0x198 }, { 0x1a0, 0x1a0 }, { 0x200, 0x2ff },
+		{ 0x400, 0x47f }, { 0x6e0, 0x6e0 }, { 0x800, 0xbff }, { 0x4b564d00, 0x4b564d06 },
+		{ 0xc0000080, 0xc0000084 }, { 0xc0000100, 0xc0000103 }, { 0xc0010015, 0xc0010015 },
 		{ 0xda0, 0xda0 }, { 0x140, 0x140 },
 	};
 	unsigned int n;
@@ -118,8 +124,8 @@ static void add_msrs(struct vmm_msrs *l, uint32_t first, unsigned int count)
 }
 
 /*
- * @arg 1: Firecracker's list: what it knows of the index list, and what CPUID implies (MTRRs, 32 banks of machine checks).
- * Everybody's last one is the timer's deadline, which needs the rest.
+ * @arg 1: Firecracker's list: what it knows of the index list, and what CPUID implies (MTRRs, 32
+ * banks of machine checks). Everybody's last one is the timer's deadline, which needs the rest.
  */
 STEP(save_msrs)
 {
@@ -182,7 +188,8 @@ STEP(one_by_one_msrs)
 	for (i = 0; i < l->head.nmsrs; i++) {
 		struct vmm_msrs one = { .head = { .nmsrs = 1 }, .entry = { l->entry[i] } };
 
-		if (CPU(KVM_GET_MSRS, &one, msrs_size(&one)) == 1 && one.entry[0].data == l->entry[i].data)
+		if (CPU(KVM_GET_MSRS, &one, msrs_size(&one)) == 1 &&
+		    one.entry[0].data == l->entry[i].data)
 			continue;
 		one.head.nmsrs = 1;
 		one.entry[0] = l->entry[i];
@@ -243,7 +250,9 @@ STEP(kvmclock_ctrl_of_vm)
 	return VM(KVM_KVMCLOCK_CTRL, NULL, 0) == -1 && errno == ENOTTY;
 }
 
-/* An NMI for a guest that masks LINT1: it is latched, and dropped by the next KVM_SET_VCPU_EVENTS. */
+/*
+ * An NMI for a guest that masks LINT1: it is latched, and dropped by the next KVM_SET_VCPU_EVENTS.
+ */
 STEP(nmi_blocked)
 {
 	struct kvm_vcpu_events e;
