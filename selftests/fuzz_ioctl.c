@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A fuzzer of the ioctls: it takes the sequence of calls of one of the VMMs (lib/vmms.c), drops, repeats and permutes
- * steps, corrupts arguments, descriptors and numbers, and runs the guest in between. Each run is a child of its own,
- * made of one 64-bit seed, so that a finding is repeated by that number alone.
+ * A fuzzer of the ioctls: it takes the sequence of calls of one of the VMMs (lib/vmms.c), drops,
+ * repeats and permutes steps, corrupts arguments, descriptors and numbers, and runs the guest in
+ * between. Each run is a child of its own, made of one 64-bit seed, so that a finding is repeated
+ * by that number alone.
  *
- * Findings: an errno that the ABI does not have, a call that does not come back, a child that dies of a signal, a
- * complaint in the host's log, a module that is still in use after the child's end, memory that does not come back, a
- * VMM's own sequence that fails afterwards.
+ * Findings: an errno that the ABI does not have, a call that does not come back, a child that dies
+ * of a signal, a complaint in the host's log, a module that is still in use after the child's end,
+ * memory that does not come back, a VMM's own sequence that fails afterwards.
  *
- * With --trace each call's errno goes to a file. Two devices' files of the same seed are compared by fuzz_compare.sh.
+ * With --trace each call's errno goes to a file. Two devices' files of the same seed
+ * are compared by fuzz_compare.sh.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -68,10 +70,11 @@ static unsigned int below(unsigned int n)
 static uint64_t value(void)
 {
 	static const uint64_t edge[] = {
-		0, 1, 2, 3, 7, 8, 0x10, 0x1f, 0x20, 0x3f, 0x40, 0x7f, 0x80, 0xff, 0x100, 0xfff, 0x1000, 0x1fff, 0xffff,
-		0x10000, 0xfffff, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, 0xfee00000, 0xfec00000, 0xfee00d00,
-		0x7fffffffffff, 0x800000000000, 0xffff800000000000, 0xfffffffffffff000, 0x7fffffffffffffff,
-		0x8000000000000000, ~0ull,
+		0, 1, 2, 3, 7, 8, 0x10, 0x1f, 0x20, 0x3f, 0x40, 0x7f, 0x80, 0xff, 0x100, 0xfff,
+		0x1000, 0x1fff, 0xffff,
+		0x10000, 0xfffff, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, 0xfee00000,
+		0xfec00000, 0xfee00d00, 0x7fffffffffff, 0x800000000000, 0xffff800000000000,
+		0xfffffffffffff000, 0x7fffffffffffffff, 0x8000000000000000, ~0ull,
 	};
 
 	switch (below(4)) {
@@ -82,25 +85,30 @@ static uint64_t value(void)
 }
 
 static const unsigned long numbers[] = {
-	KVM_GET_API_VERSION, KVM_CREATE_VM, KVM_GET_MSR_INDEX_LIST, KVM_CHECK_EXTENSION, KVM_GET_VCPU_MMAP_SIZE,
-	KVM_GET_SUPPORTED_CPUID, KVM_GET_EMULATED_CPUID, KVM_GET_MSR_FEATURE_INDEX_LIST, KVM_CREATE_VCPU, KVM_GET_DIRTY_LOG,
-	KVM_SET_NR_MMU_PAGES, KVM_SET_USER_MEMORY_REGION, KVM_SET_TSS_ADDR, KVM_SET_IDENTITY_MAP_ADDR, KVM_CREATE_IRQCHIP,
-	KVM_IRQ_LINE, KVM_GET_IRQCHIP, KVM_SET_IRQCHIP, KVM_CREATE_PIT, KVM_IRQ_LINE_STATUS, KVM_REGISTER_COALESCED_MMIO,
-	KVM_UNREGISTER_COALESCED_MMIO, KVM_SET_GSI_ROUTING, KVM_REINJECT_CONTROL, KVM_IRQFD, KVM_CREATE_PIT2,
-	KVM_SET_BOOT_CPU_ID, KVM_IOEVENTFD, KVM_SET_CLOCK, KVM_GET_CLOCK, KVM_RUN, KVM_GET_REGS, KVM_SET_REGS, KVM_GET_SREGS,
-	KVM_SET_SREGS, KVM_TRANSLATE, KVM_INTERRUPT, KVM_GET_MSRS, KVM_SET_MSRS, KVM_GET_FPU, KVM_SET_FPU, KVM_GET_LAPIC,
-	KVM_SET_LAPIC, KVM_SET_CPUID2, KVM_GET_CPUID2, KVM_TPR_ACCESS_REPORTING, KVM_SET_VAPIC_ADDR, KVM_GET_MP_STATE,
-	KVM_SET_MP_STATE, KVM_NMI, KVM_SET_GUEST_DEBUG, KVM_X86_SETUP_MCE, KVM_X86_GET_MCE_CAP_SUPPORTED, KVM_X86_SET_MCE,
-	KVM_GET_PIT2, KVM_SET_PIT2, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS,
-	KVM_ENABLE_CAP, KVM_GET_XSAVE, KVM_SET_XSAVE, KVM_GET_XCRS, KVM_SET_XCRS, KVM_SIGNAL_MSI, KVM_SET_TSC_KHZ,
-	KVM_GET_TSC_KHZ, KVM_KVMCLOCK_CTRL, KVM_SET_DEVICE_ATTR, KVM_GET_DEVICE_ATTR, KVM_HAS_DEVICE_ATTR, KVM_SMI,
-	KVM_CLEAR_DIRTY_LOG, KVM_X86_SET_MSR_FILTER, KVM_RESET_DIRTY_RINGS, KVM_GET_XSAVE2, KVM_GET_STATS_FD, KVM_GET_SREGS2,
-	KVM_SET_SREGS2, KVM_GET_NESTED_STATE, KVM_SET_NESTED_STATE, KVM_CREATE_DEVICE,
+	KVM_GET_API_VERSION, KVM_CREATE_VM, KVM_GET_MSR_INDEX_LIST, KVM_CHECK_EXTENSION,
+	KVM_GET_VCPU_MMAP_SIZE, KVM_GET_SUPPORTED_CPUID, KVM_GET_EMULATED_CPUID,
+	KVM_GET_MSR_FEATURE_INDEX_LIST, KVM_CREATE_VCPU, KVM_GET_DIRTY_LOG, KVM_SET_NR_MMU_PAGES,
+	KVM_SET_USER_MEMORY_REGION, KVM_SET_TSS_ADDR, KVM_SET_IDENTITY_MAP_ADDR, KVM_CREATE_IRQCHIP,
+	KVM_IRQ_LINE, KVM_GET_IRQCHIP, KVM_SET_IRQCHIP, KVM_CREATE_PIT, KVM_IRQ_LINE_STATUS,
+	KVM_REGISTER_COALESCED_MMIO, KVM_UNREGISTER_COALESCED_MMIO, KVM_SET_GSI_ROUTING,
+	KVM_REINJECT_CONTROL, KVM_IRQFD, KVM_CREATE_PIT2, KVM_SET_BOOT_CPU_ID, KVM_IOEVENTFD,
+	KVM_SET_CLOCK, KVM_GET_CLOCK, KVM_RUN, KVM_GET_REGS, KVM_SET_REGS, KVM_GET_SREGS,
+	KVM_SET_SREGS, KVM_TRANSLATE, KVM_INTERRUPT, KVM_GET_MSRS, KVM_SET_MSRS, KVM_GET_FPU,
+	KVM_SET_FPU, KVM_GET_LAPIC, KVM_SET_LAPIC, KVM_SET_CPUID2, KVM_GET_CPUID2,
+	KVM_TPR_ACCESS_REPORTING, KVM_SET_VAPIC_ADDR, KVM_GET_MP_STATE, KVM_SET_MP_STATE, KVM_NMI,
+	KVM_SET_GUEST_DEBUG, KVM_X86_SETUP_MCE, KVM_X86_GET_MCE_CAP_SUPPORTED, KVM_X86_SET_MCE,
+	KVM_GET_PIT2, KVM_SET_PIT2, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, KVM_GET_DEBUGREGS,
+	KVM_SET_DEBUGREGS, KVM_ENABLE_CAP, KVM_GET_XSAVE, KVM_SET_XSAVE, KVM_GET_XCRS, KVM_SET_XCRS,
+	KVM_SIGNAL_MSI, KVM_SET_TSC_KHZ, KVM_GET_TSC_KHZ, KVM_KVMCLOCK_CTRL, KVM_SET_DEVICE_ATTR,
+	KVM_GET_DEVICE_ATTR, KVM_HAS_DEVICE_ATTR, KVM_SMI, KVM_CLEAR_DIRTY_LOG,
+	KVM_X86_SET_MSR_FILTER, KVM_RESET_DIRTY_RINGS, KVM_GET_XSAVE2, KVM_GET_STATS_FD,
+	KVM_GET_SREGS2, KVM_SET_SREGS2, KVM_GET_NESTED_STATE, KVM_SET_NESTED_STATE,
+	KVM_CREATE_DEVICE,
 };
 
 /*
- * What may not be left to chance: where the kernel or the guest writes. All of it stays in the guest's memory, in buffers
- * made for it, or where nothing is.
+ * What may not be left to chance: where the kernel or the guest writes. All of it stays in the
+ * guest's memory, in buffers made for it, or where nothing is.
  */
 static void keep_harmless(struct vmm *m, unsigned long nr, void *arg)
 {
@@ -117,7 +125,8 @@ static void keep_harmless(struct vmm *m, unsigned long nr, void *arg)
 		if (r->userspace_addr < mem || r->memory_size > VMM_MEMORY ||
 		    r->userspace_addr - mem > VMM_MEMORY - r->memory_size)
 			r->userspace_addr = r->memory_size <= VMM_MEMORY && below(2) ?
-					    mem + (below(VMM_MEMORY - r->memory_size + 1) & ~0xfffu) : 0x100000000000 + below(2);
+				mem + (below(VMM_MEMORY - r->memory_size + 1) & ~0xfffu) :
+				0x100000000000 + below(2);
 		break;
 	case KVM_GET_DIRTY_LOG:
 		log->dirty_bitmap = below(8) ? f.bitmap : (void *)8;
@@ -126,10 +135,15 @@ static void keep_harmless(struct vmm *m, unsigned long nr, void *arg)
 		a->addr = (uintptr_t)f.bitmap;
 		break;
 	case KVM_ENABLE_CAP:
-		/* a ring of 1 MiB a vCPU is enough; exits of the host's own making are not for a host that others use */
-		if (cap->cap == KVM_CAP_DIRTY_LOG_RING || cap->cap == KVM_CAP_DIRTY_LOG_RING_ACQ_REL)
+		/*
+		 * a ring of 1 MiB a vCPU is enough; exits of the host's own making are
+		 * not for a host that others use
+		 */
+		if (cap->cap == KVM_CAP_DIRTY_LOG_RING ||
+		    cap->cap == KVM_CAP_DIRTY_LOG_RING_ACQ_REL)
 			cap->args[0] &= (1 << 20) - 1;
-		if (cap->cap == KVM_CAP_X86_NOTIFY_VMEXIT || cap->cap == KVM_CAP_VM_COPY_ENC_CONTEXT_FROM)
+		if (cap->cap == KVM_CAP_X86_NOTIFY_VMEXIT ||
+		    cap->cap == KVM_CAP_VM_COPY_ENC_CONTEXT_FROM)
 			cap->cap = KVM_CAP_HALT_POLL;
 	}
 }
@@ -180,18 +194,23 @@ static void mangle(struct vmm *m, int *fd, unsigned long *nr, void **data, size_
 				if (width > size)
 					width = 1;
 				/* heads matter more than tails */
-				at = below(2) && size > 32 ? below(32 / width) : below(size / width);
+				at = below(2) && size > 32 ? below(32 / width) :
+							     below(size / width);
 				memcpy((uint8_t *)*data + at * width, &v, width);
 			}
 		}
-		/* a pointer to nowhere is refused; else it is a buffer that is large enough for any call */
+		/*
+		 * a pointer to nowhere is refused; else it is a buffer
+		 * that is large enough for any call
+		 */
 		if (_IOC_SIZE(*nr) && (uintptr_t)*data < 1 << 16) {
 			for (i = 0; i < 64; i++)
 				spare[i] = value();
 			*data = below(4) ? spare : *data;
 		}
 	}
-	if (_IOC_SIZE(*nr) && ((uintptr_t)*data >= 1 << 16 && (uintptr_t)*data < 1ul << 47) && (size || *data == spare))
+	if (_IOC_SIZE(*nr) && ((uintptr_t)*data >= 1 << 16 && (uintptr_t)*data < 1ul << 47) &&
+	    (size || *data == spare))
 		keep_harmless(m, *nr, *data);
 	/* what is left of wild pointers points to nothing */
 	else if (_IOC_SIZE(*nr))
@@ -207,8 +226,8 @@ static void mangle(struct vmm *m, int *fd, unsigned long *nr, void **data, size_
 static void result(struct vmm *m, unsigned long nr, long r, int error)
 {
 	static const int known[] = {
-		EPERM, ENOENT, EINTR, EIO, ENXIO, E2BIG, EBADF, EAGAIN, ENOMEM, EFAULT, EBUSY, EEXIST, ENODEV, EINVAL, EMFILE,
-		ENOTTY, ENOSPC, EPIPE, ERANGE, EOPNOTSUPP, EACCES,
+		EPERM, ENOENT, EINTR, EIO, ENXIO, E2BIG, EBADF, EAGAIN, ENOMEM, EFAULT, EBUSY,
+		EEXIST, ENODEV, EINVAL, EMFILE, ENOTTY, ENOSPC, EPIPE, ERANGE, EOPNOTSUPP, EACCES,
 	};
 	unsigned int i;
 
@@ -217,13 +236,14 @@ static void result(struct vmm *m, unsigned long nr, long r, int error)
 
 		fprintf(stderr, " = %ld %s", r, error ? strerror(error) : "");
 		if (error && !ioctl(f.fd, WAFER_LAST_ERROR, &why) && why.ioctl == nr)
-			fprintf(stderr, ": %s %#llx: %s", why.field, (unsigned long long)why.value, why.rule);
+			fprintf(stderr, ": %s %#llx: %s", why.field, (unsigned long long)why.value,
+				why.rule);
 		fputc('\n', stderr);
 	}
 	/* how often the guest's run is interrupted is chance */
 	if (f.trace && nr != KVM_RUN)
-		fprintf(f.trace, "%#llx %u.%u %s %s %s\n", (unsigned long long)f.seed, where->n, f.call++, f.what,
-			error ? strerrorname_np(error) : "0", where->step);
+		fprintf(f.trace, "%#llx %u.%u %s %s %s\n", (unsigned long long)f.seed, where->n,
+			f.call++, f.what, error ? strerrorname_np(error) : "0", where->step);
 	f.refused += !!error;
 	where->nr = 0;
 	for (i = 0; error && i < sizeof(known) / sizeof(known[0]); i++)
@@ -270,23 +290,29 @@ static bool fuzz_any(struct vmm *m, uint64_t arg)
 	unsigned long nr = numbers[below(sizeof(numbers) / sizeof(numbers[0]))];
 	const int fds[] = { m->sys, m->vm, m->cpu[0].fd, m->cpu[1].fd };
 
-	memcpy(from, below(2) ? (void *)&m->state : (void *)m->mem, sizeof(from) < sizeof(m->state) ? sizeof(from) : 4096);
+	memcpy(from, below(2) ? (void *)&m->state : (void *)m->mem,
+	       sizeof(from) < sizeof(m->state) ? sizeof(from) : 4096);
 	if (_IOC_SIZE(nr))
 		vmm_ioctl(m, fds[below(4)], nr, from, 16384);
 	else
-		vmm_ioctl(m, fds[below(4)], nr, (void *)(uintptr_t)(below(2) ? below(4) : value() & 0xffff), 0);
+		vmm_ioctl(m, fds[below(4)], nr,
+			  (void *)(uintptr_t)(below(2) ? below(4) : value() & 0xffff), 0);
 	return true;
 }
 
 static const struct vmm_step extra[] = {
-	{ fuzz_run, 0, "run" }, { fuzz_any, 0, "any" }, { fuzz_any, 0, "any" }, CALL(line, 0), CALL(line, GUEST_IRQ),
-	CALL(signal_msi, 0x35), CALL(nmi_blocked, 0), CALL(dirty_log, 0), CALL(memory, KVM_MEM_LOG_DIRTY_PAGES),
-	CALL(enable, 1 << 16 | KVM_CAP_X86_USER_SPACE_MSR), CALL(enable, 3 << 16 | KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2),
-	CALL(enable, 7 << 16 | KVM_CAP_X86_DISABLE_EXITS), CALL(enable, 1 << 16 | KVM_CAP_X86_TRIPLE_FAULT_EVENT),
-	GET(FPU), SET(FPU), GET(SREGS2), SET(SREGS2), SET(LAPIC), SET(EVENTS), SET(MP_STATE), GET(NESTED), CALL(coalesce, 0),
+	{ fuzz_run, 0, "run" }, { fuzz_any, 0, "any" }, { fuzz_any, 0, "any" },
+	CALL(line, 0), CALL(line, GUEST_IRQ),
+	CALL(signal_msi, 0x35), CALL(nmi_blocked, 0), CALL(dirty_log, 0),
+	CALL(memory, KVM_MEM_LOG_DIRTY_PAGES), CALL(enable, 1 << 16 | KVM_CAP_X86_USER_SPACE_MSR),
+	CALL(enable, 3 << 16 | KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2),
+	CALL(enable, 7 << 16 | KVM_CAP_X86_DISABLE_EXITS),
+	CALL(enable, 1 << 16 | KVM_CAP_X86_TRIPLE_FAULT_EVENT), GET(FPU), SET(FPU), GET(SREGS2),
+	SET(SREGS2), SET(LAPIC), SET(EVENTS), SET(MP_STATE), GET(NESTED), CALL(coalesce, 0),
 };
 
-static unsigned int add(struct record *list, unsigned int n, const struct vmm_step *s, unsigned int cpu)
+static unsigned int add(struct record *list, unsigned int n, const struct vmm_step *s,
+			unsigned int cpu)
 {
 	for (; s && s->call && n < MAX_RECORDS; s++)
 		list[n++] = (struct record){ s, cpu };
@@ -323,8 +349,9 @@ static unsigned int records(const struct vmm_kind *k, struct record *list)
 /* Without these nothing else is reached: they are left alone, mostly. */
 static bool precious(bool (*call)(struct vmm *m, uint64_t arg))
 {
-	return (call == vmm_open_device || call == vmm_create_vm || call == vmm_create_vcpu || call == vmm_map_vcpu ||
-		call == vmm_ask_mmap_size || call == vmm_memory) && below(16);
+	return (call == vmm_open_device || call == vmm_create_vm || call == vmm_create_vcpu ||
+		call == vmm_map_vcpu || call == vmm_ask_mmap_size || call == vmm_memory) &&
+	       below(16);
 }
 
 static unsigned int permute(struct record *list, unsigned int n)
@@ -357,7 +384,9 @@ static unsigned int permute(struct record *list, unsigned int n)
 			if (n == MAX_RECORDS)
 				break;
 			memmove(list + b + 1, list + b, (n++ - b) * sizeof(*list));
-			list[b] = (struct record){ &extra[below(sizeof(extra) / sizeof(extra[0]))], below(VMM_CPUS) };
+			list[b] = (struct record){
+				&extra[below(sizeof(extra) / sizeof(extra[0]))], below(VMM_CPUS),
+			};
 		}
 	}
 	return n;
@@ -382,7 +411,10 @@ static int one_run(uint64_t seed)
 	f.bitmap = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	m = vmm_new(&vmm_kinds[below(vmm_nr_kinds)]);
 	vmm_load_guest(m);
-	/* QEMU dies of a write to CR8 that does not exit while a virtual interrupt waits: Documentation/emulator-bugs.md */
+	/*
+	 * QEMU dies of a write to CR8 that does not exit while a virtual interrupt waits:
+	 * Documentation/emulator-bugs.md
+	 */
 	if (vm_host_is_tcg() && !strcmp(vm_device(), "/dev/kvm"))
 		vmm_shared(m)->flags |= GUEST_NO_CR8;
 	n = permute(list, records(m->kind, list));
@@ -395,7 +427,8 @@ static int one_run(uint64_t seed)
 	for (i = 0; i < n && !f.finding[0]; i++) {
 		m->cur = list[i].cpu;
 		if (f.verbose)
-			fprintf(stderr, "# %s: %s, CPU %u\n", m->kind->name, list[i].step->name, m->cur);
+			fprintf(stderr, "# %s: %s, CPU %u\n", m->kind->name, list[i].step->name,
+				m->cur);
 		snprintf(where->step, sizeof(where->step), "%s", list[i].step->name);
 		where->cpu = m->cur;
 		where->n = i;
@@ -406,7 +439,8 @@ static int one_run(uint64_t seed)
 		list[i].step->call(m, list[i].step->arg);
 	}
 	strcpy(where->step, "the end");
-	if (below(2))		/* else the kernel has to close all of it, in the order of the descriptors */
+	/* else the kernel has to close all of it, in the order of the descriptors */
+	if (below(2))
 		vmm_free(m);
 	if (f.finding[0])
 		fprintf(stderr, "# %s\n", f.finding);
@@ -420,8 +454,9 @@ static int control_run(void)
 	int bad;
 
 	vmm_load_guest(m);
-	bad = !(vmm_do(m, m->kind->make) && vmm_each(m, m->kind->cpu_make) && vmm_do(m, m->kind->devices) &&
-		vmm_each(m, m->kind->cpu_boot)) || vmm_run(m) != STOP_SNAPSHOT;
+	bad = !(vmm_do(m, m->kind->make) && vmm_each(m, m->kind->cpu_make) &&
+		vmm_do(m, m->kind->devices) && vmm_each(m, m->kind->cpu_boot)) ||
+	      vmm_run(m) != STOP_SNAPSHOT;
 	if (bad)
 		fprintf(stderr, "# %s's own sequence fails: %s\n", m->kind->name, m->why);
 	vmm_free(m);
@@ -442,7 +477,8 @@ static double now(void)
 static long users(void)
 {
 	static const char *const names[] = { "wafer", "kvm_amd", "kvm_intel" };
-	bool kvm = !strcmp(vm_device(), "/dev/kvm") && access("/sys/module/wafer/parameters/alias", F_OK);
+	bool kvm = !strcmp(vm_device(), "/dev/kvm") &&
+		   access("/sys/module/wafer/parameters/alias", F_OK);
 	unsigned int i;
 	char path[64];
 	long n = -1;
@@ -468,7 +504,8 @@ static long kernel_memory(void)
 	char line[128];
 
 	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "SUnreclaim: %ld", &kib) == 1 || sscanf(line, "VmallocUsed: %ld", &kib) == 1 ||
+		if (sscanf(line, "SUnreclaim: %ld", &kib) == 1 ||
+		    sscanf(line, "VmallocUsed: %ld", &kib) == 1 ||
 		    sscanf(line, "SecPageTables: %ld", &kib) == 1)
 			sum += kib;
 	if (file)
@@ -481,12 +518,15 @@ static int log_fd = -1;
 
 static bool log_complains(char *what, size_t size)
 {
-	static const char *const marks[] = { "WARNING:", "BUG:", "Oops", "general protection", "UBSAN:", "stack segment" };
+	static const char *const marks[] = {
+		"WARNING:", "BUG:", "Oops", "general protection", "UBSAN:", "stack segment",
+	};
 	char line[1024];
 	unsigned int i;
 	ssize_t n;
 
-	while (log_fd >= 0 && ((n = read(log_fd, line, sizeof(line) - 1)) > 0 || (n < 0 && errno == EPIPE))) {
+	while (log_fd >= 0 &&
+	       ((n = read(log_fd, line, sizeof(line) - 1)) > 0 || (n < 0 && errno == EPIPE))) {
 		line[n > 0 ? n : 0] = 0;
 		for (i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
 			if (strstr(line, marks[i])) {
@@ -504,8 +544,9 @@ static void tell_threads(pid_t pid)
 	char command[200];
 
 	snprintf(command, sizeof(command),
-		 "for t in /proc/%d/task/*; do echo $t $(cat $t/wchan $t/syscall $t/stack); grep State $t/status; done 2>&1"
-		 " | sed 's/^/# /'", pid);
+		 "for t in /proc/%d/task/*; do "
+		 "echo $t $(cat $t/wchan $t/syscall $t/stack); grep State $t/status; "
+		 "done 2>&1 | sed 's/^/# /'", pid);
 	fflush(stdout);
 	if (system(command))
 		printf("# its threads cannot be told\n");
@@ -523,8 +564,10 @@ static bool ends_badly(pid_t pid, char *what, size_t size)
 			kill(pid, SIGKILL);
 			for (end = now() + 10; waitpid(pid, &status, WNOHANG) == 0 && now() < end; )
 				usleep(10000);
-			snprintf(what, size, "step %u, %s of CPU %u, ioctl %#lx, did not come back%s", where->n, where->step,
-				 where->cpu, where->nr, now() < end ? "" : ", SIGKILL does not help");
+			snprintf(what, size,
+				 "step %u, %s of CPU %u, ioctl %#lx, did not come back%s", where->n,
+				 where->step, where->cpu, where->nr,
+				 now() < end ? "" : ", SIGKILL does not help");
 			return true;
 		}
 		usleep(500);
@@ -544,7 +587,8 @@ static bool still_used(long before, char *what, size_t size)
 
 	while (users() > before) {
 		if (now() > end) {
-			snprintf(what, size, "the module is still used %ld times, %ld before", users(), before);
+			snprintf(what, size, "the module is still used %ld times, %ld before",
+				 users(), before);
 			return true;
 		}
 		usleep(2000);
@@ -565,7 +609,8 @@ static bool child(uint64_t seed, bool control, long used, char *what, size_t siz
 		f.random = seed;
 		_exit(control ? control_run() : one_run(seed));
 	}
-	return !(ends_badly(pid, what, size) | log_complains(what, size)) && !still_used(used, what, size);
+	return !(ends_badly(pid, what, size) | log_complains(what, size)) &&
+	       !still_used(used, what, size);
 }
 
 static int usage(int status)
@@ -585,7 +630,8 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "seed", required_argument, NULL, 's' }, { "time", required_argument, NULL, 't' },
-		{ "replay", required_argument, NULL, 'r' }, { "runs", required_argument, NULL, 'n' },
+		{ "replay", required_argument, NULL, 'r' },
+		{ "runs", required_argument, NULL, 'n' },
 		{ "trace", required_argument, NULL, 'f' }, { "help", no_argument, NULL, 'h' }, { }
 	};
 	unsigned long seed = 1, runs = 0, most = ~0ul;
@@ -628,20 +674,22 @@ int main(int argc, char **argv)
 			this = next();
 		}
 		if (!child(this, false, used, what, sizeof(what))) {
-			printf("not ok 1 run %lu: %s\n# again: WAFER_DEVICE=%s %s --replay %#llx\n", runs, what, vm_device(),
-			       argv[0], (unsigned long long)this);
+			printf("not ok 1 run %lu: %s\n# again: WAFER_DEVICE=%s %s --replay %#llx\n",
+			       runs, what, vm_device(), argv[0], (unsigned long long)this);
 			return 1;
 		}
 		if (!(++runs % 50) && !child(this, true, used, what, sizeof(what))) {
-			printf("not ok 1 control after run %lu: %s\n# the 50 runs up to --replay %#llx\n", runs, what,
-			       (unsigned long long)this);
+			printf("not ok 1 control after run %lu: %s\n"
+			       "# the 50 runs up to --replay %#llx\n",
+			       runs, what, (unsigned long long)this);
 			return 1;
 		}
 		if (runs == 20)
 			memory = kernel_memory();
 	} while (!replay && now() < end && runs < most);
 	if (memory && kernel_memory() - memory > LEAK) {
-		printf("not ok 1 %ld KiB of kernel memory did not come back in %lu runs\n# again: %s --seed %lu --time %.0f\n",
+		printf("not ok 1 %ld KiB of kernel memory did not come back in %lu runs\n"
+		       "# again: %s --seed %lu --time %.0f\n",
 		       kernel_memory() - memory, runs, argv[0], seed, seconds);
 		return 1;
 	}

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * go_down reboot | kexec KERNEL INITRD CMDLINE | crash KERNEL INITRD CMDLINE: the host goes down while a guest runs on
- * every CPU. What the next kernel finds tells whether the CPUs left virtualisation: one that did not takes no INIT
- * (SDM vol. 3 §24.8, "INIT is blocked in VMX root operation"), and a kernel that writes CR4 there faults.
+ * go_down reboot | kexec KERNEL INITRD CMDLINE | crash KERNEL INITRD CMDLINE: the host goes down
+ * while a guest runs on every CPU. What the next kernel finds tells whether the CPUs left
+ * virtualisation: one that did not takes no INIT (SDM vol. 3 §24.8, "INIT is blocked in VMX root
+ * operation"), and a kernel that writes CR4 there faults.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -44,7 +45,10 @@ static void *run(void *arg)
 	return NULL;
 }
 
-/* One VM for each CPU: a common one would not do, since a VM's hardware is taken on all CPUs at once anyway. */
+/*
+ * One VM for each CPU: a common one would not do, since a VM's hardware is
+ * taken on all CPUs at once anyway.
+ */
 static void start_guests(int cpus)
 {
 	struct vm *vm;
@@ -84,7 +88,8 @@ int main(int argc, char **argv)
 	int fd;
 
 	if (strcmp(how, "reboot") && (argc != 5 || (!is_crash && strcmp(how, "kexec")))) {
-		fprintf(stderr, "usage: go_down reboot | kexec KERNEL INITRD CMDLINE | crash KERNEL INITRD CMDLINE\n");
+		fprintf(stderr, "usage: go_down reboot | kexec KERNEL INITRD CMDLINE | "
+				"crash KERNEL INITRD CMDLINE\n");
 		return 2;
 	}
 	if (argc == 5 && load(argv[2], argv[3], argv[4], is_crash ? KEXEC_FILE_ON_CRASH : 0))
@@ -93,9 +98,11 @@ int main(int argc, char **argv)
 	printf("going down by %s with %ld guests\n", how, sysconf(_SC_NPROCESSORS_ONLN));
 	fflush(stdout);
 	usleep(100000);
-	pin(0);		/* the next kernel starts its other CPUs from the one where this one ended */
+	/* the next kernel starts its other CPUs from the one where this one ended */
+	pin(0);
 	if (!strcmp(how, "kexec"))
-		return syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_KEXEC, NULL),
+		return syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
+			       LINUX_REBOOT_CMD_KEXEC, NULL),
 		       fail("reboot");
 	if (!strcmp(how, "reboot"))
 		return reboot(RB_AUTOBOOT), fail("reboot");

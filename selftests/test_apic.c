@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The local APIC's and the I/O APIC's less common sides, as kvm-unit-tests and old systems use them. */
+/*
+ * The local APIC's and the I/O APIC's less common sides, as
+ * kvm-unit-tests and old systems use them.
+ */
 
 #include "kselftest_harness.h"
 #include "vm.h"
@@ -36,9 +39,11 @@ static void handle(struct vm *vm, unsigned int vector, const void *code, size_t 
 /* ---- NMI ---- */
 
 /* The first handler sends ten more. */
-GUEST(nmis, 64, "incl 0x100010\n cmpl $1, 0x100010\n jne 1f\n" NMI_SELF NMI_SELF NMI_SELF NMI_SELF NMI_SELF
+GUEST(nmis, 64, "incl 0x100010\n cmpl $1, 0x100010\n jne 1f\n"
+		NMI_SELF NMI_SELF NMI_SELF NMI_SELF NMI_SELF
 		NMI_SELF NMI_SELF NMI_SELF NMI_SELF NMI_SELF "1: iretq\n");
-GUEST(one_nmi, 64, APIC_ON NMI_SELF "1: cmpl $2, 0x100010\n jb 1b\n mov $1000, %ecx\n 2: loop 2b\n" DONE);
+GUEST(one_nmi, 64, APIC_ON NMI_SELF "1: cmpl $2, 0x100010\n jb 1b\n"
+				    "mov $1000, %ecx\n 2: loop 2b\n" DONE);
 
 TEST_F(apic, one_nmi_waits_for_the_end_of_another_and_no_more)
 {
@@ -69,7 +74,8 @@ TEST_F(apic, two_nmis_at_once_are_two)
 #define APIC_BASE(val) "mov $0x1b, %ecx\n xor %edx, %edx\n mov $" val ", %eax\n wrmsr\n"
 
 GUEST(moved, 64, APIC_ON "mov 0x30(%rdi), %r8d\n" APIC_BASE("0xfee00100") APIC_BASE("0xfed40900")
-		 "mov $0xfed40000, %esi\n mov 0x30(%rsi), %r9d\n movl $0x70, 0x80(%rsi)\n mov %cr8, %r10\n"
+		 "mov $0xfed40000, %esi\n mov 0x30(%rsi), %r9d\n"
+		 "movl $0x70, 0x80(%rsi)\n mov %cr8, %r10\n"
 		 "mov 0x30(%rdi), %r11d\n" APIC_BASE("0xfee00900") "mov 0x80(%rdi), %r12d\n" DONE);
 
 TEST_F(apic, the_page_is_where_the_guest_puts_it)
@@ -92,7 +98,8 @@ TEST_F(apic, the_page_is_where_the_guest_puts_it)
 
 /* Switched off it is gone from CPUID, its page reads as ones, the task priority still works. */
 GUEST(off, 64, APIC_ON APIC_BASE("0xfee00100") "mov $1, %eax\n cpuid\n mov %edx, %r8d\n"
-	       "movl $0x55555555, 0x80(%rdi)\n movb $0x55, 0x80(%rdi)\n mov 0x30(%rdi), %r9d\n mov $9, %eax\n mov %rax, %cr8\n"
+	       "movl $0x55555555, 0x80(%rdi)\n movb $0x55, 0x80(%rdi)\n"
+	       "mov 0x30(%rdi), %r9d\n mov $9, %eax\n mov %rax, %cr8\n"
 	       "mov 0x80(%rdi), %r10d\n mov %cr8, %r11\n" APIC_BASE("0xfee00900")
 	       "mov $1, %eax\n cpuid\n mov %edx, %r12d\n mov 0x80(%rdi), %r13d\n" DONE);
 
@@ -113,14 +120,22 @@ TEST_F(apic, switched_off)
 
 /* ---- IPIs ---- */
 
-GUEST(count_44, 64, "push %rax\n incl 0x100220\n mov $0xfee000b0, %eax\n movl $0, (%rax)\n pop %rax\n iretq\n");
+GUEST(count_44, 64, "push %rax\n incl 0x100220\n mov $0xfee000b0, %eax\n"
+		    "movl $0, (%rax)\n pop %rax\n iretq\n");
 
-/* KVM_HC_SEND_IPI: to nobody; to the caller, whose id is 64, by each half of the bitmap; what is no message. */
+/*
+ * KVM_HC_SEND_IPI: to nobody; to the caller, whose id is 64, by each half of
+ * the bitmap; what is no message.
+ */
 GUEST(pv_ipi, 64, APIC_ON "sti\n"
-	"mov $10, %eax\n mov $0xffffffff, %ebx\n xor %ecx, %ecx\n mov $0xffffffff, %edx\n xor %esi, %esi\n vmcall\n mov %rax, %r8\n"
-	"mov $10, %eax\n mov $2, %ebx\n xor %ecx, %ecx\n mov $63, %edx\n mov $0x44, %esi\n vmcall\n nop\n mov %rax, %r9\n"
-	"mov $10, %eax\n xor %ebx, %ebx\n mov $1, %ecx\n xor %edx, %edx\n mov $0x44, %esi\n vmcall\n nop\n mov %rax, %r10\n"
-	"mov $10, %eax\n mov $1, %ebx\n xor %ecx, %ecx\n xor %edx, %edx\n mov $0x80044, %esi\n vmcall\n mov %rax, %r11\n" DONE);
+	"mov $10, %eax\n mov $0xffffffff, %ebx\n xor %ecx, %ecx\n"
+	"mov $0xffffffff, %edx\n xor %esi, %esi\n vmcall\n mov %rax, %r8\n"
+	"mov $10, %eax\n mov $2, %ebx\n xor %ecx, %ecx\n mov $63, %edx\n"
+	"mov $0x44, %esi\n vmcall\n nop\n mov %rax, %r9\n"
+	"mov $10, %eax\n xor %ebx, %ebx\n mov $1, %ecx\n xor %edx, %edx\n"
+	"mov $0x44, %esi\n vmcall\n nop\n mov %rax, %r10\n"
+	"mov $10, %eax\n mov $1, %ebx\n xor %ecx, %ecx\n xor %edx, %edx\n"
+	"mov $0x80044, %esi\n vmcall\n mov %rax, %r11\n" DONE);
 
 TEST_F(apic, paravirtual_ipis)
 {
@@ -161,7 +176,9 @@ static bool run_with_lines(struct vcpu *v)
 }
 
 /* Pin 14 with @low as its entry's lower half; the line is up or down. */
-#define PIN(low) "movl $0x2c, (%rsi)\n movl $" low ", 0x10(%rsi)\n movl $0x2d, (%rsi)\n movl $0, 0x10(%rsi)\n"
+#define PIN(low) \
+	"movl $0x2c, (%rsi)\n movl $" low ", 0x10(%rsi)\n movl $0x2d, (%rsi)\n" \
+	"movl $0, 0x10(%rsi)\n"
 #define LINE(level) "mov $" level ", %al\n mov $0x200e, %edx\n out %al, %dx\n"
 #define START APIC_ON "movl $0x10000, 0x350(%rdi)\n mov $0xfec00000, %esi\n sti\n"
 #define EOI "movl $0, 0xb0(%rdi)\n iretq\n"
@@ -171,33 +188,42 @@ GUEST(lower, 64, COUNTED LINE("0") EOI);
 GUEST(bounce, 64, COUNTED LINE("0") LINE("1") LINE("0") EOI);
 GUEST(lower_second, 64, COUNTED "cmpl $2, 0x100220\n jb 1f\n" LINE("0") "1:" EOI);
 GUEST(mask_it, 64, COUNTED PIN("0x18044") EOI);
-GUEST(send_elsewhere, 64, COUNTED LINE("0") "movl $0x2d, (%rsi)\n movl $0x1000000, 0x10(%rsi)\n" EOI);
+GUEST(send_elsewhere, 64, COUNTED LINE("0") "movl $0x2d, (%rsi)\n"
+				       "movl $0x1000000, 0x10(%rsi)\n" EOI);
 GUEST(read_tmr, 64, COUNTED "mov 0x1a0(%rdi), %r9d\n" LINE("0") EOI);
 
 GUEST(edge, 64, START PIN("0x44") LINE("1") LINE("0") "nop\n" DONE);
 GUEST(level, 64, START PIN("0x8044") LINE("1") "nop\n" DONE);
 GUEST(sequence, 64, START PIN("0x8044") LINE("1") LINE("1") "nop\n" DONE);
 GUEST(halting, 64, START "cli\n" PIN("0x8044") LINE("1") "sti\n hlt\n cli\n" DONE);
-GUEST(masked_edge, 64, START PIN("0x10044") LINE("1") LINE("0") PIN("0x44") "nop\n mov 0x100220, %r8d\n" LINE("1") "nop\n" DONE);
-GUEST(masked_level, 64, START PIN("0x18044") LINE("1") "nop\n mov 0x100220, %r8d\n" PIN("0x8044") "nop\n" DONE);
-GUEST(unmasked_again, 64, START PIN("0x8044") LINE("1") "nop\n mov 0x100220, %r8d\n" PIN("0x8044") "nop\n" DONE);
-GUEST(remote_irr, 64, START PIN("0x8044") LINE("1") "movl $0x2c, (%rsi)\n mov 0x10(%rsi), %r8d\n and $0x4000, %r8d\n" DONE);
+GUEST(masked_edge, 64, START PIN("0x10044") LINE("1") LINE("0") PIN("0x44") "nop\n"
+				 "mov 0x100220, %r8d\n" LINE("1") "nop\n" DONE);
+GUEST(masked_level, 64, START PIN("0x18044") LINE("1") "nop\n mov 0x100220, %r8d\n"
+				  PIN("0x8044") "nop\n" DONE);
+GUEST(unmasked_again, 64, START PIN("0x8044") LINE("1") "nop\n mov 0x100220, %r8d\n"
+				    PIN("0x8044") "nop\n" DONE);
+GUEST(remote_irr, 64, START PIN("0x8044") LINE("1") "movl $0x2c, (%rsi)\n"
+				"mov 0x10(%rsi), %r8d\n and $0x4000, %r8d\n" DONE);
 GUEST(tmr_level, 64, START PIN("0x8044") "mov 0x1a0(%rdi), %r8d\n" LINE("1") "nop\n" DONE);
-GUEST(tmr_edge, 64, START PIN("0x8044") LINE("1") "nop\n" PIN("0x44") "mov 0x1a0(%rdi), %r8d\n" LINE("1") "nop\n" DONE);
+GUEST(tmr_edge, 64, START PIN("0x8044") LINE("1") "nop\n" PIN("0x44")
+			      "mov 0x1a0(%rdi), %r8d\n" LINE("1") "nop\n" DONE);
 
 TEST_F(apic, io_apic_lines)
 {
-#define CASE(code, handler, ...) { #code " " #handler, code, code##_end, handler, handler##_end, __VA_ARGS__ }
+#define CASE(code, handler, ...) \
+	{ #code " " #handler, code, code##_end, handler, handler##_end, __VA_ARGS__ }
 	static const struct {
 		const char *name;
 		const unsigned char *code, *code_end, *handler, *handler_end;
 		unsigned int count;
 		uint64_t r8, r9;
 	} c[] = {
-		CASE(edge, lower, 1), CASE(level, lower, 1), CASE(level, bounce, 1), CASE(sequence, lower, 2),
-		CASE(halting, lower_second, 2), CASE(masked_edge, lower, 1), CASE(masked_level, lower, 1),
+		CASE(edge, lower, 1), CASE(level, lower, 1), CASE(level, bounce, 1),
+		CASE(sequence, lower, 2), CASE(halting, lower_second, 2),
+		CASE(masked_edge, lower, 1), CASE(masked_level, lower, 1),
 		CASE(unmasked_again, mask_it, 2, .r8 = 1), CASE(remote_irr, send_elsewhere, 1),
-		CASE(tmr_level, read_tmr, 1, .r8 = 0, .r9 = 0x10), CASE(tmr_edge, read_tmr, 2, .r8 = 0x10, .r9 = 0),
+		CASE(tmr_level, read_tmr, 1, .r8 = 0, .r9 = 0x10),
+		CASE(tmr_edge, read_tmr, 2, .r8 = 0x10, .r9 = 0),
 	};
 	struct kvm_irq_level down = { .irq = 14 };
 	unsigned int i;
@@ -222,15 +248,19 @@ TEST_F(apic, io_apic_lines)
 /* ---- the timer ---- */
 
 /*
- * What is left to count goes on through a change of mode; a period begins anew by itself, a single shot ends at 0. The
- * clock does not wait for a host that is busy: where the shot has ended before it can become a period, this ends at once.
+ * What is left to count goes on through a change of mode; a period begins anew by itself, a single
+ * shot ends at 0. The clock does not wait for a host that is busy: where the shot has ended before
+ * it can become a period, this ends at once.
  */
 #define COUNT_BELOW_HALF "1: mov 0x390(%rdi), %eax\n cmp $0x800000, %eax\n ja 1b\n"
-GUEST(modes, 64, APIC_ON "movl $0xb, 0x3e0(%rdi)\n movl $0x10044, 0x320(%rdi)\n movl $0x1000000, 0x380(%rdi)\n"
-	COUNT_BELOW_HALF "movl $0x30044, 0x320(%rdi)\n mov 0x390(%rdi), %r8d\n mov 0x380(%rdi), %r9d\n test %r8d, %r8d\n jz 4f\n"
+GUEST(modes, 64, APIC_ON "movl $0xb, 0x3e0(%rdi)\n movl $0x10044, 0x320(%rdi)\n"
+			 "movl $0x1000000, 0x380(%rdi)\n"
+	COUNT_BELOW_HALF "movl $0x30044, 0x320(%rdi)\n mov 0x390(%rdi), %r8d\n"
+			 "mov 0x380(%rdi), %r9d\n test %r8d, %r8d\n jz 4f\n"
 	"2: mov 0x390(%rdi), %eax\n cmp $0x800000, %eax\n jbe 2b\n mov %eax, %r10d\n"
 	COUNT_BELOW_HALF "movl $0x10044, 0x320(%rdi)\n mov 0x390(%rdi), %r11d\n"
-	"3: cmpl $0, 0x390(%rdi)\n jne 3b\n movl $0x30044, 0x320(%rdi)\n mov 0x390(%rdi), %r12d\n 4:\n" DONE);
+	"3: cmpl $0, 0x390(%rdi)\n jne 3b\n movl $0x30044, 0x320(%rdi)\n"
+	"mov 0x390(%rdi), %r12d\n 4:\n" DONE);
 
 TEST_F(apic, the_timer_counts_on_when_its_mode_changes)
 {
@@ -239,7 +269,10 @@ TEST_F(apic, the_timer_counts_on_when_its_mode_changes)
 	int i;
 
 	vm_load(self->vm, modes);
-	/* Nor does it between a look at the count and the change of mode: once in some tries both fall into one half. */
+	/*
+	 * Nor does it between a look at the count and the change of mode: once in some
+	 * tries both fall into one half.
+	 */
 	for (i = 0; i < 50 && !(r.r8 && r.r11 < 0x800000); i++) {
 		vcpu_set_regs(self->v, &start);
 		ASSERT_TRUE(vcpu_run_done(self->v));
@@ -254,7 +287,8 @@ TEST_F(apic, the_timer_counts_on_when_its_mode_changes)
 }
 
 /* A deadline that has passed is one at once: the interrupt comes ahead of the next instruction. */
-GUEST(past, 64, APIC_ON "movl $0x40044, 0x320(%rdi)\n sti\n mov $0x10, %ecx\n rdmsr\n mov $0x6e0, %ecx\n wrmsr\n"
+GUEST(past, 64, APIC_ON "movl $0x40044, 0x320(%rdi)\n sti\n mov $0x10, %ecx\n"
+			"rdmsr\n mov $0x6e0, %ecx\n wrmsr\n"
 		"mov 0x100220, %r8d\n rdmsr\n" DONE);
 
 TEST_F(apic, a_deadline_in_the_past)

@@ -6,7 +6,7 @@
 #define DR6_B0		(1u << 0)
 #define DR6_BD		(1u << 13)
 #define DR6_BS		(1u << 14)
-#define DR6_NONE	0xffff0ff0u	/* nothing reported: bits that are always set (SDM vol. 3 17.2.3) */
+#define DR6_NONE	0xffff0ff0u	/* nothing reported: bits always set (SDM vol. 3 17.2.3) */
 #define DR7_NONE	0x400u
 #define DR7_GD		(1u << 13)
 #define DB		1
@@ -68,8 +68,10 @@ static int set_debugregs(struct vcpu *v, uint64_t dr0, uint64_t dr6, uint64_t dr
 /* The stack pointer is an operand like any other. */
 GUEST(addresses, 64,
 	"movabs $0xffff800012345678, %rax\n mov %rax, %dr0\n mov $0x1111, %ebx\n mov %rbx, %dr1\n"
-	"mov %rsp, %rbp\n mov $0x2222, %esp\n mov %rsp, %dr2\n mov $0x3333, %r15d\n mov %r15, %dr3\n"
-	"mov %dr0, %r8\n mov %dr1, %rsp\n mov %rsp, %r9\n mov %rbp, %rsp\n mov %dr2, %r10\n mov %dr3, %r11\n" DONE);
+	"mov %rsp, %rbp\n mov $0x2222, %esp\n mov %rsp, %dr2\n"
+	"mov $0x3333, %r15d\n mov %r15, %dr3\n"
+	"mov %dr0, %r8\n mov %dr1, %rsp\n mov %rsp, %r9\n"
+	"mov %rbp, %rsp\n mov %dr2, %r10\n mov %dr3, %r11\n" DONE);
 
 TEST_F(debug, addresses_are_kept)
 {
@@ -93,8 +95,10 @@ TEST_F(debug, addresses_are_kept)
 
 /* Fixed bits (SDM vol. 3 17.2.3, 17.2.4; APM vol. 2 13.1.1.3, 13.1.1.4). */
 GUEST(fixed_bits, 64,
-	"xor %eax, %eax\n mov %rax, %dr6\n mov %dr6, %r8\n mov $0xffffffff, %eax\n mov %rax, %dr6\n mov %dr6, %r9\n"
-	"xor %eax, %eax\n mov %rax, %dr7\n mov %dr7, %r10\n mov $0xffffdfff, %eax\n mov %rax, %dr7\n mov %dr7, %r11\n"
+	"xor %eax, %eax\n mov %rax, %dr6\n mov %dr6, %r8\n"
+	"mov $0xffffffff, %eax\n mov %rax, %dr6\n mov %dr6, %r9\n"
+	"xor %eax, %eax\n mov %rax, %dr7\n mov %dr7, %r10\n"
+	"mov $0xffffdfff, %eax\n mov %rax, %dr7\n mov %dr7, %r11\n"
 	"xor %eax, %eax\n mov %rax, %dr7\n" DONE);
 
 TEST_F(debug, fixed_bits)
@@ -115,7 +119,8 @@ TEST_F(debug, fixed_bits)
 
 /* DR4 and DR5 are other names of DR6 and DR7 (SDM vol. 3 17.2.2) ... */
 GUEST(aliases, 64,
-	"mov $0x5, %eax\n mov %rax, %dr4\n mov %dr6, %r8\n mov %dr4, %r9\n mov $0x300, %eax\n mov %rax, %dr5\n"
+	"mov $0x5, %eax\n mov %rax, %dr4\n mov %dr6, %r8\n"
+	"mov %dr4, %r9\n mov $0x300, %eax\n mov %rax, %dr5\n"
 	"mov %dr7, %r10\n mov %dr5, %r11\n" DONE);
 
 TEST_F(debug, dr4_and_dr5_are_aliases)
@@ -147,8 +152,8 @@ struct fault { const char *name; const unsigned char *code, *end; };
 #define FAULT(n) { #n, n, n##_end }
 
 /* RAX as given; all of them fault with this vector, at the instruction, and change nothing. */
-static void all_fault(struct __test_metadata *_metadata, struct vcpu *v, const struct fault *f, unsigned int n,
-		      uint64_t rax, unsigned int vector)
+static void all_fault(struct __test_metadata *_metadata, struct vcpu *v, const struct fault *f,
+		      unsigned int n, uint64_t rax, unsigned int vector)
 {
 	struct kvm_regs r;
 
@@ -168,7 +173,9 @@ static void all_fault(struct __test_metadata *_metadata, struct vcpu *v, const s
 
 TEST_F(debug, with_debug_extensions_they_are_undefined)
 {
-	static const struct fault f[] = { FAULT(read_dr4), FAULT(read_dr5), FAULT(write_dr4), FAULT(write_dr5) };
+	static const struct fault f[] = {
+		FAULT(read_dr4), FAULT(read_dr5), FAULT(write_dr4), FAULT(write_dr5),
+	};
 	struct kvm_sregs s;
 
 	ASSERT_EQ(ioctl(self->v->fd, KVM_GET_SREGS, &s), 0);
@@ -179,7 +186,9 @@ TEST_F(debug, with_debug_extensions_they_are_undefined)
 
 TEST_F(debug, upper_halves_of_dr6_and_dr7_are_zero)
 {
-	static const struct fault f[] = { FAULT(write_dr6), FAULT(write_dr7), FAULT(write_dr4), FAULT(write_dr5) };
+	static const struct fault f[] = {
+		FAULT(write_dr6), FAULT(write_dr7), FAULT(write_dr4), FAULT(write_dr5),
+	};
 
 	all_fault(_metadata, self->v, f, 4, 1ull << 32, 13);
 	all_fault(_metadata, self->v, f, 4, 1ull << 63 | DR7_NONE, 13);
@@ -205,10 +214,15 @@ TEST_F(debug, outside_64_bit_mode_32_bits_are_moved)
 	EXPECT_EQ(debugregs(self->v).dr7, 0x700);
 }
 
-/* General detect (SDM vol. 3 17.2.4): any MOV DR gives #DB with BD, ahead of the move; GD is clear in the handler. */
+/*
+ * General detect (SDM vol. 3 17.2.4): any MOV DR gives #DB with BD, ahead of the
+ * move; GD is clear in the handler.
+ */
 TEST_F(debug, general_detect)
 {
-	static const struct fault f[] = { FAULT(read_dr0), FAULT(write_dr3), FAULT(read_dr6), FAULT(write_dr7) };
+	static const struct fault f[] = {
+		FAULT(read_dr0), FAULT(write_dr3), FAULT(read_dr6), FAULT(write_dr7),
+	};
 	unsigned int i;
 
 	if (registers_are_tcgs())
@@ -279,7 +293,9 @@ TEST_F(debug, a_breakpoint_of_the_guest_traps)
 
 static int guest_debug(struct vcpu *v, uint32_t control, uint64_t dr0, uint64_t dr7)
 {
-	struct kvm_guest_debug d = { .control = control ? control | KVM_GUESTDBG_ENABLE : 0, .arch = { { dr0 } } };
+	struct kvm_guest_debug d = {
+		.control = control ? control | KVM_GUESTDBG_ENABLE : 0, .arch = { { dr0 } },
+	};
 
 	d.arch.debugreg[7] = dr7;
 	return ioctl(v->fd, KVM_SET_GUEST_DEBUG, &d);
@@ -335,7 +351,8 @@ TEST_F(debug, single_steps)
 	ASSERT_EQ(guest_debug(self->v, KVM_GUESTDBG_SINGLESTEP, 0, DR7_NONE), 0);
 	for (i = 0; i < sizeof(step) / sizeof(step[0]); i++) {
 		rip += step[i].len;
-		if (i == AT_STI && vm_host_is_tcg())	/* it traps behind the next instruction only */
+		/* it traps behind the next instruction only */
+		if (i == AT_STI && vm_host_is_tcg())
 			continue;
 		if (step[i].exit)
 			ASSERT_EQ(vcpu_run(self->v), step[i].exit);
@@ -374,8 +391,8 @@ TEST_F(debug, a_step_tells_nothing_of_breakpoints_before)
 }
 
 /*
- * With KVM_GUESTDBG_BLOCKIRQ interrupts and NMIs wait (api.rst, KVM_SET_GUEST_DEBUG), and so does the
- * VMM's interrupt window; the guest goes on all the same.
+ * With KVM_GUESTDBG_BLOCKIRQ interrupts and NMIs wait (api.rst, KVM_SET_GUEST_DEBUG), and so does
+ * the VMM's interrupt window; the guest goes on all the same.
  */
 GUEST(held_back, 16, "nop\n nop\n nop\n nop\n" DONE);
 
@@ -389,7 +406,8 @@ TEST_F(debug, steps_hold_back_what_waits)
 	r.rflags |= 0x200;
 	vcpu_set_regs(self->v, &r);
 	self->v->run->request_interrupt_window = !is_kvm();	/* KVM says that it is open */
-	ASSERT_EQ(guest_debug(self->v, KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ, 0, DR7_NONE), 0);
+	ASSERT_EQ(guest_debug(self->v, KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ, 0,
+			      DR7_NONE), 0);
 	for (i = 1; i <= 3; i++) {
 		ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_DEBUG);
 		EXPECT_EQ(self->v->run->debug.arch.pc, GUEST_CODE + i);
@@ -404,7 +422,8 @@ TEST_F(debug, steps_hold_back_what_waits)
 
 /* Instructions that are emulated end like any other. */
 GUEST(step_device, 64,
-	"mov $0xd0000000, %edi\n mov (%rdi), %eax\n mov %eax, (%rdi)\n incl (%rdi)\n mov %dr7, %rax\n" DONE);
+	"mov $0xd0000000, %edi\n mov (%rdi), %eax\n"
+	"mov %eax, (%rdi)\n incl (%rdi)\n mov %dr7, %rax\n" DONE);
 
 TEST_F(debug, steps_over_what_is_emulated)
 {
@@ -446,7 +465,8 @@ TEST_F(debug, software_breakpoint)
 	/* nothing was delivered, so that it comes again */
 	ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_DEBUG);
 	EXPECT_EQ(self->v->run->debug.arch.pc, GUEST_CODE + 1);
-	ASSERT_EQ(guest_debug(self->v, KVM_GUESTDBG_USE_SW_BP | KVM_GUESTDBG_INJECT_BP, 0, DR7_NONE), 0);
+	ASSERT_EQ(guest_debug(self->v, KVM_GUESTDBG_USE_SW_BP | KVM_GUESTDBG_INJECT_BP, 0,
+			      DR7_NONE), 0);
 	ASSERT_TRUE(vcpu_run_done(self->v));
 	EXPECT_EQ(vm_caught(self->vm)->vector, BP);
 	EXPECT_EQ(vm_caught(self->vm)->rip, GUEST_CODE + 2);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The dirty log over many readings: what was idle for long, and a copy that is made while the guest writes. */
+/*
+ * The dirty log over many readings: what was idle for long, and a copy that
+ * is made while the guest writes.
+ */
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -21,7 +24,10 @@ FIXTURE(log)
 	uint64_t first;		/* of the slot's pages: the first of LOG_GPA is 0 */
 };
 
-/* Where the slot begins: with a table of nested pages, or in the midst of one. QEMU's memory below 4 GiB does the latter. */
+/*
+ * Where the slot begins: with a table of nested pages, or in the midst of one. QEMU's
+ * memory below 4 GiB does the latter.
+ */
 FIXTURE_VARIANT(log) { uint64_t first; bool by_hand; };
 FIXTURE_VARIANT_ADD(log, whole_tables) { 0, false };
 FIXTURE_VARIANT_ADD(log, after_192_pages) { 192, false };
@@ -38,10 +44,11 @@ FIXTURE_SETUP(log)
 	if (variant->by_hand)
 		ASSERT_EQ(ioctl(self->vm->fd, KVM_ENABLE_CAP, &cap), 0);
 	self->first = variant->first;
-	self->mem = mmap(NULL, LOG_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	self->mem = mmap(NULL, LOG_SIZE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	ASSERT_NE(self->mem, MAP_FAILED);
-	vm_slot(self->vm, 1, LOG_GPA + self->first * PAGE, LOG_SIZE - self->first * PAGE, self->mem + self->first * PAGE,
-		KVM_MEM_LOG_DIRTY_PAGES);
+	vm_slot(self->vm, 1, LOG_GPA + self->first * PAGE, LOG_SIZE - self->first * PAGE,
+		self->mem + self->first * PAGE, KVM_MEM_LOG_DIRTY_PAGES);
 }
 
 FIXTURE_TEARDOWN(log)
@@ -53,7 +60,8 @@ FIXTURE_TEARDOWN(log)
 static void start(struct vcpu *v, uint64_t gpa, uint64_t step, uint64_t count, uint64_t add)
 {
 	struct kvm_regs r = {
-		.rip = GUEST_CODE, .rflags = 0x202, .rsp = GUEST_STACK, .rdi = gpa, .rsi = step, .rcx = count, .rax = add,
+		.rip = GUEST_CODE, .rflags = 0x202, .rsp = GUEST_STACK,
+		.rdi = gpa, .rsi = step, .rcx = count, .rax = add,
 	};
 
 	vcpu_set_regs(v, &r);
@@ -64,10 +72,13 @@ static bool read_log(struct vm *vm, uint64_t first, bool by_hand, uint64_t *bits
 {
 	static uint64_t got[PAGES / 64];
 	struct kvm_dirty_log log = { .slot = 1, .dirty_bitmap = got };
-	struct kvm_clear_dirty_log clear = { .slot = 1, .num_pages = PAGES - first, .dirty_bitmap = got };
+	struct kvm_clear_dirty_log clear = {
+		.slot = 1, .num_pages = PAGES - first, .dirty_bitmap = got,
+	};
 
 	memset(got, 0xff, sizeof(got));
-	if (ioctl(vm->fd, KVM_GET_DIRTY_LOG, &log) || (by_hand && ioctl(vm->fd, KVM_CLEAR_DIRTY_LOG, &clear)))
+	if (ioctl(vm->fd, KVM_GET_DIRTY_LOG, &log) ||
+	    (by_hand && ioctl(vm->fd, KVM_CLEAR_DIRTY_LOG, &clear)))
 		return false;
 	memset(bits, 0, PAGES / 8);
 	for (uint64_t i = first; i < PAGES; i++)
@@ -76,10 +87,13 @@ static bool read_log(struct vm *vm, uint64_t first, bool by_hand, uint64_t *bits
 }
 
 /* RDI: address, RSI: step, RCX: count, RAX: what to add; without it, it is only read. */
-GUEST(walk, 64, "test %rax, %rax\n jz 2f\n 1: add %rax, (%rdi)\n add %rsi, %rdi\n dec %rcx\n jnz 1b\n" DONE
+GUEST(walk, 64, "test %rax, %rax\n jz 2f\n 1: add %rax, (%rdi)\n"
+		"add %rsi, %rdi\n dec %rcx\n jnz 1b\n" DONE
 		"2: mov (%rdi), %rbx\n add %rsi, %rdi\n dec %rcx\n jnz 2b\n" DONE);
 
-/* Nobody writes between some of the readings, once, twice and more often; reads count for nothing. */
+/*
+ * Nobody writes between some of the readings, once, twice and more often; reads count for nothing.
+ */
 TEST_F(log, a_page_that_was_idle_is_written)
 {
 	uint64_t bits[PAGES / 64], i, page, other;
@@ -120,8 +134,10 @@ TEST_F(log, a_page_that_was_idle_is_written)
 }
 
 /* RCX times: one page, of a table that changes each 8192 times. */
-GUEST(writes, 64, "1: imul $1103515245, %rbx, %rbx\n add $12345, %rbx\n mov %rbx, %rax\n shr $16, %rax\n and $0x1ff, %eax\n"
-		  "mov %rcx, %rdx\n shr $13, %rdx\n and $7, %edx\n shl $9, %edx\n or %edx, %eax\n cmp %rsi, %rax\n jb 2f\n"
+GUEST(writes, 64, "1: imul $1103515245, %rbx, %rbx\n add $12345, %rbx\n"
+		  "mov %rbx, %rax\n shr $16, %rax\n and $0x1ff, %eax\n"
+		  "mov %rcx, %rdx\n shr $13, %rdx\n and $7, %edx\n"
+		  "shl $9, %edx\n or %edx, %eax\n cmp %rsi, %rax\n jb 2f\n"
 		  "shl $12, %rax\n incq (%rdi, %rax)\n 2: dec %rcx\n jnz 1b\n" DONE);
 
 static volatile bool over;
@@ -147,7 +163,10 @@ static uint64_t copy(uint8_t *to, const uint8_t *from, const uint64_t *bits)
 	return n;
 }
 
-/* What a live migration does: the copy is whole when the guest has stopped and the log was read once more. */
+/*
+ * What a live migration does: the copy is whole when the guest has stopped
+ * and the log was read once more.
+ */
 TEST_F(log, a_copy_of_a_guest_that_writes)
 {
 	uint64_t bits[PAGES / 64], rounds = 0, copied = 0;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Events that the VMM sets and reads (KVM_SET_VCPU_EVENTS), and the end of all events: the triple fault. */
+/*
+ * Events that the VMM sets and reads (KVM_SET_VCPU_EVENTS), and the end
+ * of all events: the triple fault.
+ */
 #include "kselftest_harness.h"
 #include "vm.h"
 
@@ -69,10 +72,12 @@ FIXTURE_SETUP(events)
 	self->v = vcpu_new(self->vm, 0);
 	vcpu_mode(self->v, MODE_LONG);
 	vm_catch(self->v);
-	vm_load_bytes(self->vm, GUEST_STUBS + 32 * 16, count_and_return, GUEST_SIZE(count_and_return));
+	vm_load_bytes(self->vm, GUEST_STUBS + 32 * 16, count_and_return,
+		      GUEST_SIZE(count_and_return));
 	vm_load_bytes(self->vm, GUEST_DATA, irq_stub, GUEST_SIZE(irq_stub));
 	idt = (void *)(self->vm->mem + GUEST_IDT);
-	idt[2 * IRQ] = (GUEST_DATA & 0xffff) | 24 << 16 | 0x8e00ull << 32 | (GUEST_DATA >> 16) << 48;
+	idt[2 * IRQ] = (GUEST_DATA & 0xffff) | 24 << 16 | 0x8e00ull << 32 |
+		       (GUEST_DATA >> 16) << 48;
 	idt[2 * IRQ + 1] = 0;
 	vm_load(self->vm, linger);
 	start(self->v);
@@ -106,11 +111,13 @@ static bool came(struct vcpu *v, int one, int another)
 
 	for (i = 0; i < 256; i++)
 		if (seen(v)->count[i] != (i == one || i == another)) {
-			fprintf(stderr, "# vector %d came %lu times\n", i, (unsigned long)seen(v)->count[i]);
+			fprintf(stderr, "# vector %d came %lu times\n", i,
+				(unsigned long)seen(v)->count[i]);
 			ok = false;
 		}
 	if (seen(v)->nested)
-		fprintf(stderr, "# %lu interrupts came with IF clear\n", (unsigned long)seen(v)->nested);
+		fprintf(stderr, "# %lu interrupts came with IF clear\n",
+			(unsigned long)seen(v)->nested);
 	return ok && (!seen(v)->nested || vm_host_is_tcg());
 }
 
@@ -118,15 +125,17 @@ static bool nothing_left(struct vcpu *v)
 {
 	struct kvm_vcpu_events e = get(v);
 
-	return !e.exception.injected && !e.exception.pending && !e.interrupt.injected && !e.nmi.injected &&
-	       !e.nmi.pending && !e.nmi.masked;
+	return !e.exception.injected && !e.exception.pending && !e.interrupt.injected &&
+	       !e.nmi.injected && !e.nmi.pending && !e.nmi.masked;
 }
 
 /* ---- injected: in delivery already, delivered at the next entry whatever else there is ---- */
 
 TEST_F(events, an_injected_exception_comes_once)
 {
-	static const struct { int vector; bool error; } e[] = { { 0 }, { 6 }, { DF, true }, { GP, true }, { PF, true }, { 17, true } };
+	static const struct { int vector; bool error; } e[] = {
+		{ 0 }, { 6 }, { DF, true }, { GP, true }, { PF, true }, { 17, true },
+	};
 	struct kvm_vcpu_events ev;
 	unsigned int i;
 
@@ -195,7 +204,9 @@ TEST(a_vector_waits_for_the_last_one)
 
 TEST_F(events, a_pending_nmi_comes_once)
 {
-	struct kvm_vcpu_events in = { .flags = KVM_VCPUEVENT_VALID_NMI_PENDING, .nmi = { .pending = 1 } };
+	struct kvm_vcpu_events in = {
+		.flags = KVM_VCPUEVENT_VALID_NMI_PENDING, .nmi = { .pending = 1 },
+	};
 
 	ASSERT_EQ(set(self->v, in), 0);
 	EXPECT_EQ(get(self->v).nmi.pending, 1);
@@ -205,7 +216,9 @@ TEST_F(events, a_pending_nmi_comes_once)
 	EXPECT_TRUE(nothing_left(self->v));
 }
 
-/* One NMI blocks the next until its handler's IRET: the second finds the guest where the first did. */
+/*
+ * One NMI blocks the next until its handler's IRET: the second finds the guest where the first did.
+ */
 TEST_F(events, an_nmi_waits_for_the_end_of_another)
 {
 	struct kvm_vcpu_events in = {
@@ -222,12 +235,15 @@ TEST_F(events, an_nmi_waits_for_the_end_of_another)
 
 /* Behind an NMI's handler, whose end IRET is. */
 GUEST(unmasks, 64,
-	"nop\n xor %eax, %eax\n cpuid\n mov %rsp, %rax\n push $16\n push %rax\n pushf\n push $24\n lea 1f(%rip), %rax\n"
+	"nop\n xor %eax, %eax\n cpuid\n mov %rsp, %rax\n push $16\n"
+	"push %rax\n pushf\n push $24\n lea 1f(%rip), %rax\n"
 	"push %rax\n iretq\n 1: nop\n cpuid\n" DONE);
 
 TEST_F(events, a_pending_nmi_waits_while_nmis_are_masked)
 {
-	struct kvm_vcpu_events in = { .flags = KVM_VCPUEVENT_VALID_NMI_PENDING, .nmi = { .pending = 1, .masked = 1 } };
+	struct kvm_vcpu_events in = {
+		.flags = KVM_VCPUEVENT_VALID_NMI_PENDING, .nmi = { .pending = 1, .masked = 1 },
+	};
 
 	ASSERT_EQ(set(self->v, in), 0);
 	EXPECT_EQ(get(self->v).nmi.masked, 1);
@@ -247,7 +263,8 @@ TEST_F(events, a_pending_nmi_waits_while_nmis_are_masked)
 TEST_F(events, a_pending_page_fault_has_its_address_as_payload)
 {
 	struct kvm_vcpu_events in = {
-		.flags = KVM_VCPUEVENT_VALID_PAYLOAD, .exception_has_payload = 1, .exception_payload = PAYLOAD,
+		.flags = KVM_VCPUEVENT_VALID_PAYLOAD,
+		.exception_has_payload = 1, .exception_payload = PAYLOAD,
 		.exception = { .pending = 1, .nr = PF, .has_error_code = 1, .error_code = 2 },
 	}, ev;
 	struct kvm_sregs s;
@@ -278,7 +295,8 @@ TEST_F(events, a_pending_page_fault_has_its_address_as_payload)
 TEST_F(events, a_pending_debug_exception_has_its_bits_as_payload)
 {
 	struct kvm_vcpu_events in = {
-		.flags = KVM_VCPUEVENT_VALID_PAYLOAD, .exception_has_payload = 1, .exception_payload = 0x4002,
+		.flags = KVM_VCPUEVENT_VALID_PAYLOAD,
+		.exception_has_payload = 1, .exception_payload = 0x4002,
 		.exception = { .pending = 1, .nr = 1 },
 	}, ev;
 	struct kvm_debugregs d = { .dr6 = 0xffff8ff1, .dr7 = 0x2400 };
@@ -295,16 +313,24 @@ TEST_F(events, a_pending_debug_exception_has_its_bits_as_payload)
 	ASSERT_EQ(set(self->v, ev), 0);
 	ASSERT_TRUE(vcpu_run_done(self->v));
 	EXPECT_TRUE(came(self->v, 1, 1));
-	/* B0-B3 are those of this one, the others stay until the guest clears them (SDM vol. 3 17.2.3); GD is clear */
+	/*
+	 * B0-B3 are those of this one, the others stay until the guest clears them
+	 * (SDM vol. 3 17.2.3); GD is clear
+	 */
 	ASSERT_EQ(ioctl(self->v->fd, KVM_GET_DEBUGREGS, &d), 0);
 	EXPECT_EQ(d.dr6, 0xffffcff2);
 	EXPECT_EQ(d.dr7, 0x400);
 }
 
-/* A VMM that knows nothing of payloads reads a pending exception as pending and injected, CR2 as it will be. */
+/*
+ * A VMM that knows nothing of payloads reads a pending exception as pending
+ * and injected, CR2 as it will be.
+ */
 TEST_F(events, without_the_capability_there_is_no_payload)
 {
-	struct kvm_vcpu_events in = { .flags = KVM_VCPUEVENT_VALID_PAYLOAD, .exception = { .pending = 1, .nr = PF } };
+	struct kvm_vcpu_events in = {
+		.flags = KVM_VCPUEVENT_VALID_PAYLOAD, .exception = { .pending = 1, .nr = PF },
+	};
 	struct kvm_guest_debug debug = { .control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_INJECT_DB };
 	struct kvm_vcpu_events ev;
 
@@ -324,11 +350,15 @@ TEST_F(events, without_the_capability_there_is_no_payload)
 	EXPECT_TRUE(came(self->v, 1, 1));
 }
 
-/* Nothing is lost: the NMI in delivery is first, the exception comes ahead of its handler's first instruction. */
+/*
+ * Nothing is lost: the NMI in delivery is first, the exception comes ahead of
+ * its handler's first instruction.
+ */
 TEST_F(events, an_exception_behind_an_nmi)
 {
 	struct kvm_vcpu_events in = {
-		.flags = KVM_VCPUEVENT_VALID_PAYLOAD, .nmi = { .injected = 1 }, .exception = { .pending = 1, .nr = 6 },
+		.flags = KVM_VCPUEVENT_VALID_PAYLOAD,
+		.nmi = { .injected = 1 }, .exception = { .pending = 1, .nr = 6 },
 	};
 
 	if (is_kvm())
@@ -357,8 +387,8 @@ static void no_idt(struct vcpu *v)
 }
 
 /*
- * AMD: after a shutdown nothing of the state is defined (APM vol. 2 15.14.3), so that the vCPU is as after INIT. Intel: a
- * triple fault leaves everything as it was (SDM vol. 3 28.1).
+ * AMD: after a shutdown nothing of the state is defined (APM vol. 2 15.14.3), so that the vCPU is
+ * as after INIT. Intel: a triple fault leaves everything as it was (SDM vol. 3 28.1).
  */
 TEST_F(events, what_a_triple_fault_leaves)
 {
@@ -404,7 +434,9 @@ TEST_F(events, what_a_triple_fault_leaves)
 /* An exception that cannot be delivered while #DF is in delivery. */
 TEST_F(events, a_fault_in_a_double_fault)
 {
-	struct kvm_vcpu_events in = { .exception = { .injected = 1, .nr = DF, .has_error_code = 1 } };
+	struct kvm_vcpu_events in = {
+		.exception = { .injected = 1, .nr = DF, .has_error_code = 1 },
+	};
 
 	no_idt(self->v);
 	ASSERT_EQ(set(self->v, in), 0);

@@ -3,7 +3,8 @@
 #include "kselftest_harness.h"
 #include "vm.h"
 
-#define EACH(name, text) GUEST(name##16, 16, text); GUEST(name##32, 32, text); GUEST(name##64, 64, text)
+#define EACH(name, text) \
+	GUEST(name##16, 16, text); GUEST(name##32, 32, text); GUEST(name##64, 64, text)
 
 EACH(add, "mov $40, %eax\n add $2, %eax\n" DONE);
 
@@ -44,7 +45,8 @@ TEST_F(modes, arithmetic)
 }
 
 /* The move loads the PDPTEs again, after walks through them. */
-GUEST(pge32, 32, "mov (0x200000), %eax\n mov %cr4, %eax\n or $0x80, %eax\n mov %eax, %cr4\n mov %cr4, %ebx\n" DONE);
+GUEST(pge32, 32, "mov (0x200000), %eax\n mov %cr4, %eax\n or $0x80, %eax\n"
+		 "mov %eax, %cr4\n mov %cr4, %ebx\n" DONE);
 
 TEST(global_pages_in_pae)
 {
@@ -71,8 +73,8 @@ TEST_F(modes, cpuid)
 }
 
 /*
- * SYSCALL in 32-bit code, with TF, for a guest with AMD's CPUID; Intel's CPUs give #UD. TF is masked: no trap comes
- * before CSTAR's code, which finds its registers there.
+ * SYSCALL in 32-bit code, with TF, for a guest with AMD's CPUID; Intel's CPUs give #UD. TF is
+ * masked: no trap comes before CSTAR's code, which finds its registers there.
  */
 GUEST(syscall32, 64,
 	"mov $0xc0000080, %ecx\n rdmsr\n or $1, %eax\n wrmsr\n"
@@ -81,7 +83,8 @@ GUEST(syscall32, 64,
 	"mov $0xc0000084, %ecx\n mov $0x100, %eax\n wrmsr\n"
 	"lea 1f(%rip), %rax\n push $8\n push %rax\n lretq\n"
 	".code32\n 1: pushl $0x103\n popfl\n syscall\n 3: ud2\n"
-	".code64\n 2: pushf\n pop %rdi\n mov %cs, %eax\n mov %ss, %ebx\n lea 3b(%rip), %rdx\n sub %rcx, %rdx\n" DONE);
+	".code64\n 2: pushf\n pop %rdi\n mov %cs, %eax\n"
+	"mov %ss, %ebx\n lea 3b(%rip), %rdx\n sub %rcx, %rdx\n" DONE);
 
 TEST(amds_syscall_outside_64_bit_code)
 {
@@ -119,8 +122,10 @@ TEST(amds_syscall_outside_64_bit_code)
 
 /* ---- port I/O ---- */
 
-EACH(out_in, "mov $0x12345678, %eax\n mov $0x1234, %dx\n out %eax, %dx\n out %ax, %dx\n out %al, $0x42\n"
-	     "mov $0xffffffff, %eax\n in $0x43, %al\n mov %eax, %ebx\n mov $0xffffffff, %eax\n in %dx, %eax\n" DONE);
+EACH(out_in, "mov $0x12345678, %eax\n mov $0x1234, %dx\n"
+	     "out %eax, %dx\n out %ax, %dx\n out %al, $0x42\n"
+	     "mov $0xffffffff, %eax\n in $0x43, %al\n mov %eax, %ebx\n"
+	     "mov $0xffffffff, %eax\n in %dx, %eax\n" DONE);
 
 TEST_F(modes, port_io)
 {
@@ -144,7 +149,8 @@ TEST_F(modes, port_io)
 			memcpy(&data, (char *)v->run + v->run->io.data_offset, want[i].size);
 			EXPECT_EQ(data, want[i].data);
 		} else {
-			memcpy((char *)v->run + v->run->io.data_offset, &want[i].data, want[i].size);
+			memcpy((char *)v->run + v->run->io.data_offset, &want[i].data,
+			       want[i].size);
 		}
 	}
 	ASSERT_TRUE(vcpu_run_done(v));
@@ -164,7 +170,8 @@ TEST_F(modes, string_port_io)
 
 	LOAD(outs_ins);
 	memcpy(self->vm->mem + 0x9000, "port", 4);
-	while (n < 4 && (r = vcpu_run(v)) == KVM_EXIT_IO && v->run->io.direction == KVM_EXIT_IO_OUT) {
+	while (n < 4 && (r = vcpu_run(v)) == KVM_EXIT_IO &&
+	       v->run->io.direction == KVM_EXIT_IO_OUT) {
 		ASSERT_LE(n + v->run->io.count, 4);
 		memcpy(got + n, (char *)v->run + v->run->io.data_offset, v->run->io.count);
 		n += v->run->io.count;
@@ -185,8 +192,12 @@ TEST_F(modes, string_port_io)
 	EXPECT_EQ(vcpu_regs(v).rsi, 0x9004);
 }
 
-/* Over the end of a page, then downwards over its beginning; each byte is asked for once, in the string's order. */
-EACH(ins_over, "mov $0x55, %dx\n cld\n mov $0x9ffd, %edi\n mov $6, %ecx\n rep insb\n mov %edi, %esi\n"
+/*
+ * Over the end of a page, then downwards over its beginning; each byte is asked
+ * for once, in the string's order.
+ */
+EACH(ins_over, "mov $0x55, %dx\n cld\n mov $0x9ffd, %edi\n"
+	       "mov $6, %ecx\n rep insb\n mov %edi, %esi\n"
 	       "std\n mov $0xb001, %edi\n mov $4, %ecx\n rep insb\n" DONE);
 
 TEST_F(modes, string_input_in_both_directions)
@@ -215,7 +226,10 @@ TEST_F(modes, string_input_in_both_directions)
 	EXPECT_EQ(vcpu_regs(v).rcx, 0);
 }
 
-/* RIP stands on the instruction until the next KVM_RUN, which completes it even if it does not enter the guest. */
+/*
+ * RIP stands on the instruction until the next KVM_RUN, which completes it even
+ * if it does not enter the guest.
+ */
 TEST_F(modes, immediate_exit_completes)
 {
 	struct vcpu *v = &self->vm->cpu[0];
@@ -248,15 +262,18 @@ TEST_F(modes, hlt)
 
 /* ---- memory-mapped I/O ---- */
 
-GUEST(mmio32, 32, "mov $0xd0000000, %edi\n mov $0x11223344, %eax\n mov %eax, (%edi)\n mov %ax, 4(%edi)\n"
+GUEST(mmio32, 32, "mov $0xd0000000, %edi\n mov $0x11223344, %eax\n"
+		  "mov %eax, (%edi)\n mov %ax, 4(%edi)\n"
 		  "mov %al, 7(%edi)\n mov 8(%edi), %ebx\n movzbl 3(%edi), %ecx\n" DONE);
-GUEST(mmio64, 64, "mov $0xd0000000, %edi\n mov $0x11223344, %eax\n mov %eax, (%rdi)\n mov %ax, 4(%rdi)\n"
+GUEST(mmio64, 64, "mov $0xd0000000, %edi\n mov $0x11223344, %eax\n"
+		  "mov %eax, (%rdi)\n mov %ax, 4(%rdi)\n"
 		  "mov %al, 7(%rdi)\n mov 8(%rdi), %ebx\n movzbl 3(%rdi), %ecx\n" DONE);
 
 TEST_F(modes, mmio)
 {
 	static const struct { int write, len; uint64_t addr; uint32_t data; } want[] = {
-		{ 1, 4, 0, 0x11223344 }, { 1, 2, 4, 0x3344 }, { 1, 1, 7, 0x44 }, { 0, 4, 8, 0xa0b0c0d0 }, { 0, 1, 3, 0xee },
+		{ 1, 4, 0, 0x11223344 }, { 1, 2, 4, 0x3344 }, { 1, 1, 7, 0x44 },
+		{ 0, 4, 8, 0xa0b0c0d0 }, { 0, 1, 3, 0xee },
 	};
 	struct vcpu *v = &self->vm->cpu[0];
 	unsigned int i;
@@ -304,7 +321,8 @@ FIXTURE_TEARDOWN(long64)
 }
 
 GUEST(msrs, 64, "mov $0x277, %ecx\n rdmsr\n mov %rax, %rsi\n mov %rdx, %rdi\n"
-		"mov $0xc0000082, %ecx\n mov $0x89abcdef, %eax\n mov $0xffff8000, %edx\n wrmsr\n xor %eax, %eax\n rdmsr\n" DONE);
+		"mov $0xc0000082, %ecx\n mov $0x89abcdef, %eax\n"
+		"mov $0xffff8000, %edx\n wrmsr\n xor %eax, %eax\n rdmsr\n" DONE);
 
 TEST_F(long64, msrs)
 {
@@ -321,12 +339,17 @@ TEST_F(long64, msrs)
 }
 
 GUEST(unknown_msr, 64, "mov $0x12345, %ecx\n rdmsr\n" DONE);
-GUEST(bad_wrmsr, 64, "mov $0x277, %ecx\n mov $2, %eax\n xor %edx, %edx\n wrmsr\n" DONE);	/* no such memory type */
-GUEST(bad_misc_enable, 64, "mov $0x1a0, %ecx\n rdmsr\n btr $11, %eax\n wrmsr\n" DONE);	/* "BTS unavailable" is read-only */
+/* no such memory type */
+GUEST(bad_wrmsr, 64, "mov $0x277, %ecx\n mov $2, %eax\n xor %edx, %edx\n wrmsr\n" DONE);
+/* "BTS unavailable" is read-only */
+GUEST(bad_misc_enable, 64, "mov $0x1a0, %ecx\n rdmsr\n btr $11, %eax\n wrmsr\n" DONE);
 GUEST(bad_cr4, 64, "mov $0x80000000, %eax\n mov %rax, %cr4\n" DONE);
-GUEST(bad_cr0, 64, "mov $0x80000000, %eax\n mov %rax, %cr0\n" DONE);			/* PG without PE */
-GUEST(bad_xsetbv, 64, "xor %ecx, %ecx\n xor %eax, %eax\n xor %edx, %edx\n mov %cr4, %rbx\n bts $18, %rbx\n"
-		      "mov %rbx, %cr4\n xsetbv\n" DONE);				/* x87 must be on */
+/* PG without PE */
+GUEST(bad_cr0, 64, "mov $0x80000000, %eax\n mov %rax, %cr0\n" DONE);
+/* x87 must be on */
+GUEST(bad_xsetbv, 64, "xor %ecx, %ecx\n xor %eax, %eax\n"
+		      "xor %edx, %edx\n mov %cr4, %rbx\n bts $18, %rbx\n"
+		      "mov %rbx, %cr4\n xsetbv\n" DONE);
 GUEST(ud2, 64, "ud2\n" DONE);
 GUEST(not_ours, 64, ".byte 0x0f, 0x01, 0xd8\n" DONE);					/* VMRUN */
 
@@ -336,8 +359,8 @@ static const struct bad {
 	unsigned int vector;
 } bad[] = {
 #define BAD(n, v) { #n, n, n##_end, v }
-	BAD(unknown_msr, 13), BAD(bad_wrmsr, 13), BAD(bad_cr4, 13), BAD(bad_cr0, 13), BAD(bad_xsetbv, 13),
-	BAD(ud2, 6), BAD(not_ours, 6), BAD(bad_misc_enable, 13),
+	BAD(unknown_msr, 13), BAD(bad_wrmsr, 13), BAD(bad_cr4, 13), BAD(bad_cr0, 13),
+	BAD(bad_xsetbv, 13), BAD(ud2, 6), BAD(not_ours, 6), BAD(bad_misc_enable, 13),
 };
 
 TEST_F(long64, what_is_refused_faults)
@@ -363,13 +386,16 @@ GUEST(read_msr, 64, "rdmsr\n" DONE);
 TEST_F(long64, msrs_that_guests_take_for_granted)
 {
 	static const struct { uint32_t index, val, amd; } known[] = {
-		{ 0 }, { 1 }, { 0xcd, 3 }, { 0x11e, 0xbe702111 }, { 0x606 }, { 0x611 }, { 0x619 }, { 0x639 }, { 0x641 },
-		{ 0xc001001b, 0x20000000 }, { 0xc0011021, 0, 1 },
+		{ 0 }, { 1 }, { 0xcd, 3 }, { 0x11e, 0xbe702111 }, { 0x606 }, { 0x611 }, { 0x619 },
+		{ 0x639 }, { 0x641 }, { 0xc001001b, 0x20000000 }, { 0xc0011021, 0, 1 },
 	};
 
 	vm_load(self->vm, read_msr);
 	for (unsigned int i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		struct kvm_regs r = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rcx = known[i].index, .rax = 1, .rdx = 1 };
+		struct kvm_regs r = {
+			.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rcx = known[i].index,
+			.rax = 1, .rdx = 1,
+		};
 
 		if (known[i].amd && !vm_is_amd())
 			continue;
@@ -386,7 +412,9 @@ TEST_F(long64, msrs_that_guests_take_for_granted)
 /* A guest that can read LS_CFG believes that it has the bit against speculative store bypass. */
 TEST_F(long64, ls_cfg_is_not_there)
 {
-	struct kvm_regs r = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rcx = 0xc0011020 };
+	struct kvm_regs r = {
+		.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rcx = 0xc0011020,
+	};
 
 	vm_load(self->vm, read_msr);
 	vcpu_set_regs(self->v, &r);
@@ -397,7 +425,8 @@ TEST_F(long64, ls_cfg_is_not_there)
 static bool set_ignore_msrs(char c)
 {
 	bool kvm = !strcmp(vm_device(), "/dev/kvm") && access("/sys/module/wafer", F_OK);
-	FILE *f = fopen(kvm ? "/sys/module/kvm/parameters/ignore_msrs" : "/sys/module/wafer/parameters/ignore_msrs", "w");
+	FILE *f = fopen(kvm ? "/sys/module/kvm/parameters/ignore_msrs" :
+			      "/sys/module/wafer/parameters/ignore_msrs", "w");
 	bool done = f && fputc(c, f) == c;
 
 	return f && !fclose(f) && done;
@@ -468,7 +497,8 @@ TEST_F(long64, cpuid_faults_for_users_where_the_guest_asks_for_it)
 	EXPECT_EQ(where_cpuid_faults(self->v, 3, true), GUEST_CODE + 4);
 }
 
-GUEST(hypercall, 64, "mov $9999, %eax\n vmcall\n mov %rax, %rbx\n mov $9999, %eax\n vmmcall\n" DONE);
+GUEST(hypercall, 64, "mov $9999, %eax\n vmcall\n mov %rax, %rbx\n"
+		     "mov $9999, %eax\n vmmcall\n" DONE);
 
 TEST_F(long64, hypercalls_of_both_vendors)
 {
@@ -478,8 +508,12 @@ TEST_F(long64, hypercalls_of_both_vendors)
 	EXPECT_EQ(vcpu_regs(self->v).rax, -1000ull);
 }
 
-/* An IPI to CPU 0 (number 10) where no local APIC is in the kernel, which a guest may ask for all the same. */
-GUEST(send_ipi, 64, "mov $10, %eax\n mov $1, %ebx\n xor %ecx, %ecx\n xor %edx, %edx\n mov $0x40, %esi\n vmcall\n" DONE);
+/*
+ * An IPI to CPU 0 (number 10) where no local APIC is in the kernel, which a
+ * guest may ask for all the same.
+ */
+GUEST(send_ipi, 64, "mov $10, %eax\n mov $1, %ebx\n xor %ecx, %ecx\n"
+		    "xor %edx, %edx\n mov $0x40, %esi\n vmcall\n" DONE);
 
 TEST_F(long64, an_ipi_by_hypercall_without_apics)
 {
@@ -490,7 +524,8 @@ TEST_F(long64, an_ipi_by_hypercall_without_apics)
 
 /* ---- skipping an instruction is executing it: prefixes, single step, shadows ---- */
 
-GUEST(prefixed, 64, ".byte 0x66, 0x48, 0x0f, 0xa2\n mov $0x10, %ecx\n .byte 0xf3, 0x0f, 0x32\n mov $3, %ebx\n" DONE);
+GUEST(prefixed, 64, ".byte 0x66, 0x48, 0x0f, 0xa2\n mov $0x10, %ecx\n"
+		    ".byte 0xf3, 0x0f, 0x32\n mov $3, %ebx\n" DONE);
 
 TEST_F(long64, prefixes_count)
 {
@@ -500,13 +535,16 @@ TEST_F(long64, prefixes_count)
 }
 
 /*
- * CPUID at one address, twice each: as it is, with a prefix (other bytes), and with two from another page, which the
- * entry of the page directory at 0x12000 is changed for.
+ * CPUID at one address, twice each: as it is, with a prefix (other bytes), and with two from
+ * another page, which the entry of the page directory at 0x12000 is changed for.
  */
-GUEST(changing, 64, "mov $0x300000, %edi\n movl $0xc3a20f, (%rdi)\n call 1f\n movl $0xc3a20ff3, (%rdi)\n call 1f\n"
-		    "movl $0xa20f2e2e, 0x100000\n movb $0xc3, 0x100004\n mov 0x12000, %rax\n mov %rax, 0x12008\n"
+GUEST(changing, 64, "mov $0x300000, %edi\n movl $0xc3a20f, (%rdi)\n"
+		    "call 1f\n movl $0xc3a20ff3, (%rdi)\n call 1f\n"
+		    "movl $0xa20f2e2e, 0x100000\n movb $0xc3, 0x100004\n"
+		    "mov 0x12000, %rax\n mov %rax, 0x12008\n"
 		    "invlpg (%rdi)\n call 1f\n" DONE
-		    "1: xor %eax, %eax\n call *%rdi\n inc %r8\n xor %eax, %eax\n call *%rdi\n inc %r8\n ret\n");
+		    "1: xor %eax, %eax\n call *%rdi\n inc %r8\n"
+		    "xor %eax, %eax\n call *%rdi\n inc %r8\n ret\n");
 
 TEST_F(long64, code_that_changes_under_its_address)
 {
@@ -516,12 +554,16 @@ TEST_F(long64, code_that_changes_under_its_address)
 }
 
 /*
- * The same with pages of 4 KiB, whose tables are four deep, and an entry of the last table (at 0x140000) that changes.
- * Two bytes of the second page would be skipped if the first one's prefix still counted.
+ * The same with pages of 4 KiB, whose tables are four deep, and an entry of the last table (at
+ * 0x140000) that changes. Two bytes of the second page would be skipped if the first one's prefix
+ * still counted.
  */
-GUEST(changing_pte, 64, "movl $0xc3a20ff3, 0x101000\n movl $0xc6ffa20f, 0x102000\n movb $0xc3, 0x102004\n"
-			"movq $0x101003, 0x140800\n movq $0x140003, 0x12008\n mov $0x300000, %edi\n invlpg (%rdi)\n"
-			"xor %esi, %esi\n call *%rdi\n call *%rdi\n movq $0x102003, 0x140800\n invlpg (%rdi)\n"
+GUEST(changing_pte, 64, "movl $0xc3a20ff3, 0x101000\n"
+			"movl $0xc6ffa20f, 0x102000\n movb $0xc3, 0x102004\n"
+			"movq $0x101003, 0x140800\n movq $0x140003, 0x12008\n"
+			"mov $0x300000, %edi\n invlpg (%rdi)\n"
+			"xor %esi, %esi\n call *%rdi\n call *%rdi\n"
+			"movq $0x102003, 0x140800\n invlpg (%rdi)\n"
 			"call *%rdi\n call *%rdi\n" DONE);
 
 TEST_F(long64, a_page_of_code_that_changes)
@@ -532,13 +574,17 @@ TEST_F(long64, a_page_of_code_that_changes)
 }
 
 /*
- * CPUID in compatibility mode at a linear address that paging leads elsewhere, with a prefix, and in the page of that
- * number, without one but with "inc %esi" behind it: paging, no paging, paging, with nothing else changed.
+ * CPUID in compatibility mode at a linear address that paging leads elsewhere, with a prefix, and
+ * in the page of that number, without one but with "inc %esi" behind it: paging, no paging, paging,
+ * with nothing else changed.
  */
-GUEST(unpaged, 64, "mov $0x300000, %edi\n movl $0xc346a20f, (%rdi)\n movl $0xc3a20ff3, 0x100000\n mov 0x12000, %rax\n"
-		   "mov %rax, 0x12008\n invlpg (%rdi)\n xor %esi, %esi\n lea 1f(%rip), %rax\n push $8\n push %rax\n"
+GUEST(unpaged, 64, "mov $0x300000, %edi\n movl $0xc346a20f, (%rdi)\n"
+		   "movl $0xc3a20ff3, 0x100000\n mov 0x12000, %rax\n"
+		   "mov %rax, 0x12008\n invlpg (%rdi)\n xor %esi, %esi\n"
+		   "lea 1f(%rip), %rax\n push $8\n push %rax\n"
 		   "lretq\n .code32\n 1: call *%edi\n call *%edi\n"
-		   "mov %cr0, %ebp\n btr $31, %ebp\n mov %ebp, %cr0\n jmp 2f\n 2: call *%edi\n call *%edi\n"
+		   "mov %cr0, %ebp\n btr $31, %ebp\n mov %ebp, %cr0\n"
+		   "jmp 2f\n 2: call *%edi\n call *%edi\n"
 		   "bts $31, %ebp\n mov %ebp, %cr0\n jmp 3f\n 3: call *%edi\n call *%edi\n" DONE);
 
 TEST_F(long64, paging_is_switched_off_under_code)
@@ -548,12 +594,19 @@ TEST_F(long64, paging_is_switched_off_under_code)
 	EXPECT_EQ((uint32_t)vcpu_regs(self->v).rsi, 2);
 }
 
-/* The same with a load from a device, whose instruction is read on CPUs too that tell the length of others. */
-GUEST(unpaged_load, 64, "mov $0x300000, %edi\n movl $0xc346028b, (%rdi)\n movl $0xc3028b3e, 0x100000\n mov 0x12000, %rax\n"
-			"mov %rax, 0x12008\n invlpg (%rdi)\n xor %esi, %esi\n mov $0xd0000000, %edx\n lea 1f(%rip), %rax\n"
+/*
+ * The same with a load from a device, whose instruction is read on CPUs too
+ * that tell the length of others.
+ */
+GUEST(unpaged_load, 64, "mov $0x300000, %edi\n movl $0xc346028b, (%rdi)\n"
+			"movl $0xc3028b3e, 0x100000\n mov 0x12000, %rax\n"
+			"mov %rax, 0x12008\n invlpg (%rdi)\n xor %esi, %esi\n"
+			"mov $0xd0000000, %edx\n lea 1f(%rip), %rax\n"
 			"push $8\n push %rax\n lretq\n .code32\n 1: call *%edi\n call *%edi\n"
-			"mov %cr0, %ebp\n btr $31, %ebp\n mov %ebp, %cr0\n jmp 2f\n 2: call *%edi\n call *%edi\n"
-			"bts $31, %ebp\n mov %ebp, %cr0\n jmp 3f\n 3: call *%edi\n call *%edi\n" DONE);
+			"mov %cr0, %ebp\n btr $31, %ebp\n mov %ebp, %cr0\n"
+			"jmp 2f\n 2: call *%edi\n call *%edi\n"
+			"bts $31, %ebp\n mov %ebp, %cr0\n jmp 3f\n"
+			"3: call *%edi\n call *%edi\n" DONE);
 
 TEST_F(long64, paging_is_switched_off_under_a_load)
 {
@@ -564,9 +617,14 @@ TEST_F(long64, paging_is_switched_off_under_a_load)
 	EXPECT_EQ((uint32_t)vcpu_regs(self->v).rsi, 2);
 }
 
-/* What the guest writes to TSC_AUX is what it reads by RDTSCP and RDMSR, before and after the VMM had its turn. */
-GUEST(tsc_aux, 64, "mov $0xc0000103, %ecx\n xor %edx, %edx\n mov $0x1234, %eax\n wrmsr\n rdtscp\n mov %rcx, %rbx\n"
-		   "mov $0xc0000103, %ecx\n mov $0x5678, %eax\n xor %edx, %edx\n wrmsr\n out %al, $0x98\n rdtscp\n"
+/*
+ * What the guest writes to TSC_AUX is what it reads by RDTSCP and RDMSR, before
+ * and after the VMM had its turn.
+ */
+GUEST(tsc_aux, 64, "mov $0xc0000103, %ecx\n xor %edx, %edx\n"
+		   "mov $0x1234, %eax\n wrmsr\n rdtscp\n mov %rcx, %rbx\n"
+		   "mov $0xc0000103, %ecx\n mov $0x5678, %eax\n"
+		   "xor %edx, %edx\n wrmsr\n out %al, $0x98\n rdtscp\n"
 		   "mov %rcx, %rsi\n mov $0xc0000103, %ecx\n rdmsr\n" DONE);
 
 TEST_F(long64, tsc_aux)
@@ -586,34 +644,42 @@ TEST_F(long64, tsc_aux)
 	EXPECT_EQ(vcpu_regs(self->v).rax, 0x5678);
 }
 
-/* An MSR that the filter denies is the VMM's, however the module answers it otherwise; see Documentation/virt/kvm/api.rst. */
+/*
+ * An MSR that the filter denies is the VMM's, however the module answers it otherwise; see
+ * Documentation/virt/kvm/api.rst.
+ */
 GUEST(reads_msr, 64, "1: rdmsr\n out %al, $0x99\n jmp 1b\n");
 
 TEST_F(long64, a_filter_comes_and_goes)
 {
 	static const uint32_t msrs[] = { 0x277, 0x2ff, 0x10, 0x1b, 0xc0000082, 0xc0000102 };
-	struct kvm_enable_cap cap = { .cap = KVM_CAP_X86_USER_SPACE_MSR, .args[0] = KVM_MSR_EXIT_REASON_FILTER };
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_X86_USER_SPACE_MSR, .args[0] = KVM_MSR_EXIT_REASON_FILTER,
+	};
 	uint8_t none = 0;
 	struct kvm_msr_filter f = { 0 };
 	struct kvm_regs r;
 
 	ASSERT_EQ(ioctl(self->vm->fd, KVM_ENABLE_CAP, &cap), 0);
 	for (int i = 0; i < 6; i++) {
-		f.ranges[i] = (struct kvm_msr_filter_range){ .flags = KVM_MSR_FILTER_READ, .nmsrs = 1, .base = msrs[i],
-							     .bitmap = &none };
+		f.ranges[i] = (struct kvm_msr_filter_range){
+			.flags = KVM_MSR_FILTER_READ, .nmsrs = 1, .base = msrs[i], .bitmap = &none,
+		};
 	}
 	vm_load(self->vm, reads_msr);
 	for (int i = 0; i < 18; i++) {
 		if (i == 6)
 			ASSERT_EQ(ioctl(self->vm->fd, KVM_X86_SET_MSR_FILTER, &f), 0);
 		if (i == 12)
-			ASSERT_EQ(ioctl(self->vm->fd, KVM_X86_SET_MSR_FILTER, &(struct kvm_msr_filter){ 0 }), 0);
+			ASSERT_EQ(ioctl(self->vm->fd, KVM_X86_SET_MSR_FILTER,
+					&(struct kvm_msr_filter){ 0 }), 0);
 		r = vcpu_regs(self->v);
 		r.rcx = msrs[i % 6];
 		r.rip = GUEST_CODE;
 		vcpu_set_regs(self->v, &r);
 		if (i / 6 == 1) {
-			ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_X86_RDMSR) TH_LOG("MSR 0x%x", msrs[i % 6]);
+			ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_X86_RDMSR)
+			TH_LOG("MSR 0x%x", msrs[i % 6]);
 			EXPECT_EQ(self->v->run->msr.index, msrs[i % 6]);
 			EXPECT_EQ(self->v->run->msr.reason, KVM_MSR_EXIT_REASON_FILTER);
 			self->v->run->msr.data = 0x1122334455667788;
@@ -635,10 +701,14 @@ TEST_F(long64, tf_traps_after_a_skipped_instruction)
 	vm_load(self->vm, stepped);
 	ASSERT_TRUE(vcpu_run_done(self->v));
 	EXPECT_EQ(vm_caught(self->vm)->vector, 1);
-	EXPECT_EQ(vm_caught(self->vm)->rip, GUEST_CODE + GUEST_SIZE(stepped) - 3);	/* past CPUID */
+	/* past CPUID */
+	EXPECT_EQ(vm_caught(self->vm)->rip, GUEST_CODE + GUEST_SIZE(stepped) - 3);
 }
 
-/* What the guest has seen of CPUID stays: the same may be set again (KVM 6.1 refuses that too), nothing else. */
+/*
+ * What the guest has seen of CPUID stays: the same may be set again (KVM 6.1
+ * refuses that too), nothing else.
+ */
 TEST_F(long64, cpuid_stays_after_a_run)
 {
 	static struct {
@@ -659,14 +729,19 @@ TEST_F(long64, cpuid_stays_after_a_run)
 	EXPECT_EQ(errno, EINVAL);
 }
 
-/* KVM_FEATURE_PV_UNHALT says that a call ends HLT: not where HLT makes no exit. The same may be set again, as above. */
+/*
+ * KVM_FEATURE_PV_UNHALT says that a call ends HLT: not where HLT makes no exit. The
+ * same may be set again, as above.
+ */
 TEST(hlt_without_an_exit_has_no_call_to_end_it)
 {
 	static struct {
 		struct kvm_cpuid2 head;
 		struct kvm_cpuid_entry2 entry[128];
 	} c = { .head = { .nent = 128 } }, all = { .head = { .nent = 128 } };
-	struct kvm_enable_cap cap = { .cap = KVM_CAP_X86_DISABLE_EXITS, .args[0] = KVM_X86_DISABLE_EXITS_HLT };
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_X86_DISABLE_EXITS, .args[0] = KVM_X86_DISABLE_EXITS_HLT,
+	};
 	struct vm *vm = vm_new(4 << 20, VM_IRQCHIP);
 	struct vcpu *v;
 	int found = 0;
@@ -674,7 +749,8 @@ TEST(hlt_without_an_exit_has_no_call_to_end_it)
 	ASSERT_EQ(ioctl(vm_sys(), KVM_GET_SUPPORTED_CPUID, &all), 0);
 	ASSERT_EQ(ioctl(vm->fd, KVM_ENABLE_CAP, &cap), 0);
 	v = vcpu_new(vm, 0);
-	ASSERT_EQ(ioctl(v->fd, KVM_SET_CPUID2, &all), 0);	/* KVM 6.1 finds the leaf from the second time on */
+	/* KVM 6.1 finds the leaf from the second time on */
+	ASSERT_EQ(ioctl(v->fd, KVM_SET_CPUID2, &all), 0);
 	ASSERT_EQ(ioctl(v->fd, KVM_GET_CPUID2, &c), 0);
 	for (unsigned int i = 0; i < c.head.nent; i++) {
 		if (c.entry[i].function != 0x40000001)
@@ -693,9 +769,13 @@ TEST(hlt_without_an_exit_has_no_call_to_end_it)
 }
 
 GUEST(mwait, 64,
-      "xor %ecx, %ecx\n xor %edx, %edx\n mov $0x100000, %eax\n monitor\n xor %eax, %eax\n mwait\n" DONE);
+      "xor %ecx, %ecx\n xor %edx, %edx\n mov $0x100000, %eax\n"
+      "monitor\n xor %eax, %eax\n mwait\n" DONE);
 
-/* uhyve asks for all that the ABI knows and gives up if that is refused. What cannot be left out, MWAIT's, stays a NOP. */
+/*
+ * uhyve asks for all that the ABI knows and gives up if that is refused. What cannot be
+ * left out, MWAIT's, stays a NOP.
+ */
 TEST(all_exits_can_be_asked_to_go)
 {
 	struct kvm_enable_cap cap = { .cap = KVM_CAP_X86_DISABLE_EXITS, .args[0] = 15 };

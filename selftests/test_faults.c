@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Every allocation of every ioctl fails once: the ioctl says ENOMEM and has changed nothing, so that the same ioctl
- * succeeds afterwards and a guest runs. Needs a kernel with CONFIG_FAILSLAB and CONFIG_FAIL_PAGE_ALLOC (host kernel
- * "debug"); what is lost on the way, kmemleak tells there.
+ * Every allocation of every ioctl fails once: the ioctl says ENOMEM and has changed nothing, so
+ * that the same ioctl succeeds afterwards and a guest runs. Needs a kernel with CONFIG_FAILSLAB and
+ * CONFIG_FAIL_PAGE_ALLOC (host kernel "debug"); what is lost on the way, kmemleak tells there.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -21,7 +21,8 @@
 #define MOST	2000		/* no ioctl allocates as often as that */
 
 /* One write to each of 16 pages at 2 MiB. */
-GUEST(touch, 64, "mov $0x200000, %edi\n mov $16, %ecx\n 1: incq (%rdi)\n add $0x1000, %edi\n dec %ecx\n jnz 1b\n" DONE);
+GUEST(touch, 64, "mov $0x200000, %edi\n mov $16, %ecx\n 1: incq (%rdi)\n"
+		 "add $0x1000, %edi\n dec %ecx\n jnz 1b\n" DONE);
 
 static int fail_nth = -1;
 
@@ -137,8 +138,10 @@ static int set_routing(struct vm *vm)
 		struct kvm_irq_routing head;
 		struct kvm_irq_routing_entry entry[2];
 	} r = { .head = { .nr = 2 }, .entry = {
-		{ .gsi = 5, .type = KVM_IRQ_ROUTING_MSI, .u.msi = { .address_lo = 0xfee00000, .data = 0x40 } },
-		{ .gsi = 6, .type = KVM_IRQ_ROUTING_MSI, .u.msi = { .address_lo = 0xfee00000, .data = 0x41 } } } };
+		{ .gsi = 5, .type = KVM_IRQ_ROUTING_MSI,
+		  .u.msi = { .address_lo = 0xfee00000, .data = 0x40 } },
+		{ .gsi = 6, .type = KVM_IRQ_ROUTING_MSI,
+		  .u.msi = { .address_lo = 0xfee00000, .data = 0x41 } } } };
 
 	return done(ioctl(vm->fd, KVM_SET_GSI_ROUTING, &r));
 }
@@ -146,7 +149,9 @@ static int set_routing(struct vm *vm)
 static int irqfd(struct vm *vm)
 {
 	int trigger = eventfd(0, 0), resample = eventfd(0, 0), e;
-	struct kvm_irqfd fd = { .fd = trigger, .gsi = 5, .flags = KVM_IRQFD_FLAG_RESAMPLE, .resamplefd = resample };
+	struct kvm_irqfd fd = {
+		.fd = trigger, .gsi = 5, .flags = KVM_IRQFD_FLAG_RESAMPLE, .resamplefd = resample,
+	};
 
 	e = trigger < 0 || resample < 0 ? ENOMEM : done(ioctl(vm->fd, KVM_IRQFD, &fd));
 	close(trigger);
@@ -182,7 +187,8 @@ static int set_cpuid(struct vm *vm)
 	} c;
 
 	c.head.nent = 128;
-	return done(ioctl(vm_sys(), KVM_GET_SUPPORTED_CPUID, &c)) ?: done(ioctl(vm->cpu[0].fd, KVM_SET_CPUID2, &c));
+	return done(ioctl(vm_sys(), KVM_GET_SUPPORTED_CPUID, &c)) ?:
+	       done(ioctl(vm->cpu[0].fd, KVM_SET_CPUID2, &c));
 }
 
 static int get_msrs(struct vm *vm)
@@ -199,8 +205,10 @@ static int get_msrs(struct vm *vm)
 static int msr_filter(struct vm *vm)
 {
 	uint8_t bits[32] = { 0 };
-	struct kvm_msr_filter f = { .ranges[0] = { .flags = KVM_MSR_FILTER_READ, .nmsrs = 256, .base = 0x10,
-						   .bitmap = bits } };
+	struct kvm_msr_filter f = {
+		.ranges[0] = { .flags = KVM_MSR_FILTER_READ, .nmsrs = 256, .base = 0x10,
+			       .bitmap = bits },
+	};
 
 	return done(ioctl(vm->fd, KVM_X86_SET_MSR_FILTER, &f));
 }
@@ -209,7 +217,8 @@ static int xsave(struct vm *vm)
 {
 	static uint8_t area[4096];
 
-	return done(ioctl(vm->cpu[0].fd, KVM_GET_XSAVE, area)) ?: done(ioctl(vm->cpu[0].fd, KVM_SET_XSAVE, area));
+	return done(ioctl(vm->cpu[0].fd, KVM_GET_XSAVE, area)) ?:
+	       done(ioctl(vm->cpu[0].fd, KVM_SET_XSAVE, area));
 }
 
 static int signal_mask(struct vm *vm)
@@ -222,7 +231,10 @@ static int signal_mask(struct vm *vm)
 	return done(ioctl(vm->cpu[0].fd, KVM_SET_SIGNAL_MASK, &m));
 }
 
-/* The pages are absent, so that tables and pages are needed on the way; what was touched stays touched. */
+/*
+ * The pages are absent, so that tables and pages are needed on the way;
+ * what was touched stays touched.
+ */
 static int run_guest(struct vm *vm)
 {
 	struct vcpu *v = &vm->cpu[0];
@@ -303,13 +315,16 @@ TEST(every_allocation_fails_once)
 			failed += !!e;
 			if (e && e != ENOMEM)
 				TH_LOG("%s, allocation %d: %s", steps[i].name, n, strerror(e));
-			/* a fault of the guest that finds no memory is what the VMM's own would be */
+			/*
+			 * a fault of the guest that finds no memory is what the VMM's own would be
+			 */
 			EXPECT_TRUE(!e || e == ENOMEM || (e == EFAULT && steps[i].op == run_guest));
 			/* the same again, with memory */
 			if (e) {
 				e = steps[i].op(vm);
 				if (e)
-					TH_LOG("%s, after allocation %d failed: %s", steps[i].name, n, strerror(e));
+					TH_LOG("%s, after allocation %d failed: %s", steps[i].name,
+					       n, strerror(e));
 				EXPECT_EQ(e, 0);
 			}
 			if (!struck)

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Guest memory of every kind that the host has: huge pages, files, devices, poisoned, secret, on demand. */
+/*
+ * Guest memory of every kind that the host has: huge pages, files,
+ * devices, poisoned, secret, on demand.
+ */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -27,9 +30,13 @@
 #define PAGE 4096ul
 
 /* RDI: address, RSI: step, RCX: count, RAX: what to add to each quadword. RBX: their sum before. */
-GUEST(walk, 64, "xor %ebx, %ebx\n1: add (%rdi), %rbx\n add %rax, (%rdi)\n add %rsi, %rdi\n dec %rcx\n jnz 1b\n" DONE);
+GUEST(walk, 64, "xor %ebx, %ebx\n1: add (%rdi), %rbx\n add %rax, (%rdi)\n"
+		"add %rsi, %rdi\n dec %rcx\n jnz 1b\n" DONE);
 GUEST(reads, 64, "xor %ebx, %ebx\n1: add (%rdi), %rbx\n add %rsi, %rdi\n dec %rcx\n jnz 1b\n" DONE);
-/* Exits that are finished by skipping the instruction, over and over: where it is, its bytes are looked at. */
+/*
+ * Exits that are finished by skipping the instruction, over and over: where
+ * it is, its bytes are looked at.
+ */
 GUEST(exits, 64, "mov $100, %esi\n1: mov $0x40000000, %eax\n cpuid\n dec %esi\n jnz 1b\n" DONE);
 
 FIXTURE(mem) { struct vm *vm; struct vcpu *v; };
@@ -46,10 +53,12 @@ FIXTURE_TEARDOWN(mem)
 	vm_free(self->vm);
 }
 
-static void start(struct vcpu *v, uint64_t rip, uint64_t gpa, uint64_t step, uint64_t count, uint64_t add)
+static void start(struct vcpu *v, uint64_t rip, uint64_t gpa, uint64_t step, uint64_t count,
+		  uint64_t add)
 {
 	struct kvm_regs r = {
-		.rip = rip, .rflags = 2, .rsp = GUEST_STACK, .rdi = gpa, .rsi = step, .rcx = count, .rax = add,
+		.rip = rip, .rflags = 2, .rsp = GUEST_STACK,
+		.rdi = gpa, .rsi = step, .rcx = count, .rax = add,
 	};
 
 	vcpu_set_regs(v, &r);
@@ -70,7 +79,8 @@ TEST_F(mem, hugetlb)
 	uint8_t *m;
 
 	write_file("/proc/sys/vm/nr_hugepages", "4");
-	m = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	m = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB,
+		 -1, 0);
 	if (m == MAP_FAILED)
 		SKIP(return, "no huge pages to be had");
 	vm_load(self->vm, walk);
@@ -178,8 +188,8 @@ TEST_F(mem, a_poisoned_page)
 	EXPECT_EQ(poisoned_code, BUS_MCEERR_AR);
 	EXPECT_EQ(vcpu_regs(self->v).rdi, BIG_GPA + 3 * PAGE);
 	/* The VMM puts another page there and the guest goes on. */
-	ASSERT_EQ(mmap(m + 3 * PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
-		  m + 3 * PAGE);
+	ASSERT_EQ(mmap(m + 3 * PAGE, PAGE, PROT_READ | PROT_WRITE,
+		       MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), m + 3 * PAGE);
 	ASSERT_TRUE(vcpu_run_done(self->v));
 	EXPECT_EQ(*(uint64_t *)(m + 3 * PAGE), 1);
 	EXPECT_EQ(*(uint64_t *)(m + 4 * PAGE), 2);
@@ -259,7 +269,8 @@ TEST_F(mem, pages_on_demand)
 
 TEST_F(mem, memory_that_moves)
 {
-	uint8_t *m = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *to;
+	uint8_t *m = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *to;
 
 	vm_load(self->vm, walk);
 	vm_slot(self->vm, 1, BIG_GPA, MIB, m, 0);
@@ -300,15 +311,16 @@ static double seconds(void)
 }
 
 /*
- * The host is short of memory: tables of a VM that does not run go, those of one that does stay. Its memory and what
- * has been written of it are as they were.
+ * The host is short of memory: tables of a VM that does not run go, those of one that does stay.
+ * Its memory and what has been written of it are as they were.
  */
 TEST_F(mem, tables_of_an_idle_vm)
 {
 	size_t size = 16 * MIB, n = size / PAGE, i;
 	uint64_t log[16 * MIB / PAGE / 64], before, after;
 	struct kvm_dirty_log l = { .slot = 1, .dirty_bitmap = log };
-	uint8_t *m = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	uint8_t *m = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	double t;
 
 	ASSERT_NE(m, MAP_FAILED);

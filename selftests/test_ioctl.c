@@ -22,7 +22,10 @@ static bool is_kvm(void)
 	return !strcmp(vm_device(), "/dev/kvm");
 }
 
-/* Descriptors: without a vCPU, without an interrupt controller, with all chips but the PIT, with everything. */
+/*
+ * Descriptors: without a vCPU, without an interrupt controller, with all
+ * chips but the PIT, with everything.
+ */
 enum kind { SYS, BARE, VM, CPU, CHIP, CHIP_CPU, PIT, PIT_CPU, NR_KINDS };
 
 FIXTURE(fds) { int fd[NR_KINDS]; struct vm *bare, *vm, *chip, *pit; };
@@ -145,7 +148,8 @@ static void *xsave(unsigned int at, uint64_t bits)
 	return x;
 }
 
-static void refused(struct __test_metadata *_metadata, const int *fd, const struct row *w, unsigned int n)
+static void refused(struct __test_metadata *_metadata, const int *fd, const struct row *w,
+		    unsigned int n)
 {
 	static struct all_state before, after;
 	int r, err;
@@ -180,15 +184,22 @@ TEST_F(fds, the_device_refuses)
 		{ "API version with argument", SYS, KVM_GET_API_VERSION, N(1), EINVAL, SAME },
 		{ "mmap size with argument", SYS, KVM_GET_VCPU_MMAP_SIZE, N(1), EINVAL, SAME },
 		{ "machine type", SYS, KVM_CREATE_VM, N(77), EINVAL, SAME },
-		{ "no entries", SYS, KVM_GET_SUPPORTED_CPUID, S(one_cpuid, { .nent = 0 }), E2BIG, SAME },
-		{ "one entry", SYS, KVM_GET_SUPPORTED_CPUID, S(one_cpuid, { .nent = 1 }), E2BIG, SAME },
-		{ "no entries", SYS, KVM_GET_EMULATED_CPUID, S(one_cpuid, { .nent = 0 }), E2BIG, SAME },
+		{ "no entries", SYS, KVM_GET_SUPPORTED_CPUID, S(one_cpuid, { .nent = 0 }),
+		  E2BIG, SAME },
+		{ "one entry", SYS, KVM_GET_SUPPORTED_CPUID, S(one_cpuid, { .nent = 1 }),
+		  E2BIG, SAME },
+		{ "no entries", SYS, KVM_GET_EMULATED_CPUID, S(one_cpuid, { .nent = 0 }),
+		  E2BIG, SAME },
 		{ "no MSRs", SYS, KVM_GET_MSR_INDEX_LIST, S(kvm_msr_list), E2BIG, SAME },
 		{ "no MSRs", SYS, KVM_GET_MSR_FEATURE_INDEX_LIST, S(kvm_msr_list), E2BIG, SAME },
-		{ "too many MSRs", SYS, KVM_GET_MSRS, S(one_msr, { .nmsrs = 100000 }), E2BIG, SAME },
-		{ "attribute", SYS, KVM_HAS_DEVICE_ATTR, S(kvm_device_attr, .group = 9), ENXIO, SAME },
-		{ "attribute", SYS, KVM_GET_DEVICE_ATTR, S(kvm_device_attr, .group = 9), ENXIO, SAME },
-		{ "attribute's address", SYS, KVM_GET_DEVICE_ATTR, S(kvm_device_attr, .addr = 16), EFAULT, SAME },
+		{ "too many MSRs", SYS, KVM_GET_MSRS, S(one_msr, { .nmsrs = 100000 }),
+		  E2BIG, SAME },
+		{ "attribute", SYS, KVM_HAS_DEVICE_ATTR, S(kvm_device_attr, .group = 9),
+		  ENXIO, SAME },
+		{ "attribute", SYS, KVM_GET_DEVICE_ATTR, S(kvm_device_attr, .group = 9),
+		  ENXIO, SAME },
+		{ "attribute's address", SYS, KVM_GET_DEVICE_ATTR, S(kvm_device_attr, .addr = 16),
+		  EFAULT, SAME },
 		{ "a vCPU's ioctl", SYS, KVM_RUN, 0, ENOTTY, ANY },
 	};
 
@@ -206,7 +217,8 @@ TEST_F(fds, a_vm_refuses)
 		{ "id of 32 bits", VM, KVM_CREATE_VCPU, N(0xffffffff), EINVAL, SAME },
 		{ "id of 64 bits", VM, KVM_CREATE_VCPU, N(1ull << 32), EINVAL, ANY },
 		{ "TSS address", VM, KVM_SET_TSS_ADDR, N(0xfffff000), EINVAL, SAME },
-		{ "after the first vCPU", VM, KVM_SET_IDENTITY_MAP_ADDR, U64(0xfffbc000), EINVAL, SAME },
+		{ "after the first vCPU", VM, KVM_SET_IDENTITY_MAP_ADDR, U64(0xfffbc000),
+		  EINVAL, SAME },
 		{ "too few", VM, KVM_SET_NR_MMU_PAGES, N(63), EINVAL, SAME },
 		{ "after the first vCPU", VM, KVM_SET_BOOT_CPU_ID, N(0), EBUSY, SAME },
 		{ "boot CPU too large", BARE, KVM_SET_BOOT_CPU_ID, N(MAX_ID + 1), EINVAL, ANY },
@@ -214,25 +226,42 @@ TEST_F(fds, a_vm_refuses)
 		{ "after the first vCPU", VM, KVM_CREATE_IRQCHIP, 0, EINVAL, SAME },
 		{ "twice", CHIP, KVM_CREATE_IRQCHIP, 0, EEXIST, SAME },
 		{ "after the first vCPU", VM, KVM_SET_TSC_KHZ, N(1000), EINVAL, ANY },
-		{ "flags", VM, KVM_ENABLE_CAP, S(kvm_enable_cap, .cap = KVM_CAP_HALT_POLL, .flags = 1), EINVAL, SAME },
+		{ "flags", VM, KVM_ENABLE_CAP,
+		  S(kvm_enable_cap, .cap = KVM_CAP_HALT_POLL, .flags = 1), EINVAL, SAME },
 		{ "unknown", VM, KVM_ENABLE_CAP, CAP(99999, 0), EINVAL, SAME },
-		{ "nothing to enable", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_USER_MEMORY, 0), EINVAL, SAME },
-		{ "MSR exits", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_X86_USER_SPACE_MSR, 0x100), EINVAL, SAME },
-		{ "split, pins", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_SPLIT_IRQCHIP, 5000), EINVAL, SAME },
-		{ "split, with chip", CHIP, KVM_ENABLE_CAP, CAP(KVM_CAP_SPLIT_IRQCHIP, 24), EEXIST, SAME },
-		{ "split, after the first vCPU", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_SPLIT_IRQCHIP, 24), EEXIST, SAME },
-		{ "id limit, after the first vCPU", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_MAX_VCPU_ID, 8), EINVAL, SAME },
+		{ "nothing to enable", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_USER_MEMORY, 0),
+		  EINVAL, SAME },
+		{ "MSR exits", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_X86_USER_SPACE_MSR, 0x100),
+		  EINVAL, SAME },
+		{ "split, pins", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_SPLIT_IRQCHIP, 5000),
+		  EINVAL, SAME },
+		{ "split, with chip", CHIP, KVM_ENABLE_CAP, CAP(KVM_CAP_SPLIT_IRQCHIP, 24),
+		  EEXIST, SAME },
+		{ "split, after the first vCPU", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_SPLIT_IRQCHIP, 24),
+		  EEXIST, SAME },
+		{ "id limit, after the first vCPU", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_MAX_VCPU_ID, 8),
+		  EINVAL, SAME },
 		{ "x2APIC", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_X2APIC_API, 4), EINVAL, SAME },
-		{ "exits", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_X86_DISABLE_EXITS, 0x100), EINVAL, SAME },
-		{ "id limit", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_MAX_VCPU_ID, MAX_ID + 1), EINVAL, SAME },
-		{ "emulation", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_EXIT_ON_EMULATION_FAILURE, 2), EINVAL, SAME },
-		{ "quirks", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_DISABLE_QUIRKS2, 1ull << 40), EINVAL, SAME },
-		{ "ring, after vCPU", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_DIRTY_LOG_RING, 4096), EINVAL, SAME },
-		{ "ring, size", BARE, KVM_ENABLE_CAP, CAP(KVM_CAP_DIRTY_LOG_RING, 12288), EINVAL, SAME },
-		{ "ring, small", BARE, KVM_ENABLE_CAP, CAP(KVM_CAP_DIRTY_LOG_RING, 2048), EINVAL, SAME },
-		{ "ring, large", BARE, KVM_ENABLE_CAP, CAP(KVM_CAP_DIRTY_LOG_RING, 2 << 20), E2BIG, SAME },
-		{ "manual log", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 4), EINVAL, SAME },
-		{ "manual log", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 2), EINVAL, SAME },
+		{ "exits", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_X86_DISABLE_EXITS, 0x100),
+		  EINVAL, SAME },
+		{ "id limit", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_MAX_VCPU_ID, MAX_ID + 1),
+		  EINVAL, SAME },
+		{ "emulation", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_EXIT_ON_EMULATION_FAILURE, 2),
+		  EINVAL, SAME },
+		{ "quirks", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_DISABLE_QUIRKS2, 1ull << 40),
+		  EINVAL, SAME },
+		{ "ring, after vCPU", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_DIRTY_LOG_RING, 4096),
+		  EINVAL, SAME },
+		{ "ring, size", BARE, KVM_ENABLE_CAP, CAP(KVM_CAP_DIRTY_LOG_RING, 12288),
+		  EINVAL, SAME },
+		{ "ring, small", BARE, KVM_ENABLE_CAP, CAP(KVM_CAP_DIRTY_LOG_RING, 2048),
+		  EINVAL, SAME },
+		{ "ring, large", BARE, KVM_ENABLE_CAP, CAP(KVM_CAP_DIRTY_LOG_RING, 2 << 20),
+		  E2BIG, SAME },
+		{ "manual log", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 4),
+		  EINVAL, SAME },
+		{ "manual log", VM, KVM_ENABLE_CAP, CAP(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 2),
+		  EINVAL, SAME },
 		{ "no chip", VM, KVM_CREATE_PIT2, S(kvm_pit_config), ENXIO, ANY },
 		{ "flags", CHIP, KVM_CREATE_PIT2, S(kvm_pit_config, .flags = 2), EINVAL, ANY },
 		{ "twice", PIT, KVM_CREATE_PIT2, S(kvm_pit_config), EEXIST, SAME },
@@ -250,45 +279,70 @@ TEST_F(fds, a_vm_refuses)
 		{ "flags", CHIP, KVM_SIGNAL_MSI, S(kvm_msi, .flags = 0x80), EINVAL, SAME },
 		{ "no chip", VM, KVM_SET_GSI_ROUTING, S(one_route), EINVAL, SAME },
 		{ "flags", CHIP, KVM_SET_GSI_ROUTING, S(one_route, { .flags = 1 }), EINVAL, SAME },
-		{ "too many", CHIP, KVM_SET_GSI_ROUTING, S(one_route, { .nr = 4097 }), EINVAL, SAME },
+		{ "too many", CHIP, KVM_SET_GSI_ROUTING, S(one_route, { .nr = 4097 }),
+		  EINVAL, SAME },
 		{ "type", CHIP, KVM_SET_GSI_ROUTING, ROUTE(.type = 99), EINVAL, SAME },
-		{ "GSI", CHIP, KVM_SET_GSI_ROUTING, ROUTE(.gsi = 4096, .type = KVM_IRQ_ROUTING_MSI), EINVAL, SAME },
-		{ "chip", CHIP, KVM_SET_GSI_ROUTING, ROUTE(.type = 1, .u.irqchip.irqchip = 9), EINVAL, SAME },
-		{ "pin", CHIP, KVM_SET_GSI_ROUTING, ROUTE(.type = 1, .u.irqchip = { 2, 24 }), EINVAL, SAME },
-		{ "pin", CHIP, KVM_SET_GSI_ROUTING, ROUTE(.type = 1, .u.irqchip = { 0, 8 }), EINVAL, SAME },
-		{ "route flags", CHIP, KVM_SET_GSI_ROUTING, ROUTE(.type = 1, .flags = 2), EINVAL, SAME },
+		{ "GSI", CHIP, KVM_SET_GSI_ROUTING, ROUTE(.gsi = 4096, .type = KVM_IRQ_ROUTING_MSI),
+		  EINVAL, SAME },
+		{ "chip", CHIP, KVM_SET_GSI_ROUTING, ROUTE(.type = 1, .u.irqchip.irqchip = 9),
+		  EINVAL, SAME },
+		{ "pin", CHIP, KVM_SET_GSI_ROUTING, ROUTE(.type = 1, .u.irqchip = { 2, 24 }),
+		  EINVAL, SAME },
+		{ "pin", CHIP, KVM_SET_GSI_ROUTING, ROUTE(.type = 1, .u.irqchip = { 0, 8 }),
+		  EINVAL, SAME },
+		{ "route flags", CHIP, KVM_SET_GSI_ROUTING, ROUTE(.type = 1, .flags = 2),
+		  EINVAL, SAME },
 		{ "flags", CHIP, KVM_IRQFD, S(kvm_irqfd, .fd = efd, .flags = 0x80), EINVAL, SAME },
 		{ "closed", CHIP, KVM_IRQFD, S(kvm_irqfd, .fd = 1000), EBADF, SAME },
 		{ "no eventfd", CHIP, KVM_IRQFD, S(kvm_irqfd, .fd = vm_sys()), EINVAL, SAME },
-		{ "resample", CHIP, KVM_IRQFD, S(kvm_irqfd, .fd = efd, .flags = 2, .resamplefd = 1000), EBADF, SAME },
-		{ "flags", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = efd, .len = 4, .flags = 0x80), EINVAL, SAME },
-		{ "length", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = efd, .len = 3), EINVAL, SAME },
-		{ "wraps", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = efd, .len = 8, .addr = -4ull), EINVAL, SAME },
-		{ "match of nothing", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = efd, .flags = 1), EINVAL, SAME },
-		{ "closed", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = 1000, .len = 4), EBADF, SAME },
-		{ "not there", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = efd, .len = 4, .flags = 4), ENOENT, SAME },
-		{ "never there", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = efd, .len = 3, .flags = 4), ENOENT, SAME },
+		{ "resample", CHIP, KVM_IRQFD,
+		  S(kvm_irqfd, .fd = efd, .flags = 2, .resamplefd = 1000), EBADF, SAME },
+		{ "flags", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = efd, .len = 4, .flags = 0x80),
+		  EINVAL, SAME },
+		{ "length", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = efd, .len = 3),
+		  EINVAL, SAME },
+		{ "wraps", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = efd, .len = 8, .addr = -4ull),
+		  EINVAL, SAME },
+		{ "match of nothing", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = efd, .flags = 1),
+		  EINVAL, SAME },
+		{ "closed", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = 1000, .len = 4),
+		  EBADF, SAME },
+		{ "not there", VM, KVM_IOEVENTFD, S(kvm_ioeventfd, .fd = efd, .len = 4, .flags = 4),
+		  ENOENT, SAME },
+		{ "never there", VM, KVM_IOEVENTFD,
+		  S(kvm_ioeventfd, .fd = efd, .len = 3, .flags = 4), ENOENT, SAME },
 		{ "pio", VM, KVM_REGISTER_COALESCED_MMIO,
 			S(kvm_coalesced_mmio_zone, .size = 4, .pio = 2), EINVAL, SAME },
-		{ "size", VM, KVM_REGISTER_COALESCED_MMIO, S(kvm_coalesced_mmio_zone), EINVAL, ANY },
-		{ "pio", VM, KVM_UNREGISTER_COALESCED_MMIO, S(kvm_coalesced_mmio_zone, .pio = 2), EINVAL, SAME },
+		{ "size", VM, KVM_REGISTER_COALESCED_MMIO, S(kvm_coalesced_mmio_zone),
+		  EINVAL, ANY },
+		{ "pio", VM, KVM_UNREGISTER_COALESCED_MMIO, S(kvm_coalesced_mmio_zone, .pio = 2),
+		  EINVAL, SAME },
 		{ "flags", VM, KVM_SET_CLOCK, S(kvm_clock_data, .flags = 0x100), EINVAL, SAME },
-		{ "flags", VM, KVM_X86_SET_MSR_FILTER, S(kvm_msr_filter, .flags = 2), EINVAL, SAME },
-		{ "nothing allowed", VM, KVM_X86_SET_MSR_FILTER, S(kvm_msr_filter, .flags = 1), EINVAL, SAME },
+		{ "flags", VM, KVM_X86_SET_MSR_FILTER, S(kvm_msr_filter, .flags = 2),
+		  EINVAL, SAME },
+		{ "nothing allowed", VM, KVM_X86_SET_MSR_FILTER, S(kvm_msr_filter, .flags = 1),
+		  EINVAL, SAME },
 		{ "range flags", VM, KVM_X86_SET_MSR_FILTER,
-			S(kvm_msr_filter, .ranges = { { .flags = 0x80, .nmsrs = 1, .bitmap = (void *)&efd } }),
+			S(kvm_msr_filter,
+			  .ranges = { { .flags = 0x80, .nmsrs = 1, .bitmap = (void *)&efd } }),
 			EINVAL, SAME },
 		{ "range of nothing", VM, KVM_X86_SET_MSR_FILTER,
-			S(kvm_msr_filter, .ranges = { { .nmsrs = 1, .bitmap = (void *)&efd } }), EINVAL, SAME },
+			S(kvm_msr_filter, .ranges = { { .nmsrs = 1, .bitmap = (void *)&efd } }),
+			EINVAL, SAME },
 		{ "bitmap", VM, KVM_X86_SET_MSR_FILTER,
-			S(kvm_msr_filter, .ranges = { { .flags = 1, .nmsrs = 8, .bitmap = N(16) } }), EFAULT, SAME },
+			S(kvm_msr_filter,
+			  .ranges = { { .flags = 1, .nmsrs = 8, .bitmap = N(16) } }),
+			EFAULT, SAME },
 		{ "size", VM, KVM_X86_SET_MSR_FILTER,
-			S(kvm_msr_filter, .ranges = { { .flags = 1, .nmsrs = ~0u, .bitmap = (void *)&efd } }),
+			S(kvm_msr_filter,
+			  .ranges = { { .flags = 1, .nmsrs = ~0u, .bitmap = (void *)&efd } }),
 			EINVAL, SAME },
 		{ "no log", VM, KVM_GET_DIRTY_LOG, S(kvm_dirty_log, .slot = 0), ENOENT, SAME },
 		{ "no slot", VM, KVM_GET_DIRTY_LOG, S(kvm_dirty_log, .slot = 40000), EINVAL, SAME },
-		{ "no log", VM, KVM_CLEAR_DIRTY_LOG, S(kvm_clear_dirty_log, .num_pages = 64), ENOENT, SAME },
-		{ "first page", VM, KVM_CLEAR_DIRTY_LOG, S(kvm_clear_dirty_log, .first_page = 1), EINVAL, SAME },
+		{ "no log", VM, KVM_CLEAR_DIRTY_LOG, S(kvm_clear_dirty_log, .num_pages = 64),
+		  ENOENT, SAME },
+		{ "first page", VM, KVM_CLEAR_DIRTY_LOG, S(kvm_clear_dirty_log, .first_page = 1),
+		  EINVAL, SAME },
 		{ "no ring", VM, KVM_RESET_DIRTY_RINGS, 0, EINVAL, SAME },
 	};
 
@@ -324,53 +378,74 @@ TEST_F(fds, a_vcpu_refuses)
 		{ "CR3 too far", CPU, KVM_SET_SREGS, sregs(far_cr3), EINVAL, SAME },
 		{ "EFER, unknown", CPU, KVM_SET_SREGS, sregs(efer_unknown), EINVAL, ANY },
 		{ "CS.L without LMA", CPU, KVM_SET_SREGS, sregs(l_without_lma), EINVAL, SAME },
-		{ "x2APIC without enable", CHIP_CPU, KVM_SET_SREGS, sregs(apic_base_x2), EINVAL, SAME },
+		{ "x2APIC without enable", CHIP_CPU, KVM_SET_SREGS, sregs(apic_base_x2),
+		  EINVAL, SAME },
 		{ "flags", CPU, KVM_SET_SREGS2, S(kvm_sregs2, .flags = 2), EINVAL, SAME },
 		{ "irq", CPU, KVM_INTERRUPT, S(kvm_interrupt, 256), EINVAL, SAME },
 		{ "PIC in the kernel", CHIP_CPU, KVM_INTERRUPT, S(kvm_interrupt, 32), ENXIO, SAME },
 		{ "no local APIC", CPU, KVM_GET_LAPIC, S(kvm_lapic_state, { 0 }), EINVAL, SAME },
 		{ "no local APIC", CPU, KVM_SET_LAPIC, S(kvm_lapic_state, { 0 }), EINVAL, SAME },
 		{ "no local APIC", CPU, KVM_SET_VAPIC_ADDR, S(kvm_vapic_addr), EINVAL, SAME },
-		{ "flags", CPU, KVM_TPR_ACCESS_REPORTING, S(kvm_tpr_access_ctl, 1, 1), EINVAL, SAME },
+		{ "flags", CPU, KVM_TPR_ACCESS_REPORTING, S(kvm_tpr_access_ctl, 1, 1),
+		  EINVAL, SAME },
 		{ "too many", CPU, KVM_SET_CPUID2, S(one_cpuid, { .nent = 100000 }), E2BIG, SAME },
 		{ "linear address", CPU, KVM_SET_CPUID2,
-			S(one_cpuid, { .nent = 1 }, { { .function = 0x80000008, .eax = 40 << 8 } }), EINVAL, SAME },
+			S(one_cpuid, { .nent = 1 }, { { .function = 0x80000008, .eax = 40 << 8 } }),
+			EINVAL, SAME },
 		{ "too few", CPU, KVM_GET_CPUID2, S(one_cpuid, { .nent = 1 }), E2BIG, SAME },
 		{ "too many", CPU, KVM_GET_MSRS, S(one_msr, { .nmsrs = 100000 }), E2BIG, SAME },
 		{ "too many", CPU, KVM_SET_MSRS, S(one_msr, { .nmsrs = 100000 }), E2BIG, SAME },
-		{ "flags", CPU, KVM_SET_VCPU_EVENTS, S(kvm_vcpu_events, .flags = 0x8000), EINVAL, SAME },
-		{ "vector", CPU, KVM_SET_VCPU_EVENTS, S(kvm_vcpu_events, .exception = { 1, 32 }), EINVAL, SAME },
-		{ "NMI", CPU, KVM_SET_VCPU_EVENTS, S(kvm_vcpu_events, .exception = { 1, 2 }), EINVAL, SAME },
+		{ "flags", CPU, KVM_SET_VCPU_EVENTS, S(kvm_vcpu_events, .flags = 0x8000),
+		  EINVAL, SAME },
+		{ "vector", CPU, KVM_SET_VCPU_EVENTS, S(kvm_vcpu_events, .exception = { 1, 32 }),
+		  EINVAL, SAME },
+		{ "NMI", CPU, KVM_SET_VCPU_EVENTS, S(kvm_vcpu_events, .exception = { 1, 2 }),
+		  EINVAL, SAME },
 		{ "SMM", CPU, KVM_SET_VCPU_EVENTS,
-			S(kvm_vcpu_events, .flags = KVM_VCPUEVENT_VALID_SMM, .smi = { 1 }), EINVAL, ANY },
+			S(kvm_vcpu_events, .flags = KVM_VCPUEVENT_VALID_SMM, .smi = { 1 }),
+			EINVAL, ANY },
 		{ "flags", CPU, KVM_SET_DEBUGREGS, S(kvm_debugregs, .flags = 1), EINVAL, SAME },
-		{ "DR6", CPU, KVM_SET_DEBUGREGS, S(kvm_debugregs, .dr6 = 1ull << 32), EINVAL, SAME },
-		{ "DR7", CPU, KVM_SET_DEBUGREGS, S(kvm_debugregs, .dr7 = 1ull << 63), EINVAL, SAME },
+		{ "DR6", CPU, KVM_SET_DEBUGREGS, S(kvm_debugregs, .dr6 = 1ull << 32),
+		  EINVAL, SAME },
+		{ "DR7", CPU, KVM_SET_DEBUGREGS, S(kvm_debugregs, .dr7 = 1ull << 63),
+		  EINVAL, SAME },
 		{ "number", CPU, KVM_SET_XCRS, S(kvm_xcrs, .nr_xcrs = 17), EINVAL, SAME },
 		{ "flags", CPU, KVM_SET_XCRS, S(kvm_xcrs, .flags = 1), EINVAL, SAME },
-		{ "no x87", CPU, KVM_SET_XCRS, S(kvm_xcrs, 1, .xcrs = { { .value = 2 } }), EINVAL, SAME },
-		{ "AVX without SSE", CPU, KVM_SET_XCRS, S(kvm_xcrs, 1, .xcrs = { { .value = 5 } }), EINVAL, SAME },
-		{ "unknown", CPU, KVM_SET_XCRS, S(kvm_xcrs, 1, .xcrs = { { .value = 1ull << 40 | 3 } }), EINVAL, SAME },
+		{ "no x87", CPU, KVM_SET_XCRS, S(kvm_xcrs, 1, .xcrs = { { .value = 2 } }),
+		  EINVAL, SAME },
+		{ "AVX without SSE", CPU, KVM_SET_XCRS, S(kvm_xcrs, 1, .xcrs = { { .value = 5 } }),
+		  EINVAL, SAME },
+		{ "unknown", CPU, KVM_SET_XCRS,
+		  S(kvm_xcrs, 1, .xcrs = { { .value = 1ull << 40 | 3 } }), EINVAL, SAME },
 		{ "XSTATE_BV", CPU, KVM_SET_XSAVE, xsave(512, 1ull << 40), EINVAL, SAME },
 		{ "XCOMP_BV", CPU, KVM_SET_XSAVE, xsave(520, 1), EINVAL, SAME },
 		{ "MXCSR", CPU, KVM_SET_XSAVE, xsave(24, 1u << 31), EINVAL, SAME },
 		{ "unknown", CHIP_CPU, KVM_SET_MP_STATE, S(kvm_mp_state, 99), EINVAL, SAME },
-		{ "no local APIC", CPU, KVM_SET_MP_STATE, S(kvm_mp_state, KVM_MP_STATE_HALTED), EINVAL, SAME },
+		{ "no local APIC", CPU, KVM_SET_MP_STATE, S(kvm_mp_state, KVM_MP_STATE_HALTED),
+		  EINVAL, SAME },
 		{ "length", CPU, KVM_SET_SIGNAL_MASK, S(mask, { .len = 4 }), EINVAL, SAME },
 		{ "flags", CPU, KVM_ENABLE_CAP, S(kvm_enable_cap, .flags = 1), EINVAL, SAME },
 		{ "unknown", CPU, KVM_ENABLE_CAP, CAP(99999, 0), EINVAL, SAME },
-		{ "control", CPU, KVM_SET_GUEST_DEBUG, S(kvm_guest_debug, .control = 1u << 31 | 1), EINVAL, ANY },
+		{ "control", CPU, KVM_SET_GUEST_DEBUG, S(kvm_guest_debug, .control = 1u << 31 | 1),
+		  EINVAL, ANY },
 		{ "kHz of 64 bits", CPU, KVM_SET_TSC_KHZ, N(1ull << 32), EINVAL, ANY },
-		{ "no room", CPU, KVM_GET_NESTED_STATE, S(kvm_nested_state, .size = 8), E2BIG, SAME },
+		{ "no room", CPU, KVM_GET_NESTED_STATE, S(kvm_nested_state, .size = 8),
+		  E2BIG, SAME },
 		{ "size", CPU, KVM_SET_NESTED_STATE, S(kvm_nested_state, .size = 8), EINVAL, SAME },
-		{ "flags", CPU, KVM_SET_NESTED_STATE, S(kvm_nested_state, .flags = 0x800, .size = 128), EINVAL, SAME },
+		{ "flags", CPU, KVM_SET_NESTED_STATE,
+		  S(kvm_nested_state, .flags = 0x800, .size = 128), EINVAL, SAME },
 		{ "no banks", CPU, KVM_X86_SETUP_MCE, U64(0), EINVAL, SAME },
 		{ "too many banks", CPU, KVM_X86_SETUP_MCE, U64(0xff), EINVAL, SAME },
-		{ "bank", CPU, KVM_X86_SET_MCE, S(kvm_x86_mce, .bank = 99, .status = 1ull << 63), EINVAL, SAME },
-		{ "attribute", CPU, KVM_HAS_DEVICE_ATTR, S(kvm_device_attr, .group = 9), ENXIO, SAME },
-		{ "attribute", CPU, KVM_GET_DEVICE_ATTR, S(kvm_device_attr, .attr = 9), ENXIO, SAME },
-		{ "attribute", CPU, KVM_SET_DEVICE_ATTR, S(kvm_device_attr, .attr = 9), ENXIO, SAME },
-		{ "attribute's address", CPU, KVM_SET_DEVICE_ATTR, S(kvm_device_attr, .addr = 16), EFAULT, SAME },
+		{ "bank", CPU, KVM_X86_SET_MCE, S(kvm_x86_mce, .bank = 99, .status = 1ull << 63),
+		  EINVAL, SAME },
+		{ "attribute", CPU, KVM_HAS_DEVICE_ATTR, S(kvm_device_attr, .group = 9),
+		  ENXIO, SAME },
+		{ "attribute", CPU, KVM_GET_DEVICE_ATTR, S(kvm_device_attr, .attr = 9),
+		  ENXIO, SAME },
+		{ "attribute", CPU, KVM_SET_DEVICE_ATTR, S(kvm_device_attr, .attr = 9),
+		  ENXIO, SAME },
+		{ "attribute's address", CPU, KVM_SET_DEVICE_ATTR, S(kvm_device_attr, .addr = 16),
+		  EFAULT, SAME },
 		{ "no clock", CPU, KVM_KVMCLOCK_CTRL, 0, EINVAL, SAME },
 	};
 
@@ -382,31 +457,34 @@ TEST_F(fds, a_vcpu_refuses)
 TEST_F(fds, bad_pointers_are_efault)
 {
 	static const struct { enum kind kind; unsigned long cmd; } rows[] = {
-		{ SYS, KVM_GET_SUPPORTED_CPUID }, { SYS, KVM_GET_EMULATED_CPUID }, { SYS, KVM_GET_MSR_INDEX_LIST },
-		{ SYS, KVM_GET_MSR_FEATURE_INDEX_LIST }, { SYS, KVM_GET_MSRS }, { SYS, KVM_X86_GET_MCE_CAP_SUPPORTED },
+		{ SYS, KVM_GET_SUPPORTED_CPUID }, { SYS, KVM_GET_EMULATED_CPUID },
+		{ SYS, KVM_GET_MSR_INDEX_LIST }, { SYS, KVM_GET_MSR_FEATURE_INDEX_LIST },
+		{ SYS, KVM_GET_MSRS }, { SYS, KVM_X86_GET_MCE_CAP_SUPPORTED },
 		{ SYS, KVM_HAS_DEVICE_ATTR }, { SYS, KVM_GET_DEVICE_ATTR }, { CHIP, KVM_IRQ_LINE },
-		{ CHIP, KVM_IRQ_LINE_STATUS }, { CHIP, KVM_SIGNAL_MSI }, { CHIP, KVM_GET_DIRTY_LOG },
-		{ CHIP, KVM_CLEAR_DIRTY_LOG }, { CHIP, KVM_SET_USER_MEMORY_REGION }, { CHIP, KVM_SET_GSI_ROUTING },
+		{ CHIP, KVM_IRQ_LINE_STATUS }, { CHIP, KVM_SIGNAL_MSI },
+		{ CHIP, KVM_GET_DIRTY_LOG }, { CHIP, KVM_CLEAR_DIRTY_LOG },
+		{ CHIP, KVM_SET_USER_MEMORY_REGION }, { CHIP, KVM_SET_GSI_ROUTING },
 		{ CHIP, KVM_IOEVENTFD }, { CHIP, KVM_IRQFD }, { CHIP, KVM_REGISTER_COALESCED_MMIO },
-		{ CHIP, KVM_UNREGISTER_COALESCED_MMIO }, { CHIP, KVM_ENABLE_CAP }, { BARE, KVM_SET_IDENTITY_MAP_ADDR },
-		{ CHIP, KVM_CREATE_PIT2 }, { PIT, KVM_REINJECT_CONTROL }, { PIT, KVM_GET_IRQCHIP },
-		{ PIT, KVM_SET_IRQCHIP },
-		{ PIT, KVM_GET_PIT2 }, { PIT, KVM_SET_PIT2 }, { PIT, KVM_GET_CLOCK }, { PIT, KVM_SET_CLOCK },
-		{ PIT, KVM_X86_SET_MSR_FILTER }, { PIT_CPU, KVM_GET_REGS }, { PIT_CPU, KVM_SET_REGS },
-		{ PIT_CPU, KVM_GET_SREGS }, { PIT_CPU, KVM_SET_SREGS }, { PIT_CPU, KVM_GET_SREGS2 },
-		{ PIT_CPU, KVM_SET_SREGS2 }, { PIT_CPU, KVM_INTERRUPT }, { PIT_CPU, KVM_GET_MSRS },
-		{ PIT_CPU, KVM_SET_MSRS },
-		{ PIT_CPU, KVM_GET_VCPU_EVENTS }, { PIT_CPU, KVM_SET_VCPU_EVENTS }, { PIT_CPU, KVM_GET_MP_STATE },
-		{ PIT_CPU, KVM_SET_MP_STATE }, { PIT_CPU, KVM_GET_DEBUGREGS }, { PIT_CPU, KVM_SET_DEBUGREGS },
+		{ CHIP, KVM_UNREGISTER_COALESCED_MMIO }, { CHIP, KVM_ENABLE_CAP },
+		{ BARE, KVM_SET_IDENTITY_MAP_ADDR }, { CHIP, KVM_CREATE_PIT2 },
+		{ PIT, KVM_REINJECT_CONTROL }, { PIT, KVM_GET_IRQCHIP }, { PIT, KVM_SET_IRQCHIP },
+		{ PIT, KVM_GET_PIT2 }, { PIT, KVM_SET_PIT2 }, { PIT, KVM_GET_CLOCK },
+		{ PIT, KVM_SET_CLOCK }, { PIT, KVM_X86_SET_MSR_FILTER }, { PIT_CPU, KVM_GET_REGS },
+		{ PIT_CPU, KVM_SET_REGS }, { PIT_CPU, KVM_GET_SREGS }, { PIT_CPU, KVM_SET_SREGS },
+		{ PIT_CPU, KVM_GET_SREGS2 }, { PIT_CPU, KVM_SET_SREGS2 },
+		{ PIT_CPU, KVM_INTERRUPT }, { PIT_CPU, KVM_GET_MSRS }, { PIT_CPU, KVM_SET_MSRS },
+		{ PIT_CPU, KVM_GET_VCPU_EVENTS }, { PIT_CPU, KVM_SET_VCPU_EVENTS },
+		{ PIT_CPU, KVM_GET_MP_STATE }, { PIT_CPU, KVM_SET_MP_STATE },
+		{ PIT_CPU, KVM_GET_DEBUGREGS }, { PIT_CPU, KVM_SET_DEBUGREGS },
 		{ PIT_CPU, KVM_GET_LAPIC }, { PIT_CPU, KVM_SET_LAPIC }, { PIT_CPU, KVM_GET_XSAVE },
-		{ PIT_CPU, KVM_SET_XSAVE },
-		{ PIT_CPU, KVM_GET_XSAVE2 }, { PIT_CPU, KVM_GET_XCRS }, { PIT_CPU, KVM_SET_XCRS },
-		{ PIT_CPU, KVM_GET_FPU },
-		{ PIT_CPU, KVM_SET_FPU }, { PIT_CPU, KVM_SET_CPUID2 }, { PIT_CPU, KVM_GET_CPUID2 },
-		{ PIT_CPU, KVM_TRANSLATE },
-		{ PIT_CPU, KVM_SET_GUEST_DEBUG }, { PIT_CPU, KVM_SET_SIGNAL_MASK }, { PIT_CPU, KVM_ENABLE_CAP },
-		{ PIT_CPU, KVM_X86_SETUP_MCE }, { PIT_CPU, KVM_X86_SET_MCE }, { PIT_CPU, KVM_TPR_ACCESS_REPORTING },
-		{ PIT_CPU, KVM_SET_VAPIC_ADDR }, { PIT_CPU, KVM_HAS_DEVICE_ATTR }, { PIT_CPU, KVM_GET_DEVICE_ATTR },
+		{ PIT_CPU, KVM_SET_XSAVE }, { PIT_CPU, KVM_GET_XSAVE2 }, { PIT_CPU, KVM_GET_XCRS },
+		{ PIT_CPU, KVM_SET_XCRS }, { PIT_CPU, KVM_GET_FPU }, { PIT_CPU, KVM_SET_FPU },
+		{ PIT_CPU, KVM_SET_CPUID2 }, { PIT_CPU, KVM_GET_CPUID2 },
+		{ PIT_CPU, KVM_TRANSLATE }, { PIT_CPU, KVM_SET_GUEST_DEBUG },
+		{ PIT_CPU, KVM_SET_SIGNAL_MASK }, { PIT_CPU, KVM_ENABLE_CAP },
+		{ PIT_CPU, KVM_X86_SETUP_MCE }, { PIT_CPU, KVM_X86_SET_MCE },
+		{ PIT_CPU, KVM_TPR_ACCESS_REPORTING }, { PIT_CPU, KVM_SET_VAPIC_ADDR },
+		{ PIT_CPU, KVM_HAS_DEVICE_ATTR }, { PIT_CPU, KVM_GET_DEVICE_ATTR },
 		{ PIT_CPU, KVM_SET_DEVICE_ATTR },
 	};
 	static const unsigned long bad[] = { 16, 0x800000000000, 0xffff888000000000 };
@@ -428,16 +506,24 @@ TEST_F(fds, bad_pointers_are_efault)
 /* What one ioctl gives, the other takes, and nothing has changed after it. */
 TEST_F(fds, what_was_got_can_be_set)
 {
-	static const struct { const char *what; enum kind kind; unsigned long get, set; } pairs[] = {
-		{ "regs", PIT_CPU, KVM_GET_REGS, KVM_SET_REGS }, { "sregs", PIT_CPU, KVM_GET_SREGS, KVM_SET_SREGS },
-		{ "sregs2", PIT_CPU, KVM_GET_SREGS2, KVM_SET_SREGS2 }, { "fpu", PIT_CPU, KVM_GET_FPU, KVM_SET_FPU },
+	static const struct {
+		const char *what;
+		enum kind kind;
+		unsigned long get, set;
+	} pairs[] = {
+		{ "regs", PIT_CPU, KVM_GET_REGS, KVM_SET_REGS },
+		{ "sregs", PIT_CPU, KVM_GET_SREGS, KVM_SET_SREGS },
+		{ "sregs2", PIT_CPU, KVM_GET_SREGS2, KVM_SET_SREGS2 },
+		{ "fpu", PIT_CPU, KVM_GET_FPU, KVM_SET_FPU },
 		{ "events", PIT_CPU, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS },
 		{ "mp_state", PIT_CPU, KVM_GET_MP_STATE, KVM_SET_MP_STATE },
 		{ "debugregs", PIT_CPU, KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS },
 		{ "xsave", PIT_CPU, KVM_GET_XSAVE, KVM_SET_XSAVE },
 		{ "xsave2", PIT_CPU, KVM_GET_XSAVE2, KVM_SET_XSAVE },
-		{ "xcrs", PIT_CPU, KVM_GET_XCRS, KVM_SET_XCRS }, { "lapic", PIT_CPU, KVM_GET_LAPIC, KVM_SET_LAPIC },
-		{ "regs", CPU, KVM_GET_REGS, KVM_SET_REGS }, { "sregs", CPU, KVM_GET_SREGS, KVM_SET_SREGS },
+		{ "xcrs", PIT_CPU, KVM_GET_XCRS, KVM_SET_XCRS },
+		{ "lapic", PIT_CPU, KVM_GET_LAPIC, KVM_SET_LAPIC },
+		{ "regs", CPU, KVM_GET_REGS, KVM_SET_REGS },
+		{ "sregs", CPU, KVM_GET_SREGS, KVM_SET_SREGS },
 		{ "events", CPU, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS },
 		{ "mp_state", CPU, KVM_GET_MP_STATE, KVM_SET_MP_STATE },
 	};
@@ -509,7 +595,8 @@ TEST_F(fds, the_rest_of_the_good)
 	EXPECT_EQ(ioctl(self->fd[CPU], KVM_GET_DEVICE_ATTR, &attr), 0);
 	EXPECT_EQ(ioctl(self->fd[CPU], KVM_SET_DEVICE_ATTR, &attr), 0);
 	EXPECT_EQ(ioctl(self->fd[CPU], KVM_NMI, 0), 0);
-	EXPECT_EQ(vm_is_amd() ? vcpu_msr(&self->vm->cpu[0], 0xc0011029) : 0, 0);	/* as KVM has them */
+	/* as KVM has them */
+	EXPECT_EQ(vm_is_amd() ? vcpu_msr(&self->vm->cpu[0], 0xc0011029) : 0, 0);
 	EXPECT_EQ(vcpu_msr(&self->vm->cpu[0], 0x8b), vm_is_amd() ? 0x01000065 : 1ull << 32);
 	fd = ioctl(self->vm->fd, KVM_CREATE_VCPU, 7);
 	EXPECT_GE(fd, 0);
@@ -548,10 +635,14 @@ TEST_F(fds, a_cpuid_list_that_is_too_short_stays)
 	EXPECT_EQ(c.head.nent, 1);
 }
 
-/* The id is the vCPU's whatever user space says; where it gives the whole of it, it must be right. */
+/*
+ * The id is the vCPU's whatever user space says; where it gives the whole of it, it must be right.
+ */
 TEST_F(fds, an_x2apics_id_is_its_own)
 {
-	struct kvm_enable_cap cap = { .cap = KVM_CAP_X2APIC_API, .args = { KVM_X2APIC_API_USE_32BIT_IDS } };
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_X2APIC_API, .args = { KVM_X2APIC_API_USE_32BIT_IDS },
+	};
 	struct kvm_lapic_state apic;
 	struct kvm_sregs s;
 	int fd = self->fd[CHIP_CPU];
@@ -574,7 +665,9 @@ TEST_F(fds, an_x2apics_id_is_its_own)
 /* Lists say how long they are. */
 TEST(lists_tell_their_length)
 {
-	static const unsigned long cmd[] = { KVM_GET_MSR_INDEX_LIST, KVM_GET_MSR_FEATURE_INDEX_LIST };
+	static const unsigned long cmd[] = {
+		KVM_GET_MSR_INDEX_LIST, KVM_GET_MSR_FEATURE_INDEX_LIST,
+	};
 	struct kvm_msr_list *list = calloc(1, 4 + 4 * 4096);
 	struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + 256 * sizeof(c->entries[0]));
 	unsigned int i, n, r[4];
@@ -603,10 +696,15 @@ TEST(lists_tell_their_length)
 	c->nent = n;
 	EXPECT_EQ(ioctl(vm_sys(), KVM_GET_SUPPORTED_CPUID, c), 0);
 	EXPECT_EQ(c->nent, n);
-	/* A VMM with a local APIC of its own offers what is told here (KVM_CAP_TSC_DEADLINE_TIMER). */
+	/*
+	 * A VMM with a local APIC of its own offers what is told here (KVM_CAP_TSC_DEADLINE_TIMER).
+	 */
 	for (n = 0; n < c->nent; n++)
 		EXPECT_FALSE(c->entries[n].function == 1 && c->entries[n].ecx & 1u << 24);
-	/* Five levels of paging (SDM vol. 3 §4.5) are up to the CPU and the guest, not to the host's kernel. */
+	/*
+	 * Five levels of paging (SDM vol. 3 §4.5) are up to the CPU and the
+	 * guest, not to the host's kernel.
+	 */
 	__cpuid_count(7, 0, r[0], r[1], r[2], r[3]);
 	for (n = 0; n < c->nent; n++)
 		if (c->entries[n].function == 7 && !c->entries[n].index)
@@ -620,7 +718,10 @@ TEST(lists_tell_their_length)
 	free(c);
 }
 
-/* Feature MSRs that VMMs of both vendors read before there is a vCPU, whether this CPU has them or not. */
+/*
+ * Feature MSRs that VMMs of both vendors read before there is a vCPU,
+ * whether this CPU has them or not.
+ */
 TEST(feature_msrs)
 {
 	struct { struct kvm_msrs head; struct kvm_msr_entry e[2]; } m = {
@@ -635,17 +736,22 @@ TEST(feature_msrs)
 TEST(immunities_of_the_host)
 {
 	static const struct { const char *name; unsigned int bit; } bugs[] = {
-		{ "meltdown", 0 }, { "mds", 5 }, { "gather_data_sampling", 26 }, { "reg_file_data_sampling", 27 },
+		{ "meltdown", 0 }, { "mds", 5 }, { "gather_data_sampling", 26 },
+		{ "reg_file_data_sampling", 27 },
 		{ "indirect_target_selection", 62 },
 	};
-	struct { struct kvm_msrs head; struct kvm_msr_entry e; } m = { { .nmsrs = 1 }, { .index = 0x10a } };
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry e;
+	} m = { { .nmsrs = 1 }, { .index = 0x10a } };
 
 	ASSERT_EQ(ioctl(vm_sys(), KVM_GET_MSRS, &m), 1);
 	for (unsigned int i = 0; i < sizeof(bugs) / sizeof(bugs[0]); i++) {
 		char path[80], line[80] = "";
 		FILE *f;
 
-		snprintf(path, sizeof(path), "/sys/devices/system/cpu/vulnerabilities/%s", bugs[i].name);
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/vulnerabilities/%s",
+			 bugs[i].name);
 		f = fopen(path, "r");
 		if (!f)
 			continue;
@@ -695,10 +801,12 @@ TEST_F(fds, mapped_pages)
 	if (ioctl(self->bare->fd, KVM_ENABLE_CAP, &ring))
 		SKIP(return, "no dirty rings");
 	cpu = vcpu_new(self->bare, 0)->fd;
-	EXPECT_EQ(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, cpu, 64 * PAGE), MAP_FAILED);
+	EXPECT_EQ(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, cpu, 64 * PAGE),
+		  MAP_FAILED);
 	EXPECT_EQ(errno, EINVAL);
 	EXPECT_EQ(mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_SHARED, cpu, 64 * PAGE), MAP_FAILED);
-	EXPECT_TRUE(errno == EINVAL || errno == EPERM);	/* newer kernels execute no anonymous inode at all */
+	/* newer kernels execute no anonymous inode at all */
+	EXPECT_TRUE(errno == EINVAL || errno == EPERM);
 	m = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, cpu, 64 * PAGE);
 	ASSERT_NE(m, MAP_FAILED);
 	m[0] = m[0];
@@ -748,7 +856,9 @@ TEST_F(fds, hostile_run_page)
 	v->run->kvm_dirty_regs = 0;
 	after = vcpu_regs(v);
 	EXPECT_EQ(memcmp(&before, &after, sizeof(before)), 0);
-	/* without a local APIC in the kernel CR8 is taken from here: four bits (SDM vol. 3 10.8.6) */
+	/*
+	 * without a local APIC in the kernel CR8 is taken from here: four bits (SDM vol. 3 10.8.6)
+	 */
 	v->run->cr8 = 16;
 	EXPECT_EQ(vcpu_run(v), -EINVAL);
 	/* fields that are results, and padding, mean nothing on the way in */
@@ -792,7 +902,9 @@ TEST_F(fds, the_last_error_names_the_field)
 	EXPECT_EQ(errno, EFAULT);
 }
 
-/* CS with L and D in long mode (SDM vol. 3 26.3.1.2, APM vol. 2 15.5.1): the CPU refuses the entry. */
+/*
+ * CS with L and D in long mode (SDM vol. 3 26.3.1.2, APM vol. 2 15.5.1): the CPU refuses the entry.
+ */
 TEST_F(fds, state_that_the_cpu_refuses)
 {
 	struct vcpu *v = &self->vm->cpu[0];

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Interrupts: local APIC and its timer, IPIs, PIC, PIT, I/O APIC, MSI, irqfd, ioeventfd, NMI, INIT and SIPI. */
+/*
+ * Interrupts: local APIC and its timer, IPIs, PIC, PIT, I/O APIC, MSI, irqfd,
+ * ioeventfd, NMI, INIT and SIPI.
+ */
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -23,8 +26,9 @@ FIXTURE_SETUP(irq)
 }
 
 /*
- * A handler for vectors 0x20-0xff: counts at GUEST_DATA + 8 * vector, EOI to the local APIC, IRETQ. What interrupts with
- * IF clear is counted at the place of vector 0 and nothing else is done: no CPU does that.
+ * A handler for vectors 0x20-0xff: counts at GUEST_DATA + 8 * vector, EOI to the local APIC, IRETQ.
+ * What interrupts with IF clear is counted at the place of vector 0 and nothing else is done: no
+ * CPU does that.
  */
 GUEST(handler, 64,
 	"push %rax\n push %rdx\n"
@@ -39,9 +43,12 @@ GUEST(handler, 64,
 
 FIXTURE_TEARDOWN(irq)
 {
-	/* QEMU's TCG now and then delivers an interrupt twice: see Documentation/emulator-bugs.md. */
+	/*
+	 * QEMU's TCG now and then delivers an interrupt twice: see Documentation/emulator-bugs.md.
+	 */
 	if (COUNT(self->vm, 0) && vm_host_is_tcg())
-		TH_LOG("the emulator delivered %llu interrupts twice", (unsigned long long)COUNT(self->vm, 0));
+		TH_LOG("the emulator delivered %llu interrupts twice",
+		       (unsigned long long)COUNT(self->vm, 0));
 	else
 		EXPECT_EQ(COUNT(self->vm, 0), 0);
 	vm_free(self->vm);
@@ -84,7 +91,8 @@ TEST_F(irq, self_ipis_arrive)
 
 /* Two pending: the higher vector first; one below the task priority waits for it to fall. */
 GUEST(priority, 64, APIC_ON "movl $0x50, 0x80(%rdi)\n"
-		    "movl $0x40041, 0x300(%rdi)\n movl $0x40061, 0x300(%rdi)\n sti\n nop\n nop\n cli\n"
+		    "movl $0x40041, 0x300(%rdi)\n"
+		    "movl $0x40061, 0x300(%rdi)\n sti\n nop\n nop\n cli\n"
 		    "mov 0x100208, %r8\n mov 0x100308, %r9\n"	/* counts of 0x41 and 0x61 */
 		    "sti\n movl $0, 0x80(%rdi)\n nop\n nop\n cli\n"
 		    "mov 0x100208, %r10\n" DONE);
@@ -103,8 +111,10 @@ TEST_F(irq, priorities_hold)
 }
 
 /* The same by CR8, which the guest may write without an exit. */
-GUEST(by_cr8, 64, APIC_ON "mov $6, %eax\n mov %rax, %cr8\n movl $0x40051, 0x300(%rdi)\n sti\n nop\n nop\n cli\n"
-		  "mov 0x100288, %r8\n xor %eax, %eax\n sti\n mov %rax, %cr8\n nop\n nop\n cli\n mov 0x100288, %r9\n" DONE);
+GUEST(by_cr8, 64, APIC_ON "mov $6, %eax\n mov %rax, %cr8\n"
+			  "movl $0x40051, 0x300(%rdi)\n sti\n nop\n nop\n cli\n"
+		  "mov 0x100288, %r8\n xor %eax, %eax\n sti\n mov %rax, %cr8\n"
+		  "nop\n nop\n cli\n mov 0x100288, %r9\n" DONE);
 
 TEST_F(irq, cr8_holds_back_and_lets_go)
 {
@@ -120,10 +130,14 @@ TEST_F(irq, cr8_holds_back_and_lets_go)
 
 /* One-shot and periodic: HLT waits for the timer. */
 /* The same while an interrupt waits for IF, for which the CPU watches. */
-GUEST(by_cr8_waiting, 64, APIC_ON "movl $0x40051, 0x300(%rdi)\n mov $100, %ecx\n 1: mov $6, %eax\n mov %rax, %cr8\n"
-			  "xor %eax, %eax\n mov %rax, %cr8\n dec %ecx\n jnz 1b\n mov 0x100288, %r8\n"
-			  "mov $6, %eax\n mov %rax, %cr8\n sti\n nop\n nop\n cli\n mov 0x100288, %r9\n"
-			  "xor %eax, %eax\n mov %rax, %cr8\n sti\n nop\n nop\n cli\n mov 0x100288, %r10\n" DONE);
+GUEST(by_cr8_waiting, 64, APIC_ON "movl $0x40051, 0x300(%rdi)\n mov $100, %ecx\n"
+				  "1: mov $6, %eax\n mov %rax, %cr8\n"
+			  "xor %eax, %eax\n mov %rax, %cr8\n"
+			  "dec %ecx\n jnz 1b\n mov 0x100288, %r8\n"
+			  "mov $6, %eax\n mov %rax, %cr8\n sti\n"
+			  "nop\n nop\n cli\n mov 0x100288, %r9\n"
+			  "xor %eax, %eax\n mov %rax, %cr8\n sti\n nop\n"
+			  "nop\n cli\n mov 0x100288, %r10\n" DONE);
 
 TEST_F(irq, cr8_is_written_while_an_interrupt_waits)
 {
@@ -144,7 +158,8 @@ GUEST(timer, 64, APIC_ON "movl $0xb, 0x3e0(%rdi)\n"		/* divide by 1 */
 		 "movl $0x33, 0x320(%rdi)\n movl $1000000, 0x380(%rdi)\n sti\n hlt\n cli\n"
 		 "mov 0x390(%rdi), %r8d\n"
 		 "movl $0x20034, 0x320(%rdi)\n movl $1000000, 0x380(%rdi)\n"
-		 "mov $5, %ecx\n 1: sti\n hlt\n cli\n dec %ecx\n jnz 1b\n movl $0, 0x380(%rdi)\n" DONE);
+		 "mov $5, %ecx\n 1: sti\n hlt\n cli\n dec %ecx\n"
+		 "jnz 1b\n movl $0, 0x380(%rdi)\n" DONE);
 
 TEST_F(irq, the_timer_fires)
 {
@@ -156,9 +171,12 @@ TEST_F(irq, the_timer_fires)
 	EXPECT_EQ(vcpu_regs(self->v).r8, 0);
 }
 
-GUEST(deadline, 64, APIC_ON "movl $0x40035, 0x320(%rdi)\n rdtsc\n shl $32, %rdx\n or %rdx, %rax\n add $2000000, %rax\n"
-		    "mov %rax, %r8\n mov %rax, %rdx\n shr $32, %rdx\n mov $0x6e0, %ecx\n wrmsr\n sti\n hlt\n cli\n"
-		    "rdtsc\n shl $32, %rdx\n or %rdx, %rax\n mov %rax, %r9\n mov $0x6e0, %ecx\n rdmsr\n" DONE);
+GUEST(deadline, 64, APIC_ON "movl $0x40035, 0x320(%rdi)\n rdtsc\n shl $32, %rdx\n"
+			    "or %rdx, %rax\n add $2000000, %rax\n"
+		    "mov %rax, %r8\n mov %rax, %rdx\n shr $32, %rdx\n"
+		    "mov $0x6e0, %ecx\n wrmsr\n sti\n hlt\n cli\n"
+		    "rdtsc\n shl $32, %rdx\n or %rdx, %rax\n"
+		    "mov %rax, %r9\n mov $0x6e0, %ecx\n rdmsr\n" DONE);
 
 TEST_F(irq, the_tsc_deadline_is_met)
 {
@@ -175,8 +193,10 @@ TEST_F(irq, the_tsc_deadline_is_met)
 	EXPECT_EQ((uint32_t)r.rax, 0);
 }
 
-GUEST(x2apic, 64, "mov $0x1b, %ecx\n rdmsr\n or $0xc00, %eax\n wrmsr\n mov $0x80f, %ecx\n mov $0x1ff, %eax\n xor %edx, %edx\n"
-		  "wrmsr\n sti\n mov $0x83f, %ecx\n mov $0x36, %eax\n wrmsr\n nop\n cli\n mov $0x80b, %ecx\n xor %eax, %eax\n"
+GUEST(x2apic, 64, "mov $0x1b, %ecx\n rdmsr\n or $0xc00, %eax\n wrmsr\n"
+		  "mov $0x80f, %ecx\n mov $0x1ff, %eax\n xor %edx, %edx\n"
+		  "wrmsr\n sti\n mov $0x83f, %ecx\n mov $0x36, %eax\n"
+		  "wrmsr\n nop\n cli\n mov $0x80b, %ecx\n xor %eax, %eax\n"
 		  "wrmsr\n mov $0x802, %ecx\n rdmsr\n" DONE);
 
 TEST_F(irq, x2apic_self_ipi)
@@ -192,7 +212,8 @@ TEST_F(irq, x2apic_self_ipi)
 
 /* Until vector 0x37. Messages are lost until the APIC is on: the guest says when. */
 #define IS_UP 0x100810
-GUEST(wait_here, 64, APIC_ON "incq 0x100810\n sti\n 1: hlt\n cmpq $0, 0x1001b8\n je 1b\n cli\n" DONE);
+GUEST(wait_here, 64, APIC_ON "incq 0x100810\n sti\n 1: hlt\n"
+			     "cmpq $0, 0x1001b8\n je 1b\n cli\n" DONE);
 
 struct later { struct vcpu *v; bool ok; };
 
@@ -237,7 +258,8 @@ static int route_msi(struct vm *vm, uint32_t gsi, uint32_t vector)
 		struct kvm_irq_routing_entry entry;
 	} r = {
 		.head = { .nr = 1 },
-		.entry = { .gsi = gsi, .type = KVM_IRQ_ROUTING_MSI, .u.msi = { .address_lo = 0xfee00000, .data = vector } },
+		.entry = { .gsi = gsi, .type = KVM_IRQ_ROUTING_MSI,
+			   .u.msi = { .address_lo = 0xfee00000, .data = vector } },
 	};
 
 	return ioctl(vm->fd, KVM_SET_GSI_ROUTING, &r);
@@ -269,8 +291,12 @@ TEST_F(irq, an_irqfd_follows_its_route)
 	close(fd.fd);
 }
 
-/* I/O APIC pin 5, level: it comes again as long as the line is up, and not after. (LINT0, and so the PIC, is masked.) */
-GUEST(level, 64, APIC_ON "movl $0x10000, 0x350(%rdi)\n mov $0xfec00000, %esi\n movl $0x1a, (%rsi)\n movl $0x8039, 0x10(%rsi)\n"	/* level, 0x39 */
+/*
+ * I/O APIC pin 5, level: it comes again as long as the line is up, and not after.
+ * (LINT0, and so the PIC, is masked.)
+ */
+GUEST(level, 64, APIC_ON "movl $0x10000, 0x350(%rdi)\n mov $0xfec00000, %esi\n"
+		 "movl $0x1a, (%rsi)\n movl $0x8039, 0x10(%rsi)\n"	/* level, 0x39 */
 		 "movl $0x1b, (%rsi)\n movl $0, 0x10(%rsi)\n"
 		 "sti\n 1: cmpq $3, 0x1001c8\n jb 1b\n cli\n" DONE);
 
@@ -291,10 +317,13 @@ TEST_F(irq, a_level_line_repeats_until_it_falls)
 
 /* The PIT through the PIC: vectors 0x20 on, LINT0 as ExtINT, the tick wakes HLT. */
 GUEST(pit, 64,
-	"mov $0x11, %al\n out %al, $0x20\n mov $0x20, %al\n out %al, $0x21\n mov $4, %al\n out %al, $0x21\n mov $1, %al\n"
+	"mov $0x11, %al\n out %al, $0x20\n mov $0x20, %al\n"
+	"out %al, $0x21\n mov $4, %al\n out %al, $0x21\n mov $1, %al\n"
 	"out %al, $0x21\n mov $0xfe, %al\n out %al, $0x21\n"
-	"mov $0x34, %al\n out %al, $0x43\n mov $0x00, %al\n out %al, $0x40\n mov $0x10, %al\n out %al, $0x40\n"
-	"mov $3, %ecx\n 1: sti\n hlt\n cli\n mov $0x20, %al\n out %al, $0x20\n dec %ecx\n jnz 1b\n" DONE);
+	"mov $0x34, %al\n out %al, $0x43\n mov $0x00, %al\n"
+	"out %al, $0x40\n mov $0x10, %al\n out %al, $0x40\n"
+	"mov $3, %ecx\n 1: sti\n hlt\n cli\n mov $0x20, %al\n"
+	"out %al, $0x20\n dec %ecx\n jnz 1b\n" DONE);
 
 TEST_F(irq, the_pit_ticks_through_the_pic)
 {
@@ -322,7 +351,10 @@ TEST_F(irq, an_nmi_comes_with_interrupts_off)
 	pthread_t t;
 
 	vm_load(self->vm, nmi_wait);
-	/* the run holds the vCPU, so the NMI must be pending before: KVM_NMI waits for the vCPU otherwise */
+	/*
+	 * the run holds the vCPU, so the NMI must be pending before:
+	 * KVM_NMI waits for the vCPU otherwise
+	 */
 	ASSERT_EQ(ioctl(self->v->fd, KVM_NMI), 0);
 	pthread_create(&t, NULL, nmi_thread, self->v);
 	ASSERT_TRUE(vcpu_run_done(self->v));
@@ -333,14 +365,20 @@ TEST_F(irq, an_nmi_comes_with_interrupts_off)
 
 /* ---- ioeventfd ---- */
 
-GUEST(notify, 64, "mov $0xd0000000, %edi\n movl $7, (%rdi)\n movl $8, (%rdi)\n mov $3, %eax\n mov $0x500, %dx\n"
+GUEST(notify, 64, "mov $0xd0000000, %edi\n movl $7, (%rdi)\n"
+		  "movl $8, (%rdi)\n mov $3, %eax\n mov $0x500, %dx\n"
 		  "out %ax, %dx\n movw $7, (%rdi)\n" DONE);
 
 TEST_F(irq, ioeventfds_match_address_length_and_data)
 {
-	struct kvm_ioeventfd mmio = { .addr = GUEST_MMIO, .len = 4, .datamatch = 7, .fd = eventfd(0, EFD_NONBLOCK),
-				      .flags = KVM_IOEVENTFD_FLAG_DATAMATCH };
-	struct kvm_ioeventfd pio = { .addr = 0x500, .len = 2, .fd = eventfd(0, EFD_NONBLOCK), .flags = KVM_IOEVENTFD_FLAG_PIO };
+	struct kvm_ioeventfd mmio = {
+		.addr = GUEST_MMIO, .len = 4, .datamatch = 7, .fd = eventfd(0, EFD_NONBLOCK),
+		.flags = KVM_IOEVENTFD_FLAG_DATAMATCH,
+	};
+	struct kvm_ioeventfd pio = {
+		.addr = 0x500, .len = 2, .fd = eventfd(0, EFD_NONBLOCK),
+		.flags = KVM_IOEVENTFD_FLAG_PIO,
+	};
 	uint64_t n = 0;
 
 	vm_load(self->vm, notify);
@@ -398,8 +436,9 @@ TEST_F(irq, init_and_sipi_start_a_cpu)
 }
 
 /*
- * A CPU that waits in HLT for its lock, with interrupts off as Linux does for some, goes on when another one tells it by
- * KVM_HC_KICK_CPU (Documentation/virt/kvm/x86/hypercalls.rst); and does not wait if it was told before.
+ * A CPU that waits in HLT for its lock, with interrupts off as Linux does for some, goes on when
+ * another one tells it by KVM_HC_KICK_CPU (Documentation/virt/kvm/x86/hypercalls.rst); and does not
+ * wait if it was told before.
  */
 GUEST(waits_for_lock, 64, APIC_ON "cli\n 1: incq 0x100800\n hlt\n jmp 1b\n");
 GUEST(kicks, 64, "mov $5, %eax\n xor %ebx, %ebx\n mov $1, %ecx\n vmcall\n" DONE);

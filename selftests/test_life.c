@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* VMs that begin and end: VMMs that are killed, descriptors in any order, CPUs that go and come, suspend. */
+/*
+ * VMs that begin and end: VMMs that are killed, descriptors in any order,
+ * CPUs that go and come, suspend.
+ */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -25,8 +28,9 @@
 #define STOP(vm) (*(volatile uint8_t *)((vm)->mem + GUEST_DATA + 8))
 
 /*
- * Counts at GUEST_DATA until the byte after it is set. Like all guests here that run for long it does so with IF set: one
- * without makes Bochs deaf to the host's interrupts (Documentation/emulator-bugs.md).
+ * Counts at GUEST_DATA until the byte after it is set. Like all guests here that run for long it
+ * does so with IF set: one without makes Bochs deaf to the host's interrupts
+ * (Documentation/emulator-bugs.md).
  */
 GUEST(count_up, 64, "sti\n 1: lock incq 0x100000\n cmpb $0, 0x100008\n je 1b\n" DONE);
 
@@ -170,7 +174,10 @@ static bool receive_fds(int sock, int *fds, int n)
 	union { char buf[CMSG_SPACE(4 * sizeof(int))]; struct cmsghdr align; } c;
 	char byte;
 	struct iovec iov = { &byte, 1 };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.buf, .msg_controllen = sizeof(c.buf) };
+	struct msghdr m = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.buf,
+		.msg_controllen = sizeof(c.buf),
+	};
 	struct cmsghdr *h;
 
 	if (recvmsg(sock, &m, 0) != 1)
@@ -182,7 +189,10 @@ static bool receive_fds(int sock, int *fds, int n)
 	return true;
 }
 
-/* The VM's maker is gone, its address space too; what it passed on can be closed in any order and used for nothing. */
+/*
+ * The VM's maker is gone, its address space too; what it passed on can be closed in
+ * any order and used for nothing.
+ */
 TEST(descriptors_outlive_their_process)
 {
 	static const int order[][3] = { { 0, 1, 2 }, { 2, 1, 0 }, { 1, 2, 0 } };
@@ -194,7 +204,8 @@ TEST(descriptors_outlive_their_process)
 		ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, sock), 0);
 		child = fork();
 		if (!child) {
-			struct vm *vm = vm_quick(MODE_LONG, VM_IRQCHIP, count_up, GUEST_SIZE(count_up));
+			struct vm *vm = vm_quick(MODE_LONG, VM_IRQCHIP, count_up,
+						 GUEST_SIZE(count_up));
 
 			vcpu_new(vm, 1);
 			STOP(vm) = 1;
@@ -292,15 +303,19 @@ TEST(no_mask_keeps_sigkill_out)
 	EXPECT_TRUE(WIFSIGNALED(status));
 }
 
-GUEST(count_it, 64, "push %rdx\n lock incq 0x100000\n mov $0xfee000b0, %edx\n movl $0, (%rdx)\n pop %rdx\n iretq\n");
+GUEST(count_it, 64, "push %rdx\n lock incq 0x100000\n mov $0xfee000b0, %edx\n"
+		    "movl $0, (%rdx)\n pop %rdx\n iretq\n");
 /* LINT0, where the PIC's interrupts come in, is masked. */
 GUEST(touch_pages, 64, "mov $0xfee00350, %edi\n movl $0x10000, (%rdi)\n sti\n"
-		       "1: mov $0x200000, %edi\n 2: lock incq (%rdi)\n add $0x1000, %edi\n cmp $0x800000, %edi\n"
+		       "1: mov $0x200000, %edi\n 2: lock incq (%rdi)\n"
+		       "add $0x1000, %edi\n cmp $0x800000, %edi\n"
 		       "jb 2b\n jmp 1b\n");
-GUEST(do_io, 64, "sti\n mov $0xd0000000, %edi\n 1: movl $1, (%rdi)\n mov 0x10(%rdi), %eax\n out %al, $0x55\n jmp 1b\n");
+GUEST(do_io, 64, "sti\n mov $0xd0000000, %edi\n 1: movl $1, (%rdi)\n"
+		 "mov 0x10(%rdi), %eax\n out %al, $0x55\n jmp 1b\n");
 /* The periodic timer, and HLT in between. */
 GUEST(take_interrupts, 64,
-	"mov $0xfee00000, %edi\n movl $0x1ff, 0xf0(%rdi)\n movl $0xb, 0x3e0(%rdi)\n movl $0x2003a, 0x320(%rdi)\n"
+	"mov $0xfee00000, %edi\n movl $0x1ff, 0xf0(%rdi)\n"
+	"movl $0xb, 0x3e0(%rdi)\n movl $0x2003a, 0x320(%rdi)\n"
 	"movl $100000, 0x380(%rdi)\n sti\n 1: hlt\n jmp 1b\n");
 
 static void *run_for_ever(void *arg)
@@ -420,7 +435,8 @@ TEST(killed_in_the_middle_of_everything)
 
 /* ---- many at once ---- */
 
-GUEST(count_to, 64, "sti\n mov $3000, %ecx\n 1: lock incq 0x100000\n test $0x1ff, %ecx\n jnz 2f\n out %al, $0x55\n"
+GUEST(count_to, 64, "sti\n mov $3000, %ecx\n 1: lock incq 0x100000\n"
+		    "test $0x1ff, %ecx\n jnz 2f\n out %al, $0x55\n"
 		    "2: dec %ecx\n jnz 1b\n" DONE);
 
 static void *run_past_io(void *arg)
@@ -478,7 +494,10 @@ static void *run_once(void *arg)
 	return NULL;
 }
 
-/* KVM_RUN ends by itself or with a signal, and soon. Negative: it hangs; else the time of it in ms, from the signal on. */
+/*
+ * KVM_RUN ends by itself or with a signal, and soon. Negative: it hangs; else the time
+ * of it in ms, from the signal on.
+ */
 static int ends(struct runner *r, struct vcpu *v)
 {
 	int ms;
@@ -527,7 +546,8 @@ TEST(an_invalid_opcode_in_its_own_handler)
 }
 
 /* The CPU's push of the frame hits the breakpoint that the handler is for. */
-GUEST(break_on_stack, 64, "sti\n mov $0x7df8, %eax\n mov %rax, %dr0\n mov $0x90403, %eax\n mov %rax, %dr7\n"
+GUEST(break_on_stack, 64, "sti\n mov $0x7df8, %eax\n mov %rax, %dr0\n"
+			  "mov $0x90403, %eax\n mov %rax, %dr7\n"
 			  "mov %rax, 0x7df8\n" DONE);
 GUEST(break_again, 64, "1: mov %rax, 0x7df8\n jmp 1b\n");
 
@@ -625,7 +645,10 @@ TEST(one_triple_fault_after_the_other)
 
 /* ---- memory that goes away in the middle of an exit ---- */
 
-/* Reads a device into memory at 2 MiB, writes to one from there, both a byte and a string at a time. */
+/*
+ * Reads a device into memory at 2 MiB, writes to one from there, both
+ * a byte and a string at a time.
+ */
 GUEST(io_to_memory, 64,
 	"sti\n 1: mov $0x200000, %edi\n mov $64, %ecx\n mov $0x55, %dx\n cld\n rep insb\n"
 	"mov $0x200ff0, %esi\n mov $8, %ecx\n rep outsl\n"
@@ -669,7 +692,8 @@ TEST(memory_unmapped_under_an_exit)
 		case 0:
 			ASSERT_EQ(munmap(at, MIB), 0);
 			usleep(300);
-			ASSERT_EQ(mmap(at, MIB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0), at);
+			ASSERT_EQ(mmap(at, MIB, PROT_READ | PROT_WRITE,
+				       MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0), at);
 			break;
 		case 1:
 			ASSERT_EQ(mprotect(at, MIB, i & 1 ? PROT_NONE : PROT_READ), 0);
@@ -795,7 +819,10 @@ TEST(a_cpu_comes_after_the_vm)
 
 #define PM "/sys/power/"
 
-/* All of suspend to RAM but for the firmware: tasks frozen, devices asleep, one CPU, interrupts off. */
+/*
+ * All of suspend to RAM but for the firmware: tasks frozen, devices
+ * asleep, one CPU, interrupts off.
+ */
 TEST(a_guest_goes_on_after_suspend)
 {
 	const char *text = slurp(PM "pm_test");

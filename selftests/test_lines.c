@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Interrupt lines and eventfds as VMMs use them: resampling, EOI exits, status, zones, and all of it while it goes away. */
+/*
+ * Interrupt lines and eventfds as VMMs use them: resampling, EOI exits, status, zones,
+ * and all of it while it goes away.
+ */
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -15,8 +18,8 @@
 #define MIB (1ul << 20)
 
 /*
- * Vector 0x3a: counts at GUEST_DATA and ends the interrupt. With IF clear none comes but what an emulator delivers twice
- * (Documentation/emulator-bugs.md; test_irq tells of it).
+ * Vector 0x3a: counts at GUEST_DATA and ends the interrupt. With IF clear none comes but what an
+ * emulator delivers twice (Documentation/emulator-bugs.md; test_irq tells of it).
  */
 GUEST(count_it, 64, "push %rdx\n testl $0x200, 24(%rsp)\n jz 1f\n lock incq 0x100000\n"
 		    "mov $0xfee000b0, %edx\n movl $0, (%rdx)\n 1: pop %rdx\n iretq\n");
@@ -26,9 +29,13 @@ GUEST(count_it, 64, "push %rdx\n testl $0x200, 24(%rsp)\n jz 1f\n lock incq 0x10
 #define COUNT(vm) (*(volatile uint64_t *)((vm)->mem + GUEST_DATA))
 #define STOP(vm) (*(volatile uint8_t *)((vm)->mem + GUEST_DATA + 8))
 
-/* The local APIC is switched on, LINT0 masked; interrupts come until the byte at GUEST_DATA + 8 is set. */
+/*
+ * The local APIC is switched on, LINT0 masked; interrupts come until the
+ * byte at GUEST_DATA + 8 is set.
+ */
 GUEST(wait_for_stop, 64,
-	"mov $0xfee00000, %edi\n movl $0x1ff, 0xf0(%rdi)\n movl $0x10000, 0x350(%rdi)\n movb $1, 0x100009\n"
+	"mov $0xfee00000, %edi\n movl $0x1ff, 0xf0(%rdi)\n"
+	"movl $0x10000, 0x350(%rdi)\n movb $1, 0x100009\n"
 	"sti\n 1: cmpb $0, 0x100008\n je 1b\n cli\n" DONE);
 
 static struct vm *make(int flags)
@@ -115,7 +122,10 @@ static bool count_reaches(struct vm *vm, uint64_t n)
 TEST(a_resampled_line_falls_at_eoi_and_tells)
 {
 	struct vm *vm = make(VM_IRQCHIP);
-	struct kvm_irqfd fd = { .fd = eventfd(0, 0), .resamplefd = eventfd(0, 0), .gsi = 10, .flags = KVM_IRQFD_FLAG_RESAMPLE };
+	struct kvm_irqfd fd = {
+		.fd = eventfd(0, 0), .resamplefd = eventfd(0, 0), .gsi = 10,
+		.flags = KVM_IRQFD_FLAG_RESAMPLE,
+	};
 	struct runner r;
 	int i;
 
@@ -142,8 +152,14 @@ TEST(a_resampled_line_falls_at_eoi_and_tells)
 TEST(two_resamplers_share_a_line)
 {
 	struct vm *vm = make(VM_IRQCHIP);
-	struct kvm_irqfd a = { .fd = eventfd(0, 0), .resamplefd = eventfd(0, 0), .gsi = 10, .flags = KVM_IRQFD_FLAG_RESAMPLE };
-	struct kvm_irqfd b = { .fd = eventfd(0, 0), .resamplefd = eventfd(0, 0), .gsi = 10, .flags = KVM_IRQFD_FLAG_RESAMPLE };
+	struct kvm_irqfd a = {
+		.fd = eventfd(0, 0), .resamplefd = eventfd(0, 0), .gsi = 10,
+		.flags = KVM_IRQFD_FLAG_RESAMPLE,
+	};
+	struct kvm_irqfd b = {
+		.fd = eventfd(0, 0), .resamplefd = eventfd(0, 0), .gsi = 10,
+		.flags = KVM_IRQFD_FLAG_RESAMPLE,
+	};
 	struct kvm_irq_level line = { .irq = 10, .level = 1 };
 	struct runner r;
 
@@ -169,7 +185,8 @@ TEST(two_resamplers_share_a_line)
 
 TEST(irqfd_arguments)
 {
-	struct vm *none = vm_new(MIB, 0), *split = vm_new(MIB, VM_SPLIT), *full = vm_new(MIB, VM_IRQCHIP);
+	struct vm *none = vm_new(MIB, 0), *split = vm_new(MIB, VM_SPLIT),
+		  *full = vm_new(MIB, VM_IRQCHIP);
 	struct kvm_irqfd fd = { .fd = eventfd(1, 0), .gsi = 5 }, bad;
 
 	EXPECT_EQ(ioctl(none->fd, KVM_IRQFD, &fd), -1);
@@ -232,7 +249,8 @@ static int route_msi(struct vm *vm, uint32_t gsi, uint32_t data)
 		struct kvm_irq_routing_entry entry;
 	} r = {
 		.head = { .nr = 1 },
-		.entry = { .gsi = gsi, .type = KVM_IRQ_ROUTING_MSI, .u.msi = { .address_lo = 0xfee00000, .data = data } },
+		.entry = { .gsi = gsi, .type = KVM_IRQ_ROUTING_MSI,
+			   .u.msi = { .address_lo = 0xfee00000, .data = data } },
 	};
 
 	return ioctl(vm->fd, KVM_SET_GSI_ROUTING, &r);
@@ -247,7 +265,9 @@ TEST(an_eoi_of_the_vmms_pin_exits)
 	int i;
 
 	ASSERT_EQ(route_msi(vm, 3, 0x8000 | VECTOR), 0);
-	/* The APIC is on before the guest runs, so that the line can be driven by the same thread. */
+	/*
+	 * The APIC is on before the guest runs, so that the line can be driven by the same thread.
+	 */
 	ASSERT_EQ(ioctl(v->fd, KVM_GET_LAPIC, &apic), 0);
 	apic.regs[0xf1] = 1;
 	ASSERT_EQ(ioctl(v->fd, KVM_SET_LAPIC, &apic), 0);
@@ -300,13 +320,15 @@ TEST(the_status_tells_what_became_of_an_edge)
 }
 
 GUEST(write_zone, 64,
-	"mov $0xd0000000, %edi\n movl $0x11, (%rdi)\n movb $0x22, 0x7f(%rdi)\n movw $0x33, 0x80(%rdi)\n"
+	"mov $0xd0000000, %edi\n movl $0x11, (%rdi)\n"
+	"movb $0x22, 0x7f(%rdi)\n movw $0x33, 0x80(%rdi)\n"
 	"mov $0x44, %al\n mov $0x510, %dx\n out %al, %dx\n" DONE);
 
 TEST(writes_to_a_zone_are_collected)
 {
 	struct vm *vm = make(0);
-	struct kvm_coalesced_mmio_zone mmio = { .addr = GUEST_MMIO, .size = 0x80 }, pio = { .addr = 0x510, .size = 1, .pio = 1 };
+	struct kvm_coalesced_mmio_zone mmio = { .addr = GUEST_MMIO, .size = 0x80 };
+	struct kvm_coalesced_mmio_zone pio = { .addr = 0x510, .size = 1, .pio = 1 };
 	int page = ioctl(vm_sys(), KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO);
 	struct kvm_coalesced_mmio_ring *ring;
 
@@ -369,7 +391,8 @@ TEST(everything_at_once)
 		ASSERT_EQ(route_msi(vm, 31, VECTOR), 0);
 		fd.flags = KVM_IRQFD_FLAG_DEASSIGN;
 		ASSERT_EQ(ioctl(vm->fd, KVM_IRQFD, &fd), 0);
-		usleep(100);				/* with one CPU somebody else gets it, too */
+		/* with one CPU somebody else gets it, too */
+		usleep(100);
 	}
 	enough = true;
 	pthread_join(t, NULL);
@@ -380,10 +403,12 @@ TEST(everything_at_once)
 }
 
 /*
- * A VMM with the PIC asks for an interrupt window. As long as the local APIC masks ExtINT there is none (and the guest is
- * not kept from running for it); with LINT0 open it comes, and the vector that is given then is taken.
+ * A VMM with the PIC asks for an interrupt window. As long as the local APIC masks ExtINT there is
+ * none (and the guest is not kept from running for it); with LINT0 open it comes, and the vector
+ * that is given then is taken.
  */
-GUEST(window, 64, "mov $0xfee00000, %edi\n movl $0x1ff, 0xf0(%rdi)\n movl $0x10000, 0x350(%rdi)\n out %al, $0x55\n"
+GUEST(window, 64, "mov $0xfee00000, %edi\n movl $0x1ff, 0xf0(%rdi)\n"
+		  "movl $0x10000, 0x350(%rdi)\n out %al, $0x55\n"
 		  "sti\n mov $1000, %ecx\n 1: dec %ecx\n jnz 1b\n out %al, $0x56\n"
 		  "movl $0x700, 0x350(%rdi)\n 1: cmpb $0, 0x100000\n je 1b\n cli\n" DONE);
 
@@ -418,7 +443,8 @@ static void doomed(int irq, int io)
 	struct kvm_ioeventfd iofd = { .addr = GUEST_MMIO, .len = 4, .fd = io };
 
 	vm_load(vm, write_for_ever);
-	if (route_msi(vm, 30, VECTOR) || ioctl(vm->fd, KVM_IRQFD, &fd) || ioctl(vm->fd, KVM_IOEVENTFD, &iofd))
+	if (route_msi(vm, 30, VECTOR) || ioctl(vm->fd, KVM_IRQFD, &fd) ||
+	    ioctl(vm->fd, KVM_IOEVENTFD, &iofd))
 		_exit(1);
 	vcpu_run(&vm->cpu[0]);
 	_exit(2);

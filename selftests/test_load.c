@@ -140,7 +140,10 @@ TEST(unloaded_right_after_a_guest)
 	}
 }
 
-/* Virtualisation on that CPU: what the helper module hwbits reads, or else EFER.SVME; -1: nobody tells. */
+/*
+ * Virtualisation on that CPU: what the helper module hwbits reads, or
+ * else EFER.SVME; -1: nobody tells.
+ */
 static int is_on(int cpu)
 {
 	FILE *f = fopen("/sys/module/hwbits/parameters/cpus", "r");
@@ -165,7 +168,10 @@ static int is_on(int cpu)
 	return r;
 }
 
-/* On Intel from Linux 7.0 on VMX is off between any two runs of a guest (include/compat.h, WAFER_VMX_PERSISTENT). */
+/*
+ * On Intel from Linux 7.0 on VMX is off between any two runs of a guest
+ * (include/compat.h, WAFER_VMX_PERSISTENT).
+ */
 static bool off_between_windows(void)
 {
 	struct utsname u;
@@ -175,9 +181,11 @@ static bool off_between_windows(void)
 
 TEST(the_hardware_is_taken_while_a_vm_exists)
 {
-	int cpu, cpus = sysconf(_SC_NPROCESSORS_ONLN), sys = vm_sys(), taken = !off_between_windows(), a, b;
+	int cpu, cpus = sysconf(_SC_NPROCESSORS_ONLN), sys = vm_sys(),
+		 taken = !off_between_windows(), a, b;
 
-	if (system("modprobe -q msr 2>/dev/null; test -d /sys/module/hwbits || insmod /wafer/hwbits.ko 2>/dev/null") < 0 ||
+	if (system("modprobe -q msr 2>/dev/null; "
+		   "test -d /sys/module/hwbits || insmod /wafer/hwbits.ko 2>/dev/null") < 0 ||
 	    is_on(0) < 0)
 		SKIP(return, "neither hwbits.ko nor /dev/cpu/0/msr tells");
 	if (is_on(0) == 1)
@@ -197,8 +205,9 @@ TEST(the_hardware_is_taken_while_a_vm_exists)
 }
 
 /*
- * The in-tree module is loaded and removed under a VM: the guest goes on, and the host does not warn of a callback for
- * emergencies that is there already (which would end this host's run with status 99).
+ * The in-tree module is loaded and removed under a VM: the guest goes on, and the host does not
+ * warn of a callback for emergencies that is there already (which would end this host's run with
+ * status 99).
  */
 TEST(the_rival_comes_and_goes)
 {

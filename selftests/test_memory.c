@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Guest memory: slots, faults of every page size, the VMM's own changes to its memory, the dirty log. */
+/*
+ * Guest memory: slots, faults of every page size, the VMM's own
+ * changes to its memory, the dirty log.
+ */
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -14,7 +17,8 @@
 #define PAGE 4096ul
 
 /* RDI: address, RSI: step, RCX: count, RAX: what to add to each quadword. RBX: their sum before. */
-GUEST(walk, 64, "xor %ebx, %ebx\n1: add (%rdi), %rbx\n add %rax, (%rdi)\n add %rsi, %rdi\n dec %rcx\n jnz 1b\n" DONE);
+GUEST(walk, 64, "xor %ebx, %ebx\n1: add (%rdi), %rbx\n add %rax, (%rdi)\n"
+		"add %rsi, %rdi\n dec %rcx\n jnz 1b\n" DONE);
 /* The same without writing. */
 GUEST(reads, 64, "xor %ebx, %ebx\n1: add (%rdi), %rbx\n add %rsi, %rdi\n dec %rcx\n jnz 1b\n" DONE);
 
@@ -35,7 +39,8 @@ FIXTURE_TEARDOWN(mem)
 static void start(struct vcpu *v, uint64_t gpa, uint64_t step, uint64_t count, uint64_t add)
 {
 	struct kvm_regs r = {
-		.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rdi = gpa, .rsi = step, .rcx = count, .rax = add,
+		.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK,
+		.rdi = gpa, .rsi = step, .rcx = count, .rax = add,
 	};
 
 	vcpu_set_regs(v, &r);
@@ -43,7 +48,8 @@ static void start(struct vcpu *v, uint64_t gpa, uint64_t step, uint64_t count, u
 
 static uint8_t *map(size_t size, int flags)
 {
-	uint8_t *p = mmap(NULL, size + 2 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+	uint8_t *p = mmap(NULL, size + 2 * MIB, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
 
 	if (p == MAP_FAILED)
 		return NULL;
@@ -78,8 +84,8 @@ TEST_F(mem, bad_regions)
 
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		TH_LOG("%s", bad[i].what);
-		EXPECT_EQ(vm_slot_try(self->vm, bad[i].slot, bad[i].gpa, bad[i].size, (void *)bad[i].hva, bad[i].flags),
-			  -bad[i].err);
+		EXPECT_EQ(vm_slot_try(self->vm, bad[i].slot, bad[i].gpa, bad[i].size,
+				      (void *)bad[i].hva, bad[i].flags), -bad[i].err);
 	}
 	/* an existing slot: neither size nor hva nor READONLY may change */
 	vm_slot(self->vm, 1, BIG_GPA, MIB, m, 0);
@@ -165,10 +171,12 @@ TEST_F(mem, a_read_only_slot_takes_no_writes)
 }
 
 /*
- * LTR marks its descriptor as busy (SDM vol. 3 8.2.2), which is a write like any other: ROM stays as it is, and TR is loaded. U-Boot
- * for x86-64 does it in its flash. The VMM may be told of the write.
+ * LTR marks its descriptor as busy (SDM vol. 3 8.2.2), which is a write like any other: ROM stays
+ * as it is, and TR is loaded. U-Boot for x86-64 does it in its flash. The VMM may be told of the
+ * write.
  */
-GUEST(from_rom, 64, "sub $16, %rsp\n movw $0x2f, (%rsp)\n mov %rdi, 2(%rsp)\n lgdt (%rsp)\n mov $0x20, %r9d\n ltr %r9w\n str %ebx\n" DONE);
+GUEST(from_rom, 64, "sub $16, %rsp\n movw $0x2f, (%rsp)\n mov %rdi, 2(%rsp)\n"
+		    "lgdt (%rsp)\n mov $0x20, %r9d\n ltr %r9w\n str %ebx\n" DONE);
 TEST_F(mem, a_task_register_is_loaded_from_rom)
 {
 	const uint64_t gdt[6] = { 0, 0, 0, 0, 0x890000000067, 0 };
@@ -214,7 +222,10 @@ FIXTURE_TEARDOWN(pages)
 	vm_free(self->vm);
 }
 
-/* The guest sees what the VMM wrote, and the VMM what the guest wrote, page by page and in whatever order. */
+/*
+ * The guest sees what the VMM wrote, and the VMM what the guest wrote, page
+ * by page and in whatever order.
+ */
 TEST_F(pages, both_sides_see_the_same)
 {
 	const size_t size = 8 * MIB;
@@ -362,7 +373,8 @@ TEST_F(pages, exactly_the_written_pages_are_dirty)
 		memset(bits, 0xff, sizeof(bits));
 		ASSERT_EQ(get_log(self->vm, 1, bits), 0);
 		for (i = 0; i < n; i++)
-			ASSERT_EQ(bits[i / 64] >> i % 64 & 1, i >= round && (i - round) % 7 == 0 && (i - round) / 7 < 200);
+			ASSERT_EQ(bits[i / 64] >> i % 64 & 1,
+				  i >= round && (i - round) % 7 == 0 && (i - round) / 7 < 200);
 	}
 	/* nothing was written since */
 	ASSERT_EQ(get_log(self->vm, 1, bits), 0);
@@ -433,7 +445,10 @@ static void *storm_cpu(void *arg)
 
 	s->ok = true;
 	for (i = 0; i < STORM_ROUNDS && s->ok; i++) {
-		/* each CPU adds to a quadword of its own in each page: lost writes show unless the page was discarded */
+		/*
+		 * each CPU adds to a quadword of its own in each page: lost writes
+		 * show unless the page was discarded
+		 */
 		start(s->v, BIG_GPA + 8 * s->v->id, PAGE, STORM_SIZE / PAGE, 1);
 		s->ok = vcpu_run_done(s->v);
 	}
@@ -447,7 +462,8 @@ static void *storm_vmm(void *arg)
 	while (storm_kinds[n] >= 0)
 		n++;
 	while (!storm_over) {
-		size_t off = rand_r(&seed) % (STORM_SIZE / 2 / PAGE) * PAGE, len = (1 + rand_r(&seed) % 64) * PAGE;
+		size_t off = rand_r(&seed) % (STORM_SIZE / 2 / PAGE) * PAGE,
+		       len = (1 + rand_r(&seed) % 64) * PAGE;
 		pid_t pid;
 
 		switch (storm_kinds[rand_r(&seed) % n]) {
@@ -475,8 +491,9 @@ static void *storm_vmm(void *arg)
 }
 
 /*
- * Forks and huge pages in one storm end with a triple fault of all four CPUs once in 10 or 20 runs in QEMU's TCG, on the
- * in-tree KVM as well (Documentation/emulator-bugs.md): so each has a storm of its own.
+ * Forks and huge pages in one storm end with a triple fault of all four CPUs once in 10 or 20 runs
+ * in QEMU's TCG, on the in-tree KVM as well (Documentation/emulator-bugs.md): so each has a storm
+ * of its own.
  */
 FIXTURE(storm) { };
 FIXTURE_VARIANT(storm) { int kinds[4]; };
@@ -514,7 +531,10 @@ static bool storm_run(struct storm *s)
 	return ok;
 }
 
-/* QEMU's TCG kills the guests of one run in 10 or 30, the in-tree KVM's too: there a run that ended so is no result. */
+/*
+ * QEMU's TCG kills the guests of one run in 10 or 30, the in-tree KVM's too: there a
+ * run that ended so is no result.
+ */
 TEST_F(storm, four_cpus_fault_through_it)
 {
 	struct storm s[STORM_CPUS];

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Instructions that touch devices. Each runs twice with the same registers at the same addresses: in one VM there is
- * memory, which the CPU reads and writes by itself, in the other a device, for which the instruction is emulated.
- * Registers, flags, vector registers, memory and exceptions must be the same afterwards.
+ * Instructions that touch devices. Each runs twice with the same registers at the same addresses:
+ * in one VM there is memory, which the CPU reads and writes by itself, in the other a device, for
+ * which the instruction is emulated. Registers, flags, vector registers, memory and exceptions must
+ * be the same afterwards.
  */
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -28,8 +29,9 @@
 enum need { ALWAYS, AVX, MOVBE };
 
 /*
- * X(name, what it needs, undefined flags, text). RDI: address of the operand; RSI: memory elsewhere; RCX: 5;
- * FS base: GUEST_MMIO. Half of the runs have the operand's value in RDX:RAX and all flags set.
+ * X(name, what it needs, undefined flags, text). RDI: address of the operand; RSI: memory
+ * elsewhere; RCX: 5; FS base: GUEST_MMIO. Half of the runs have the operand's value in RDX:RAX and
+ * all flags set.
  */
 #define ALU(X, op, undef)									\
 	X(op##_b_mr, ALWAYS, undef, #op " %dl, (%rdi)")						\
@@ -55,49 +57,62 @@ enum need { ALWAYS, AVX, MOVBE };
 	X(lock_##op, ALWAYS, 0, "lock " #op "l (%rdi)")
 #define ROT(X, op, one, more)									\
 	X(op##_b_1, ALWAYS, one, #op "b (%rdi)") X(op##_q_1, ALWAYS, one, #op "q (%rdi)")	\
-	X(op##_w_i, ALWAYS, more, #op "w $7, (%rdi)") X(op##_l_i, ALWAYS, more, #op "l $31, (%rdi)") \
+	X(op##_w_i, ALWAYS, more, #op "w $7, (%rdi)")						\
+	X(op##_l_i, ALWAYS, more, #op "l $31, (%rdi)")						\
 	X(op##_l_0, ALWAYS, 0, #op "l $32, (%rdi)")						\
-	X(op##_b_cl, ALWAYS, more, #op "b %cl, (%rdi)") X(op##_q_cl, ALWAYS, more, #op "q %cl, (%rdi)")
+	X(op##_b_cl, ALWAYS, more, #op "b %cl, (%rdi)")						\
+	X(op##_q_cl, ALWAYS, more, #op "q %cl, (%rdi)")
 #define BT(X, op)										\
-	X(op##_w_i, ALWAYS, BITS, #op "w $3, (%rdi)") X(op##_l_i, ALWAYS, BITS, #op "l $37, (%rdi)")	\
+	X(op##_w_i, ALWAYS, BITS, #op "w $3, (%rdi)")						\
+	X(op##_l_i, ALWAYS, BITS, #op "l $37, (%rdi)")						\
 	X(op##_q_i, ALWAYS, BITS, #op "q $63, (%rdi)")						\
 	X(op##_l_r, ALWAYS, BITS, #op " %ecx, (%rdi)")						\
 	X(op##_w_far, ALWAYS, BITS, "mov $-40, %dx\n " #op " %dx, (%rdi)")			\
 	X(op##_q_far, ALWAYS, BITS, "mov $777, %edx\n " #op " %rdx, (%rdi)")
 /* From and to the operand, forwards and backwards. */
 #define STRING(X, s)										\
-	X(movs##s##_from, ALWAYS, 0, "xchg %rsi, %rdi\n movs" #s) X(movs##s##_to, ALWAYS, 0, "movs" #s)	\
+	X(movs##s##_from, ALWAYS, 0, "xchg %rsi, %rdi\n movs" #s)				\
+	X(movs##s##_to, ALWAYS, 0, "movs" #s)							\
 	X(rep_movs##s##_from, ALWAYS, 0, "xchg %rsi, %rdi\n rep movs" #s)			\
 	X(rep_movs##s##_to, ALWAYS, 0, "rep movs" #s)						\
 	X(std_movs##s, ALWAYS, 0, "std\n rep movs" #s)						\
 	X(movs##s##_both, ALWAYS, 0, "lea 0x80(%rdi), %rsi\n rep movs" #s)			\
 	X(stos##s, ALWAYS, 0, "stos" #s) X(rep_stos##s, ALWAYS, 0, "rep stos" #s)		\
 	X(std_stos##s, ALWAYS, 0, "std\n rep stos" #s)						\
-	X(lods##s, ALWAYS, 0, "mov %rdi, %rsi\n lods" #s) X(rep_lods##s, ALWAYS, 0, "mov %rdi, %rsi\n rep lods" #s) \
+	X(lods##s, ALWAYS, 0, "mov %rdi, %rsi\n lods" #s)					\
+	X(rep_lods##s, ALWAYS, 0, "mov %rdi, %rsi\n rep lods" #s)				\
 	X(cmps##s, ALWAYS, 0, "cmps" #s) X(repe_cmps##s, ALWAYS, 0, "repe cmps" #s)		\
 	X(repne_cmps##s, ALWAYS, 0, "xchg %rsi, %rdi\n repne cmps" #s)				\
 	X(scas##s, ALWAYS, 0, "scas" #s) X(repe_scas##s, ALWAYS, 0, "repe scas" #s)		\
 	X(repne_scas##s, ALWAYS, 0, "repne scas" #s)						\
 	X(rep_none_##s, ALWAYS, 0, "xor %ecx, %ecx\n rep stos" #s)
-#define SSE(X, op) X(op##_load, ALWAYS, 0, #op " (%rdi), %xmm3") X(op##_store, ALWAYS, 0, #op " %xmm9, (%rdi)")
+#define SSE(X, op)										\
+	X(op##_load, ALWAYS, 0, #op " (%rdi), %xmm3")						\
+	X(op##_store, ALWAYS, 0, #op " %xmm9, (%rdi)")
 /* What is left undefined by MUL; by DIV; by BSF. */
 #define MUL (SF | ZF | AF | PF)
 #define ALL (CF | OF | MUL)
 #define SCAN (ALL & ~ZF)
 #define MULDIV(X, s)										\
-	X(mul##s, ALWAYS, MUL, "mul" #s " (%rdi)") X(imul1##s, ALWAYS, MUL, "imul" #s " (%rdi)")	\
+	X(mul##s, ALWAYS, MUL, "mul" #s " (%rdi)") X(imul1##s, ALWAYS, MUL, "imul" #s " (%rdi)") \
 	X(div##s, ALWAYS, ALL, "div" #s " (%rdi)") X(idiv##s, ALWAYS, ALL, "idiv" #s " (%rdi)")	\
 	X(div0##s, ALWAYS, ALL, "mov $0, %edx\n mov $0x7b, %eax\n div" #s " (%rdi)")		\
 	X(idiv0##s, ALWAYS, ALL, "mov $-1, %rdx\n mov $-0x7b, %rax\n idiv" #s " (%rdi)")	\
 	X(idivm##s, ALWAYS, ALL, "mov %rax, (%rdi)\n mov $-1, %rdx\n idiv" #s " (%rdi)")
 #define SHIFT2(X, op)										\
-	X(op##_w_i, ALWAYS, SHIFT, #op " $7, %dx, (%rdi)") X(op##_l_1, ALWAYS, AF, #op " $1, %edx, (%rdi)")	\
-	X(op##_q_i, ALWAYS, SHIFT, #op " $63, %r9, (%rdi)") X(op##_l_0, ALWAYS, 0, #op " $32, %eax, (%rdi)")	\
-	X(op##_w_cl, ALWAYS, SHIFT, #op " %cl, %bx, (%rdi)") X(op##_q_cl, ALWAYS, SHIFT, #op " %cl, %rax, (%rdi)")
+	X(op##_w_i, ALWAYS, SHIFT, #op " $7, %dx, (%rdi)")					\
+	X(op##_l_1, ALWAYS, AF, #op " $1, %edx, (%rdi)")					\
+	X(op##_q_i, ALWAYS, SHIFT, #op " $63, %r9, (%rdi)")					\
+	X(op##_l_0, ALWAYS, 0, #op " $32, %eax, (%rdi)")					\
+	X(op##_w_cl, ALWAYS, SHIFT, #op " %cl, %bx, (%rdi)")					\
+	X(op##_q_cl, ALWAYS, SHIFT, #op " %cl, %rax, (%rdi)")
 /* The stack is the operand's memory. */
 #define ON_STACK "mov %rdi, %rsp\n "
-#define VEX(X, op) X(op##_load, AVX, 0, #op " (%rdi), %ymm3") X(op##_store, AVX, 0, #op " %ymm9, (%rdi)")	\
-		   X(op##_load128, AVX, 0, #op " (%rdi), %xmm3") X(op##_store128, AVX, 0, #op " %xmm9, (%rdi)")
+#define VEX(X, op)										\
+	X(op##_load, AVX, 0, #op " (%rdi), %ymm3")						\
+	X(op##_store, AVX, 0, #op " %ymm9, (%rdi)")						\
+	X(op##_load128, AVX, 0, #op " (%rdi), %xmm3")						\
+	X(op##_store128, AVX, 0, #op " %xmm9, (%rdi)")
 
 #define INSNS(X)										\
 	X(mov_b_mr, ALWAYS, 0, "mov %al, (%rdi)") X(mov_h_mr, ALWAYS, 0, "mov %dh, (%rdi)")	\
@@ -107,69 +122,87 @@ enum need { ALWAYS, AVX, MOVBE };
 	X(mov_w_rm, ALWAYS, 0, "mov (%rdi), %ax") X(mov_l_rm, ALWAYS, 0, "mov (%rdi), %eax")	\
 	X(mov_q_rm, ALWAYS, 0, "mov (%rdi), %r15") X(mov_self, ALWAYS, 0, "mov (%rdi), %rdi")	\
 	X(mov_rsp, ALWAYS, 0, "mov (%rdi), %rsp")						\
-	X(mov_b_i, ALWAYS, 0, "movb $0x55, (%rdi)") X(mov_w_i, ALWAYS, 0, "movw $0x55aa, (%rdi)")	\
-	X(mov_l_i, ALWAYS, 0, "movl $0x11223344, (%rdi)") X(mov_q_i, ALWAYS, 0, "movq $-2, (%rdi)")	\
+	X(mov_b_i, ALWAYS, 0, "movb $0x55, (%rdi)") X(mov_w_i, ALWAYS, 0, "movw $0x55aa, (%rdi)") \
+	X(mov_l_i, ALWAYS, 0, "movl $0x11223344, (%rdi)")					\
+	X(mov_q_i, ALWAYS, 0, "movq $-2, (%rdi)")						\
 	X(mov_sib, ALWAYS, 0, "lea -0x28(%rdi), %rbx\n mov (%rbx, %rcx, 8), %r8")		\
-	X(mov_disp8, ALWAYS, 0, "mov %eax, -0x10(%rdi)") X(mov_disp32, ALWAYS, 0, "mov 0x234(%rdi), %ecx") \
+	X(mov_disp8, ALWAYS, 0, "mov %eax, -0x10(%rdi)")					\
+	X(mov_disp32, ALWAYS, 0, "mov 0x234(%rdi), %ecx")					\
 	X(mov_r13, ALWAYS, 0, "mov %rdi, %r13\n mov %rax, (%r13)")				\
 	X(mov_r12, ALWAYS, 0, "mov %rdi, %r12\n mov (%r12), %rax")				\
 	X(mov_addr32, ALWAYS, 0, "mov $0xf00000000, %r8\n add %rdi, %r8\n mov (%r8d), %eax")	\
-	X(mov_fs, ALWAYS, 0, "mov %fs:0x100, %eax") X(mov_fs_store, ALWAYS, 0, "mov %rax, %fs:0x40(%rcx)")	\
+	X(mov_fs, ALWAYS, 0, "mov %fs:0x100, %eax")						\
+	X(mov_fs_store, ALWAYS, 0, "mov %rax, %fs:0x40(%rcx)")					\
 	X(mov_eip, ALWAYS, 0, ".byte 0x67, 0x8b, 0x05\n .long 0xd0000100 - 0x8007")		\
 	X(add_eip, ALWAYS, 0, ".byte 0x67, 0x81, 0x05\n .long 0xd0000100 - 0x800b, 0x87654321")	\
-	X(moffs_b, ALWAYS, 0, "movabs 0xd0000100, %al") X(moffs_w, ALWAYS, 0, "movabs 0xd0000100, %ax")	\
-	X(moffs_l, ALWAYS, 0, "movabs 0xd0000100, %eax") X(moffs_q, ALWAYS, 0, "movabs 0xd0000100, %rax")	\
-	X(moffs_b_w, ALWAYS, 0, "movabs %al, 0xd0000100") X(moffs_q_w, ALWAYS, 0, "movabs %rax, 0xd0000100")	\
+	X(moffs_b, ALWAYS, 0, "movabs 0xd0000100, %al")						\
+	X(moffs_w, ALWAYS, 0, "movabs 0xd0000100, %ax")						\
+	X(moffs_l, ALWAYS, 0, "movabs 0xd0000100, %eax")					\
+	X(moffs_q, ALWAYS, 0, "movabs 0xd0000100, %rax")					\
+	X(moffs_b_w, ALWAYS, 0, "movabs %al, 0xd0000100")					\
+	X(moffs_q_w, ALWAYS, 0, "movabs %rax, 0xd0000100")					\
 	X(moffs_67, ALWAYS, 0, ".byte 0x67, 0xa1\n .long 0xd0000100")				\
-	X(movzx_bw, ALWAYS, 0, "movzbw (%rdi), %ax") X(movzx_bl, ALWAYS, 0, "movzbl (%rdi), %eax")	\
-	X(movzx_bq, ALWAYS, 0, "movzbq (%rdi), %r9") X(movzx_wl, ALWAYS, 0, "movzwl (%rdi), %eax")	\
-	X(movzx_wq, ALWAYS, 0, "movzwq (%rdi), %rax") X(movsx_bw, ALWAYS, 0, "movsbw (%rdi), %ax")	\
-	X(movsx_bl, ALWAYS, 0, "movsbl 7(%rdi), %eax") X(movsx_bq, ALWAYS, 0, "movsbq 7(%rdi), %rax")	\
-	X(movsx_wl, ALWAYS, 0, "movswl (%rdi), %r8d") X(movsx_wq, ALWAYS, 0, "movswq (%rdi), %rax")	\
-	X(movsxd, ALWAYS, 0, "movslq (%rdi), %rax") X(movsxd_4, ALWAYS, 0, "movslq 4(%rdi), %r11")	\
+	X(movzx_bw, ALWAYS, 0, "movzbw (%rdi), %ax") X(movzx_bl, ALWAYS, 0, "movzbl (%rdi), %eax") \
+	X(movzx_bq, ALWAYS, 0, "movzbq (%rdi), %r9") X(movzx_wl, ALWAYS, 0, "movzwl (%rdi), %eax") \
+	X(movzx_wq, ALWAYS, 0, "movzwq (%rdi), %rax") X(movsx_bw, ALWAYS, 0, "movsbw (%rdi), %ax") \
+	X(movsx_bl, ALWAYS, 0, "movsbl 7(%rdi), %eax")						\
+	X(movsx_bq, ALWAYS, 0, "movsbq 7(%rdi), %rax")						\
+	X(movsx_wl, ALWAYS, 0, "movswl (%rdi), %r8d")						\
+	X(movsx_wq, ALWAYS, 0, "movswq (%rdi), %rax")						\
+	X(movsxd, ALWAYS, 0, "movslq (%rdi), %rax") X(movsxd_4, ALWAYS, 0, "movslq 4(%rdi), %r11") \
 	X(movbe_w, MOVBE, 0, "movbe (%rdi), %ax") X(movbe_l, MOVBE, 0, "movbe (%rdi), %eax")	\
 	X(movbe_q, MOVBE, 0, "movbe (%rdi), %rax") X(movbe_w_w, MOVBE, 0, "movbe %ax, (%rdi)")	\
-	X(movbe_l_w, MOVBE, 0, "movbe %eax, (%rdi)") X(movbe_q_w, MOVBE, 0, "movbe %r9, (%rdi)")	\
-	X(movnti_l, ALWAYS, 0, "movnti %eax, (%rdi)") X(movnti_q, ALWAYS, 0, "movnti %rax, (%rdi)")	\
-	ALU(X, add, 0) ALU(X, or, AF) ALU(X, adc, 0) ALU(X, sbb, 0) ALU(X, and, AF) ALU(X, sub, 0)	\
+	X(movbe_l_w, MOVBE, 0, "movbe %eax, (%rdi)") X(movbe_q_w, MOVBE, 0, "movbe %r9, (%rdi)") \
+	X(movnti_l, ALWAYS, 0, "movnti %eax, (%rdi)")						\
+	X(movnti_q, ALWAYS, 0, "movnti %rax, (%rdi)")						\
+	ALU(X, add, 0) ALU(X, or, AF) ALU(X, adc, 0) ALU(X, sbb, 0) ALU(X, and, AF) ALU(X, sub, 0) \
 	ALU(X, xor, AF) ALU(X, cmp, 0)								\
-	LOCKED(X, add, 0) LOCKED(X, or, AF) LOCKED(X, adc, 0) LOCKED(X, sbb, 0) LOCKED(X, and, AF)	\
+	LOCKED(X, add, 0) LOCKED(X, or, AF) LOCKED(X, adc, 0) LOCKED(X, sbb, 0) LOCKED(X, and, AF) \
 	LOCKED(X, sub, 0) LOCKED(X, xor, AF)							\
 	X(test_b, ALWAYS, AF, "test %al, (%rdi)") X(test_q, ALWAYS, AF, "test %rax, (%rdi)")	\
-	X(test_b_i, ALWAYS, AF, "testb $0x80, (%rdi)") X(test_w_i, ALWAYS, AF, "testw $0x8001, (%rdi)")	\
+	X(test_b_i, ALWAYS, AF, "testb $0x80, (%rdi)")						\
+	X(test_w_i, ALWAYS, AF, "testw $0x8001, (%rdi)")					\
 	X(test_q_i, ALWAYS, AF, "testq $-16, (%rdi)")						\
 	ONE(X, inc) ONE(X, dec) ONE(X, not) ONE(X, neg)						\
 	ROT(X, shl, AF, SHIFT) ROT(X, shr, AF, SHIFT) ROT(X, sar, AF, SHIFT)			\
 	ROT(X, rol, 0, OF) ROT(X, ror, 0, OF) ROT(X, rcl, 0, OF) ROT(X, rcr, 0, OF)		\
 	X(xchg_b, ALWAYS, 0, "xchg %ah, (%rdi)") X(xchg_w, ALWAYS, 0, "xchg %ax, (%rdi)")	\
-	X(xchg_l, ALWAYS, 0, "xchg %r8d, (%rdi)") X(xchg_q, ALWAYS, 0, "lock xchg %rax, (%rdi)")	\
+	X(xchg_l, ALWAYS, 0, "xchg %r8d, (%rdi)") X(xchg_q, ALWAYS, 0, "lock xchg %rax, (%rdi)") \
 	X(xadd_b, ALWAYS, 0, "xadd %al, (%rdi)") X(xadd_l, ALWAYS, 0, "lock xadd %eax, (%rdi)")	\
 	X(xadd_q, ALWAYS, 0, "xadd %r9, (%rdi)")						\
-	X(cmpxchg_b, ALWAYS, 0, "cmpxchg %cl, (%rdi)") X(cmpxchg_w, ALWAYS, 0, "cmpxchg %bx, (%rdi)")	\
+	X(cmpxchg_b, ALWAYS, 0, "cmpxchg %cl, (%rdi)")						\
+	X(cmpxchg_w, ALWAYS, 0, "cmpxchg %bx, (%rdi)")						\
 	X(cmpxchg_l, ALWAYS, 0, "lock cmpxchg %ebx, (%rdi)")				\
 	X(cmpxchg_q, ALWAYS, 0, "lock cmpxchg %rbx, (%rdi)")					\
 	X(cmpxchg_l_plain, ALWAYS, 0, "cmpxchg %r8d, (%rdi)")					\
-	X(cmpxchg8b, ALWAYS, 0, "mov %rax, -16(%rsp)\n mov -12(%rsp), %edx\n lock cmpxchg8b (%rdi)")	\
+	X(cmpxchg8b, ALWAYS, 0, "mov %rax, -16(%rsp)\n mov -12(%rsp), %edx\n"			\
+	  "lock cmpxchg8b (%rdi)")								\
 	X(cmpxchg16b, ALWAYS, 0, "lock cmpxchg16b (%rdi)")					\
 	BT(X, bt) BT(X, bts) BT(X, btr) BT(X, btc)						\
 	X(push_q, ALWAYS, 0, "pushq (%rdi)") X(push_w, ALWAYS, 0, "pushw (%rdi)")		\
-	X(pop_q, ALWAYS, 0, "push %rax\n popq (%rdi)") X(pop_w, ALWAYS, 0, "push %rax\n popw (%rdi)")	\
-	X(push_reg, ALWAYS, 0, ON_STACK "push %rdx") X(push_r9w, ALWAYS, 0, ON_STACK "push %r9w")	\
+	X(pop_q, ALWAYS, 0, "push %rax\n popq (%rdi)")						\
+	X(pop_w, ALWAYS, 0, "push %rax\n popw (%rdi)")						\
+	X(push_reg, ALWAYS, 0, ON_STACK "push %rdx") X(push_r9w, ALWAYS, 0, ON_STACK "push %r9w") \
 	X(push_rsp, ALWAYS, 0, ON_STACK "push %rsp") X(push_i8, ALWAYS, 0, ON_STACK "push $-7")	\
-	X(push_i, ALWAYS, 0, ON_STACK "push $-7070707") X(push_iw, ALWAYS, 0, ON_STACK "pushw $0x1234")	\
+	X(push_i, ALWAYS, 0, ON_STACK "push $-7070707")						\
+	X(push_iw, ALWAYS, 0, ON_STACK "pushw $0x1234")						\
 	X(pop_reg, ALWAYS, 0, ON_STACK "pop %r10") X(pop_rsp, ALWAYS, 0, ON_STACK "pop %rsp")	\
 	X(pop_regw, ALWAYS, 0, ON_STACK "pop %bx")						\
 	X(ret, ALWAYS, 0, ON_STACK "lea 1f(%rip), %rax\n mov %rax, (%rdi)\n ret\n hlt\n 1:")	\
 	X(leave, ALWAYS, 0, "mov %rdi, %rbp\n leave")				\
 	X(enter, ALWAYS, 0, ON_STACK "mov %rax, %rbp\n enter $0x38, $0")			\
-	X(jmp_far, ALWAYS, 0, "lea 1f(%rip), %eax\n mov %eax, (%rdi)\n mov %cs, 4(%rdi)\n ljmp *(%rdi)\n hlt\n 1:") \
+	X(jmp_far, ALWAYS, 0, "lea 1f(%rip), %eax\n mov %eax, (%rdi)\n mov %cs, 4(%rdi)\n"	\
+	  "ljmp *(%rdi)\n hlt\n 1:")								\
 	X(jmp_far_null, ALWAYS, 0, "movl $0, 4(%rdi)\n ljmp *(%rdi)")				\
 	X(jmp_far_data, ALWAYS, 0, "mov %ss, 4(%rdi)\n ljmp *(%rdi)")				\
-	X(mov_ss_null, ALWAYS, 0, "mov %ss, %ebx\n movw $0, (%rdi)\n mov (%rdi), %ss\n mov %ss, %eax\n mov %ebx, %ss") \
-	X(mov_es, ALWAYS, 0, "mov %ss, (%rdi)\n mov %es, %ebx\n mov (%rdi), %es\n mov %es, %eax\n mov %ebx, %es") \
+	X(mov_ss_null, ALWAYS, 0, "mov %ss, %ebx\n movw $0, (%rdi)\n mov (%rdi), %ss\n"		\
+	  "mov %ss, %eax\n mov %ebx, %ss")							\
+	X(mov_es, ALWAYS, 0, "mov %ss, (%rdi)\n mov %es, %ebx\n mov (%rdi), %es\n"		\
+	  "mov %es, %eax\n mov %ebx, %es")							\
 	X(mov_es_bad, ALWAYS, 0, "movw $0xfff0, (%rdi)\n mov (%rdi), %es")			\
-	X(ltr, ALWAYS, 0, "str %eax\n mov %ax, (%rdi)\n sub $16, %rsp\n sgdt (%rsp)\n mov 2(%rsp), %rdx\n" \
-	  "btrl $9, 4(%rdx, %rax)\n ltr (%rdi)\n str %ebx\n mov 4(%rdx, %rax), %r8d")		\
+	X(ltr, ALWAYS, 0, "str %eax\n mov %ax, (%rdi)\n sub $16, %rsp\n sgdt (%rsp)\n"		\
+	  "mov 2(%rsp), %rdx\n btrl $9, 4(%rdx, %rax)\n ltr (%rdi)\n"				\
+	  "str %ebx\n mov 4(%rdx, %rax), %r8d")							\
 	X(ltr_busy, ALWAYS, 0, "str %eax\n mov %ax, (%rdi)\n ltr (%rdi)")			\
 	X(smsw, ALWAYS, 0, "smsw (%rdi)")							\
 	X(lmsw, ALWAYS, 0, "mov %cr0, %rbx\n lmsw (%rdi)\n mov %cr0, %rax\n mov %rbx, %cr0")	\
@@ -181,12 +214,13 @@ enum need { ALWAYS, AVX, MOVBE };
 	X(mmx_store, ALWAYS, 0, "movq %rax, %mm5\n movq %mm5, (%rdi)")				\
 	X(mmx_fpu, ALWAYS, 0, "fld1\n fldpi\n movq %mm7, (%rdi)")				\
 	STRING(X, b) STRING(X, w) STRING(X, l) STRING(X, q)					\
-	X(movs_fs, ALWAYS, 0, "mov $0x100, %esi\n mov $0x100800, %edi\n .byte 0xf3, 0x64, 0xa4")	\
+	X(movs_fs, ALWAYS, 0, "mov $0x100, %esi\n mov $0x100800, %edi\n .byte 0xf3, 0x64, 0xa4") \
 	X(movs_67, ALWAYS, 0, "mov $0xf00000000, %r8\n or %r8, %rcx\n .byte 0x67, 0xf3, 0xa5")	\
-	SSE(X, movups) SSE(X, movaps) SSE(X, movupd) SSE(X, movapd) SSE(X, movdqu) SSE(X, movdqa)	\
+	SSE(X, movups) SSE(X, movaps) SSE(X, movupd) SSE(X, movapd) SSE(X, movdqu) SSE(X, movdqa) \
 	SSE(X, movss) SSE(X, movsd) SSE(X, movd) SSE(X, movq) SSE(X, movlps) SSE(X, movhps)	\
 	X(movd_q, ALWAYS, 0, ".byte 0x66, 0x48, 0x0f, 0x6e, 0x1f")				\
-	X(movntps, ALWAYS, 0, "movntps %xmm1, (%rdi)") X(movntdq, ALWAYS, 0, "movntdq %xmm1, (%rdi)")	\
+	X(movntps, ALWAYS, 0, "movntps %xmm1, (%rdi)")						\
+	X(movntdq, ALWAYS, 0, "movntdq %xmm1, (%rdi)")						\
 	VEX(X, vmovups) VEX(X, vmovaps) VEX(X, vmovdqu) VEX(X, vmovdqa)
 
 #define DEFINE(name, need, undef, text) GUEST(i_##name, 64, text "\n" DONE);
@@ -250,7 +284,8 @@ static void side_new(struct side *s, bool memory)
 {
 	s->vm = vm_new(2 << 20, 0);
 	s->v = vcpu_new(s->vm, 0);
-	s->window = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	s->window = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			 -1, 0);
 	vm_slot(s->vm, 1, WINDOW, PAGE, s->window, 0);
 	vm_slot(s->vm, 2, WINDOW + 3 * PAGE, PAGE, s->window + 3 * PAGE, 0);
 	if (memory)
@@ -299,7 +334,8 @@ static bool side_device(struct side *s)
 	uint64_t off = run->mmio.phys_addr - GUEST_MMIO;
 	unsigned int i;
 
-	if (off >= 2 * PAGE || !run->mmio.len || run->mmio.len > 8 || off + run->mmio.len > 2 * PAGE)
+	if (off >= 2 * PAGE || !run->mmio.len || run->mmio.len > 8 ||
+	    off + run->mmio.len > 2 * PAGE)
 		return false;
 	if (s->nr < 256) {
 		s->access[s->nr].gpa = run->mmio.phys_addr;
@@ -366,19 +402,22 @@ static const char *differ(struct side *a, struct side *b, uint32_t undefined)
 	return NULL;
 }
 
-static void show(struct __test_metadata *_metadata, const struct insn *in, const char *what, struct side *a,
-		 struct side *b)
+static void show(struct __test_metadata *_metadata, const struct insn *in, const char *what,
+		 struct side *a, struct side *b)
 {
 	struct kvm_regs ra = vcpu_regs(a->v), rb = vcpu_regs(b->v);
 	unsigned int i;
 
 	TH_LOG("%s: %s", in->name, what);
-	TH_LOG("  memory: rax %llx rdx %llx rdi %llx rsi %llx rcx %llx rsp %llx rflags %llx vector %lx", ra.rax, ra.rdx,
-	       ra.rdi, ra.rsi, ra.rcx, ra.rsp, ra.rflags, vm_caught(a->vm)->vector);
-	TH_LOG("  device: rax %llx rdx %llx rdi %llx rsi %llx rcx %llx rsp %llx rflags %llx vector %lx", rb.rax, rb.rdx,
-	       rb.rdi, rb.rsi, rb.rcx, rb.rsp, rb.rflags, vm_caught(b->vm)->vector);
+	TH_LOG("  memory: rax %llx rdx %llx rdi %llx rsi %llx rcx %llx rsp %llx rflags %llx "
+	       "vector %lx", ra.rax, ra.rdx, ra.rdi, ra.rsi, ra.rcx, ra.rsp, ra.rflags,
+	       vm_caught(a->vm)->vector);
+	TH_LOG("  device: rax %llx rdx %llx rdi %llx rsi %llx rcx %llx rsp %llx rflags %llx "
+	       "vector %lx", rb.rax, rb.rdx, rb.rdi, rb.rsi, rb.rcx, rb.rsp, rb.rflags,
+	       vm_caught(b->vm)->vector);
 	for (i = 0; i < b->nr && i < 8; i++)
-		TH_LOG("  %s %lx %u", b->access[i].write ? "write" : "read", b->access[i].gpa, b->access[i].len);
+		TH_LOG("  %s %lx %u", b->access[i].write ? "write" : "read", b->access[i].gpa,
+		       b->access[i].len);
 }
 
 FIXTURE(two) { struct side memory, device; };
@@ -402,7 +441,8 @@ static const struct place places[] = {
 };
 
 /* All instructions at one place. Returns the number of those that were not the same. */
-static unsigned int all(struct side *a, struct side *b, struct __test_metadata *_metadata, const struct place *p)
+static unsigned int all(struct side *a, struct side *b, struct __test_metadata *_metadata,
+			const struct place *p)
 {
 	bool kvm = !strcmp(vm_device(), "/dev/kvm");
 	unsigned int i, v, bad = 0, unknown = 0;
@@ -410,9 +450,11 @@ static unsigned int all(struct side *a, struct side *b, struct __test_metadata *
 	for (i = 0; i < 2 * NR_INSNS; i++) {
 		const struct insn *in = &insns[i / 2];
 		struct kvm_regs r = {
-			.rax = 0x8877665544332291, .rbx = 0x1020304050607080, .rcx = 5, .rdx = 0xfedcba9876543210,
-			.rsi = GUEST_DATA + 0x800, .rdi = GUEST_MMIO + p->offset, .rsp = GUEST_STACK, .r8 = 0x8888,
-			.r9 = 0x999999999999, .r10 = ~0ull, .r15 = 0x0f0f0f0f0f0f0f0f, .rip = GUEST_CODE, .rflags = 2,
+			.rax = 0x8877665544332291, .rbx = 0x1020304050607080, .rcx = 5,
+			.rdx = 0xfedcba9876543210, .rsi = GUEST_DATA + 0x800,
+			.rdi = GUEST_MMIO + p->offset, .rsp = GUEST_STACK, .r8 = 0x8888,
+			.r9 = 0x999999999999, .r10 = ~0ull, .r15 = 0x0f0f0f0f0f0f0f0f,
+			.rip = GUEST_CODE, .rflags = 2,
 		};
 		const char *what;
 		int ra, rb;
@@ -447,7 +489,8 @@ static unsigned int all(struct side *a, struct side *b, struct __test_metadata *
 		if (rb != KVM_EXIT_IO)
 			vcpu_describe(b->v);
 	}
-	TH_LOG("%s: %u instructions, %u not emulated, %u differ", p->name, 2 * (unsigned int)NR_INSNS, unknown, bad);
+	TH_LOG("%s: %u instructions, %u not emulated, %u differ", p->name,
+	       2 * (unsigned int)NR_INSNS, unknown, bad);
 	return bad;
 }
 
@@ -481,13 +524,16 @@ TEST_F(place, devices_are_as_memory)
 /* ---- 32-bit and 16-bit code ---- */
 
 #define OLD_INSNS(X, di)									\
-	X(mov_b, "mov %al, (" di ")") X(mov_w, "mov %ax, (" di ")") X(mov_l, "mov %eax, (" di ")")	\
-	X(mov_rm, "mov (" di "), %ebx") X(mov_rm_w, "mov (" di "), %bx") X(mov_i, "movw $0x1234, 2(" di ")")	\
+	X(mov_b, "mov %al, (" di ")") X(mov_w, "mov %ax, (" di ")") X(mov_l, "mov %eax, (" di ")") \
+	X(mov_rm, "mov (" di "), %ebx") X(mov_rm_w, "mov (" di "), %bx")			\
+	X(mov_i, "movw $0x1234, 2(" di ")")							\
 	X(movzx, "movzbl (" di "), %eax") X(movsx, "movswl (" di "), %eax")			\
 	X(add, "add %ax, (" di ")") X(adc_i, "adcl $-1, (" di ")") X(inc, "incb (" di ")")	\
-	X(xchg, "xchg %eax, (" di ")") X(bts, "bts %cx, (" di ")") X(cmpxchg, "cmpxchg %ebx, (" di ")")	\
+	X(xchg, "xchg %eax, (" di ")") X(bts, "bts %cx, (" di ")")				\
+	X(cmpxchg, "cmpxchg %ebx, (" di ")")							\
 	X(push, "pushw (" di ")") X(pop, "push %ax\n popw (" di ")")				\
-	X(stos, "rep stosw") X(stosl, "rep stosl") X(scas, "repne scasb") X(fs, "mov %fs:0x100, %eax")
+	X(stos, "rep stosw") X(stosl, "rep stosl")						\
+	X(scas, "repne scasb") X(fs, "mov %fs:0x100, %eax")
 
 #define DEFINE32(name, text) GUEST(p_##name, 32, text "\n" DONE);
 #define DEFINE16(name, text) GUEST(w_##name, 16, text "\n" DONE);
@@ -498,11 +544,16 @@ OLD_INSNS(DEFINE16A, "%edi")
 
 /* What has no form in the other table: direct addresses, and addresses of two registers. */
 GUEST(w_moffs, 16, "mov 0x100, %al\n mov %ax, 0x110\n" DONE);
-GUEST(w_bx_si, 16, "mov $0x80, %bx\n mov $0xff90, %si\n mov (%bx, %si), %ax\n mov %ax, 0x20(%bx, %si)\n" DONE);
+GUEST(w_bx_si, 16, "mov $0x80, %bx\n mov $0xff90, %si\n"
+		   "mov (%bx, %si), %ax\n mov %ax, 0x20(%bx, %si)\n" DONE);
 GUEST(p_moffs, 32, "mov 0xd0000100, %eax\n mov %ax, 0xd0000110\n" DONE);
 GUEST(p_sib, 32, "mov -0x28(%edi, %ecx, 8), %ax\n" DONE);
 
-static const struct old { const char *name; const unsigned char *code, *end; bool code16; } old[] = {
+static const struct old {
+	const char *name;
+	const unsigned char *code, *end;
+	bool code16;
+} old[] = {
 #define ENTRY32(name, text) { "32: " #name, p_##name, p_##name##_end, false },
 #define ENTRY16(name, text) { "16: " #name, w_##name, w_##name##_end, true },
 #define ENTRY16A(name, text) { "16, 32-bit address: " #name, a_##name, a_##name##_end, true },
@@ -519,9 +570,9 @@ TEST_F(two, protected_mode)
 	for (i = 0; i < sizeof(old) / sizeof(old[0]); i++) {
 		struct insn in = { old[i].name, old[i].code, old[i].end, ALWAYS, 0 };
 		struct kvm_regs regs = {
-			.rax = 0x443322a1, .rbx = 0x50607080, .rcx = 5, .rdx = 0x76543210, .rsi = GUEST_DATA,
-			.rdi = (old[i].code16 ? 0 : GUEST_MMIO) + 0x101, .rsp = GUEST_STACK, .rip = GUEST_CODE,
-			.rflags = 3,
+			.rax = 0x443322a1, .rbx = 0x50607080, .rcx = 5, .rdx = 0x76543210,
+			.rsi = GUEST_DATA, .rdi = (old[i].code16 ? 0 : GUEST_MMIO) + 0x101,
+			.rsp = GUEST_STACK, .rip = GUEST_CODE, .rflags = 3,
 		};
 		const char *what;
 
@@ -533,7 +584,8 @@ TEST_F(two, protected_mode)
 			vm_load_bytes(s[k]->vm, GUEST_CODE, in.code, in.end - in.code);
 			r[k] = side_run(s[k]);
 		}
-		what = r[0] == r[1] && r[0] == KVM_EXIT_IO ? differ(s[0], s[1], in.undefined) : "exit";
+		what = r[0] == r[1] && r[0] == KVM_EXIT_IO ? differ(s[0], s[1], in.undefined) :
+							     "exit";
 		if (!what)
 			continue;
 		bad++;
@@ -547,7 +599,8 @@ TEST_F(two, protected_mode)
 static void ready(struct side *s, const unsigned char *code, size_t n, uint64_t rdi, uint64_t rsi)
 {
 	struct kvm_regs r = {
-		.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rdi = rdi, .rsi = rsi, .rcx = 5, .rax = 0x1234,
+		.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK,
+		.rdi = rdi, .rsi = rsi, .rcx = 5, .rax = 0x1234,
 	};
 
 	side_mode(s, MODE_LONG, false);
@@ -620,7 +673,8 @@ TEST_F(two, a_fault_in_the_middle_of_rep)
 		EXPECT_EQ(vcpu_regs(s[k]->v).rdi, HOLE);
 		EXPECT_EQ(vcpu_regs(s[k]->v).rsi, GUEST_MMIO + 0x42);
 	}
-	EXPECT_EQ(memcmp(s[0]->vm->mem + GUEST_DATA + PAGE, s[1]->vm->mem + GUEST_DATA + PAGE, PAGE), 0);
+	EXPECT_EQ(memcmp(s[0]->vm->mem + GUEST_DATA + PAGE, s[1]->vm->mem + GUEST_DATA + PAGE,
+			 PAGE), 0);
 	EXPECT_EQ(s[1]->vm->mem[GUEST_DATA + 2 * PAGE - 2], s[1]->window[PAGE + 0x40]);
 }
 
@@ -639,7 +693,10 @@ TEST_F(two, segment_faults)
 
 GUEST(string_io, 64, "mov $0x55, %dx\n rep insb\n outsl\n" DONE);
 
-/* INS and OUTS between a port and a device in memory, over a page's end: two exits for each, nothing lost or twice. */
+/*
+ * INS and OUTS between a port and a device in memory, over a page's end: two exits
+ * for each, nothing lost or twice.
+ */
 TEST_F(two, port_to_device_and_back)
 {
 	struct side *s = &self->device;
@@ -680,7 +737,8 @@ TEST_F(two, the_unknown_is_told_with_its_bytes)
 	ASSERT_EQ(ONE_INSN(s, pshufb, GUEST_MMIO, 0), KVM_EXIT_INTERNAL_ERROR);
 	EXPECT_EQ(run->emulation_failure.suberror, KVM_INTERNAL_ERROR_EMULATION);
 	ASSERT_GE(run->emulation_failure.ndata, 3);
-	ASSERT_TRUE(run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES);
+	ASSERT_TRUE(run->emulation_failure.flags &
+		    KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES);
 	EXPECT_GE(run->emulation_failure.insn_size, 5);
 	EXPECT_LE(run->emulation_failure.insn_size, 15);
 	EXPECT_EQ(memcmp(run->emulation_failure.insn_bytes, pshufb, 5), 0);
@@ -689,8 +747,8 @@ TEST_F(two, the_unknown_is_told_with_its_bytes)
 }
 
 /*
- * An unknown instruction of a user of the guest's must not end the VM: #UD, unless the VMM asked otherwise
- * (KVM_CAP_EXIT_ON_EMULATION_FAILURE).
+ * An unknown instruction of a user of the guest's must not end the VM: #UD, unless the VMM asked
+ * otherwise (KVM_CAP_EXIT_ON_EMULATION_FAILURE).
  */
 TEST_F(two, the_unknown_of_a_user_is_undefined)
 {
@@ -710,7 +768,8 @@ TEST_F(two, the_unknown_of_a_user_is_undefined)
 		if (k) {
 			ASSERT_EQ(ioctl(s->vm->fd, KVM_ENABLE_CAP, &cap), 0);
 			ASSERT_EQ(side_run(s), KVM_EXIT_INTERNAL_ERROR);
-			EXPECT_EQ(s->v->run->emulation_failure.suberror, KVM_INTERNAL_ERROR_EMULATION);
+			EXPECT_EQ(s->v->run->emulation_failure.suberror,
+				  KVM_INTERNAL_ERROR_EMULATION);
 			continue;
 		}
 		ASSERT_EQ(side_run(s), KVM_EXIT_IO);
@@ -720,7 +779,10 @@ TEST_F(two, the_unknown_of_a_user_is_undefined)
 	}
 }
 
-/* A device's page that is mapped read-only: what reads and writes it faults, whatever the CPU does first. */
+/*
+ * A device's page that is mapped read-only: what reads and writes it
+ * faults, whatever the CPU does first.
+ */
 TEST_F(two, a_page_that_may_only_be_read)
 {
 	struct side *s[2] = { &self->memory, &self->device };
@@ -775,11 +837,14 @@ static int side_rights(struct side *s, const struct insn *in, const struct right
 TEST_F(two, rights_of_pages)
 {
 	static const char *const names[] = {
-		"mov_l_mr", "mov_l_rm", "mov_q_i", "add_l_mr", "add_l_rm", "cmp_l_mr", "xchg_l", "cmpxchg_l_plain", "movsq_from",
-		"movsq_to", "rep_movsb_from", "rep_movsb_to", "cmpsl", "scasl", "stosw", "push_q", "pop_q", "movups_load",
-		"movups_store", "lock_inc", "bts_l_i", "lodsl",
+		"mov_l_mr", "mov_l_rm", "mov_q_i", "add_l_mr", "add_l_rm", "cmp_l_mr", "xchg_l",
+		"cmpxchg_l_plain", "movsq_from", "movsq_to", "rep_movsb_from", "rep_movsb_to",
+		"cmpsl", "scasl", "stosw", "push_q", "pop_q", "movups_load", "movups_store",
+		"lock_inc", "bts_l_i", "lodsl",
 	};
-	static const uint64_t kinds[] = { 0x80, 0x81, 0x83, 0x85, 0x87, 0x83, 0x87, 0x8000000000000087 };
+	static const uint64_t kinds[] = {
+		0x80, 0x81, 0x83, 0x85, 0x87, 0x83, 0x87, 0x8000000000000087,
+	};
 	struct side *s[2] = { &self->memory, &self->device };
 	unsigned int i, j, n, bad = 0, faults = 0;
 	int r[2];
@@ -790,7 +855,8 @@ TEST_F(two, rights_of_pages)
 	for (n = 0; n < 800; n++) {
 		const char *name = names[n % (sizeof(names) / sizeof(names[0]))], *what;
 		struct rights k = {
-			.pde = { kinds[rand() & 7], kinds[rand() & 7] }, .user = rand() & 1, .wp = rand() & 1, .ac = rand() & 1,
+			.pde = { kinds[rand() & 7], kinds[rand() & 7] },
+			.user = rand() & 1, .wp = rand() & 1, .ac = rand() & 1,
 		};
 
 		k.smap = !k.user && rand() & 1;
@@ -798,18 +864,23 @@ TEST_F(two, rights_of_pages)
 			;
 		for (j = 0; j < 2; j++)
 			r[j] = side_rights(s[j], &insns[i], &k);
-		what = r[0] == r[1] && r[0] == KVM_EXIT_IO ? differ(s[0], s[1], insns[i].undefined) : "exit";
-		if (!what && (PDE(s[0], GUEST_MMIO) != PDE(s[1], GUEST_MMIO) || PDE(s[0], ALIAS) != PDE(s[1], ALIAS)))
+		what = r[0] == r[1] && r[0] == KVM_EXIT_IO ?
+			       differ(s[0], s[1], insns[i].undefined) :
+			       "exit";
+		if (!what && (PDE(s[0], GUEST_MMIO) != PDE(s[1], GUEST_MMIO) ||
+			      PDE(s[0], ALIAS) != PDE(s[1], ALIAS)))
 			what = "accessed and dirty bits";
 		faults += vm_caught(s[0]->vm)->vector == 14;
 		if (!what)
 			continue;
 		bad++;
 		show(_metadata, &insns[i], what, s[0], s[1]);
-		TH_LOG("  device's page %llx, %llx, now %llx, %llx; the other's %llx, now %llx, %llx; user %d WP %d SMAP %d AC %d",
+		TH_LOG("  device's page %llx, %llx, now %llx, %llx; the other's %llx, now %llx, "
+		       "%llx; user %d WP %d SMAP %d AC %d",
 		       (unsigned long long)k.pde[0], (unsigned long long)k.pde[0],
-		       (unsigned long long)PDE(s[0], GUEST_MMIO), (unsigned long long)PDE(s[1], GUEST_MMIO),
-		       (unsigned long long)k.pde[1], (unsigned long long)PDE(s[0], ALIAS), (unsigned long long)PDE(s[1], ALIAS),
+		       (unsigned long long)PDE(s[0], GUEST_MMIO),
+		       (unsigned long long)PDE(s[1], GUEST_MMIO), (unsigned long long)k.pde[1],
+		       (unsigned long long)PDE(s[0], ALIAS), (unsigned long long)PDE(s[1], ALIAS),
 		       k.user, k.wp, k.smap, k.ac);
 	}
 	EXPECT_EQ(bad, 0);
@@ -851,8 +922,8 @@ TEST_F(two, mov_ss_from_a_device)
 GUEST(mov_es, 64, "mov (%rdi), %es\n" DONE);
 
 /*
- * The access that reached no memory was the CPU's own, of a descriptor in ROM that it wanted to mark as accessed. The
- * instruction's operand has the same place in its page.
+ * The access that reached no memory was the CPU's own, of a descriptor in ROM that it wanted to
+ * mark as accessed. The instruction's operand has the same place in its page.
  */
 TEST_F(two, a_descriptor_in_rom)
 {
@@ -878,8 +949,8 @@ TEST_F(two, a_descriptor_in_rom)
 }
 
 /*
- * Between two repetitions the shadow is over, and RF keeps a breakpoint at the instruction from hitting again
- * (SDM vol. 3 17.3.1.1).
+ * Between two repetitions the shadow is over, and RF keeps a breakpoint at the instruction from
+ * hitting again (SDM vol. 3 17.3.1.1).
  */
 TEST_F(two, between_repetitions)
 {

@@ -19,7 +19,8 @@ GUEST(walk, 64, "1: add %rax, (%rdi)\n add %rsi, %rdi\n dec %rcx\n jnz 1b\n" DON
 static void start(struct vcpu *v, uint64_t gpa, uint64_t step, uint64_t count, uint64_t add)
 {
 	struct kvm_regs r = {
-		.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK, .rdi = gpa, .rsi = step, .rcx = count, .rax = add,
+		.rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK,
+		.rdi = gpa, .rsi = step, .rcx = count, .rax = add,
 	};
 
 	vcpu_set_regs(v, &r);
@@ -38,7 +39,10 @@ struct ring {
 	uint32_t size, next, second;
 };
 
-/* The smallest ring that there may be: what is kept back for one exit depends on the CPU. Entries, or 0. */
+/*
+ * The smallest ring that there may be: what is kept back for one exit
+ * depends on the CPU. Entries, or 0.
+ */
 static uint32_t small_ring(struct vm *vm)
 {
 	struct kvm_enable_cap cap = { .cap = KVM_CAP_DIRTY_LOG_RING };
@@ -57,7 +61,8 @@ static uint32_t harvest(struct ring *r, uint8_t *times, uint64_t pages)
 	for (;;) {
 		struct kvm_dirty_gfn *e = &r->entry[r->next % r->size];
 
-		if (__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE) != KVM_DIRTY_GFN_F_DIRTY || n == r->size)
+		if (__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE) != KVM_DIRTY_GFN_F_DIRTY ||
+		    n == r->size)
 			return n;
 		if (e->slot == 2 && r->second && e->offset < pages - r->second)
 			times[r->second + e->offset]++;
@@ -73,12 +78,15 @@ static uint32_t harvest(struct ring *r, uint8_t *times, uint64_t pages)
 
 static bool map_ring(struct ring *r, struct vcpu *v)
 {
-	r->entry = mmap(NULL, r->size * sizeof(*r->entry), PROT_READ | PROT_WRITE, MAP_SHARED, v->fd,
-			KVM_DIRTY_LOG_PAGE_OFFSET * PAGE);
+	r->entry = mmap(NULL, r->size * sizeof(*r->entry), PROT_READ | PROT_WRITE, MAP_SHARED,
+			v->fd, KVM_DIRTY_LOG_PAGE_OFFSET * PAGE);
 	return r->entry != MAP_FAILED;
 }
 
-/* A full ring keeps the vCPU out of the guest until there is room; the guest notices nothing, the VMM misses nothing. */
+/*
+ * A full ring keeps the vCPU out of the guest until there is room; the guest notices
+ * nothing, the VMM misses nothing.
+ */
 TEST(a_full_ring_stops_the_vcpu)
 {
 	struct vm *vm = vm_new(4 * MIB, 0);
@@ -99,7 +107,8 @@ TEST(a_full_ring_stops_the_vcpu)
 	/* What the hardware has logged at once can be of both. */
 	r.second = pages / 2 - 7;
 	vm_slot(vm, 1, BIG_GPA, r.second * PAGE, m, KVM_MEM_LOG_DIRTY_PAGES);
-	vm_slot(vm, 2, BIG_GPA + r.second * PAGE, (pages - r.second) * PAGE, m + r.second * PAGE, KVM_MEM_LOG_DIRTY_PAGES);
+	vm_slot(vm, 2, BIG_GPA + r.second * PAGE, (pages - r.second) * PAGE, m + r.second * PAGE,
+		KVM_MEM_LOG_DIRTY_PAGES);
 	EXPECT_EQ(ioctl(vm->fd, KVM_GET_DIRTY_LOG, &log), -1);	/* one or the other */
 	EXPECT_EQ(errno, ENXIO);
 	for (round = 1; round <= 2; round++) {
@@ -132,17 +141,22 @@ TEST(a_full_ring_stops_the_vcpu)
 		}
 	}
 	EXPECT_GE(full, 4);
-	TH_LOG("%u entries, %u times full, %u pages told of, %u written", r.size, full, sum, 2 * pages);
+	TH_LOG("%u entries, %u times full, %u pages told of, %u written", r.size, full, sum,
+	       2 * pages);
 	munmap(r.entry, r.size * sizeof(*r.entry));
 	vm_free(vm);
 	free(times);
 }
 
 /* RDI: address, RSI: step, RCX: count: four bytes to each page. */
-GUEST(ins, 64, "1: mov %rcx, %rbx\n mov $4, %ecx\n mov $0x10, %edx\n rep insb\n lea -4(%rdi, %rsi), %rdi\n"
+GUEST(ins, 64, "1: mov %rcx, %rbx\n mov $4, %ecx\n mov $0x10, %edx\n"
+	       "rep insb\n lea -4(%rdi, %rsi), %rdi\n"
 	       "mov %rbx, %rcx\n dec %rcx\n jnz 1b\n" DONE);
 
-/* What the kernel writes for a vCPU is in that vCPU's ring, which stops it in time; another's would run over. */
+/*
+ * What the kernel writes for a vCPU is in that vCPU's ring, which stops it in
+ * time; another's would run over.
+ */
 TEST(the_kernel_writes_for_a_vcpu)
 {
 	struct vm *vm = vm_new(4 * MIB, 0);
@@ -190,8 +204,8 @@ TEST(the_kernel_writes_for_a_vcpu)
 }
 
 /*
- * A ring becomes full between two runs of the guest as well: a CPU with a page-modification log (512 pages) tells
- * of what was written when the vCPU is left, and the next run may write as much.
+ * A ring becomes full between two runs of the guest as well: a CPU with a page-modification log
+ * (512 pages) tells of what was written when the vCPU is left, and the next run may write as much.
  */
 TEST(a_ring_that_is_full_before_the_guest_runs)
 {
@@ -210,7 +224,8 @@ TEST(a_ring_that_is_full_before_the_guest_runs)
 	vm_load(vm, walk);
 	ASSERT_TRUE(map_ring(&r, v));
 	vm_slot(vm, 1, BIG_GPA, pages * PAGE, m, 0);
-	start(v, BIG_GPA, PAGE, pages, 0);	/* mapped, so that there is no exit on the way later */
+	/* mapped, so that there is no exit on the way later */
+	start(v, BIG_GPA, PAGE, pages, 0);
 	ASSERT_TRUE(vcpu_run_done(v));
 	vm_slot(vm, 1, BIG_GPA, pages * PAGE, m, KVM_MEM_LOG_DIRTY_PAGES);
 	for (i = 0; i < sizeof(parts) / sizeof(*parts); at += parts[i++]) {
@@ -244,7 +259,10 @@ static void *reset_rings(void *arg)
 	return NULL;
 }
 
-/* A vCPU for which there is no descriptor is taken back: with memory that is checked (KASAN) this shows who looked at it. */
+/*
+ * A vCPU for which there is no descriptor is taken back: with memory that is checked
+ * (KASAN) this shows who looked at it.
+ */
 TEST(rings_are_reset_while_no_vcpu_can_be_made)
 {
 	struct rlimit was, none = { 0, 0 };

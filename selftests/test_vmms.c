@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * VMMs' ioctl sequences (lib/vmms.c), from open to a guest that has done its first device accesses; then a snapshot, a
- * new VM by the same calls, and the guest goes on there: its memory, registers, timers and clocks are what they were.
+ * VMMs' ioctl sequences (lib/vmms.c), from open to a guest that has done its first device accesses;
+ * then a snapshot, a new VM by the same calls, and the guest goes on there: its memory, registers,
+ * timers and clocks are what they were.
  */
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -39,7 +40,8 @@ FIXTURE_TEARDOWN(vmm)
 /* What a VMM makes before a guest's state comes in. */
 static bool make(struct vmm *m)
 {
-	return vmm_do(m, m->kind->make) && vmm_each(m, m->kind->cpu_make) && vmm_do(m, m->kind->devices);
+	return vmm_do(m, m->kind->make) && vmm_each(m, m->kind->cpu_make) &&
+	       vmm_do(m, m->kind->devices);
 }
 
 static bool boot(struct vmm *m)
@@ -49,7 +51,9 @@ static bool boot(struct vmm *m)
 
 static bool save(struct vmm *m)
 {
-	return vmm_quiet(m) && (m->kind->entry == ENTRY_REAL ? vmm_do(m, m->kind->pause) : vmm_each(m, m->kind->pause)) &&
+	return vmm_quiet(m) &&
+	       (m->kind->entry == ENTRY_REAL ? vmm_do(m, m->kind->pause) :
+					       vmm_each(m, m->kind->pause)) &&
 	       vmm_each(m, m->kind->cpu_save) && vmm_do(m, m->kind->save);
 }
 
@@ -57,7 +61,8 @@ static bool restore(struct vmm *m, const struct vmm *from)
 {
 	m->state = from->state;
 	memcpy(m->mem, from->mem, VMM_MEMORY);
-	return (!m->kind->restore_vm_first || vmm_do(m, m->kind->restore)) && vmm_each(m, m->kind->cpu_restore) &&
+	return (!m->kind->restore_vm_first || vmm_do(m, m->kind->restore)) &&
+	       vmm_each(m, m->kind->cpu_restore) &&
 	       (m->kind->restore_vm_first || vmm_do(m, m->kind->restore));
 }
 
@@ -75,7 +80,8 @@ static bool agrees(struct vmm *m, const struct vmm_state *was)
 	return true;
 }
 
-#define OK(m, condition)	do { bool ok_ = condition; ASSERT_TRUE(ok_) TH_LOG("%s", (m)->why); } while (0)
+#define OK(m, condition) \
+	do { bool ok_ = condition; ASSERT_TRUE(ok_) TH_LOG("%s", (m)->why); } while (0)
 
 /* The device's registers were written but for the notification, which an eventfd took. */
 static uint64_t notified(struct vmm *m)
