@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * dirty MIB: writes to memory all the time, each page in every round, until /tmp/stop is there, and looks in each round
- * whether the last one's contents are what they should be. Says at the end how many rounds and how many wrong words.
+ * dirty MIB: writes to memory all the time, each page in every round, until /tmp/stop is there, and
+ * looks in each round whether the last one's contents are what they should be. Says at the end how
+ * many rounds and how many wrong words.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -20,7 +21,8 @@ static uint64_t word(uint64_t page, uint64_t round, uint64_t n)
 int main(int argc, char **argv)
 {
 	uint64_t pages = strtoull(argc > 1 ? argv[1] : "16", NULL, 0) << 8, round = 0, wrong = 0;
-	uint64_t *p = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t *p = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			   -1, 0);
 
 	if (p == MAP_FAILED)
 		return 1;
@@ -36,6 +38,7 @@ int main(int argc, char **argv)
 		round++;
 		usleep(20000);
 	} while (access("/tmp/stop", F_OK));
-	printf("dirty: %llu rounds, %llu wrong\n", (unsigned long long)round, (unsigned long long)wrong);
+	printf("dirty: %llu rounds, %llu wrong\n", (unsigned long long)round,
+	       (unsigned long long)wrong);
 	return wrong != 0;
 }

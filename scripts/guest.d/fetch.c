@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * fetch ADDRESS PORT PATH: what an HTTP server has there. busybox's own needs libraries that a static one has not.
- * The address "host" is the machine's that runs this guest, through a vsock.
+ * fetch ADDRESS PORT PATH: what an HTTP server has there. busybox's own needs libraries that a
+ * static one has not. The address "host" is the machine's that runs this guest, through a vsock.
  */
 #include <arpa/inet.h>
 #include <linux/vm_sockets.h>
@@ -15,14 +15,16 @@ int main(int argc, char **argv)
 {
 	struct sockaddr_in net = { .sin_family = AF_INET };
 	struct sockaddr_vm host = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST };
-	int vsock = argc == 4 && !strcmp(argv[1], "host"), s = socket(vsock ? AF_VSOCK : AF_INET, SOCK_STREAM, 0);
+	int vsock = argc == 4 && !strcmp(argv[1], "host");
+	int s = socket(vsock ? AF_VSOCK : AF_INET, SOCK_STREAM, 0);
 	char line[4096], *body;
 
 	if (argc != 4 || (!vsock && !inet_aton(argv[1], &net.sin_addr)))
 		return 2;
 	host.svm_port = atoi(argv[2]);
 	net.sin_port = htons(atoi(argv[2]));
-	if (vsock ? connect(s, (struct sockaddr *)&host, sizeof(host)) : connect(s, (struct sockaddr *)&net, sizeof(net))) {
+	if (vsock ? connect(s, (struct sockaddr *)&host, sizeof(host)) :
+		    connect(s, (struct sockaddr *)&net, sizeof(net))) {
 		perror("connect");
 		return 1;
 	}

@@ -2,10 +2,11 @@
 /*
  * agent: runs one command in an emulated host and tells scripts/host about it
  *
- * The command's output goes to the second serial port as it is. What the agent itself has to say goes there
- * too, as lines that begin with a separator and the run's random token: "boot", "start", "report TEXT",
- * "log TEXT", "load STATUS", "exit STATUS". The kernel log is watched from before the module is loaded: its
- * own record, not the console, so that nothing a guest prints can be taken for the host's.
+ * The command's output goes to the second serial port as it is. What the agent itself has to say
+ * goes there too, as lines that begin with a separator and the run's random token: "boot", "start",
+ * "report TEXT", "log TEXT", "load STATUS", "exit STATUS". The kernel log is watched from before
+ * the module is loaded: its own record, not the console, so that nothing a guest prints can be
+ * taken for the host's.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -54,14 +55,16 @@ static void frame(const char *what, const char *format, ...)
 static bool is_report(const char *s)
 {
 	static const char *const start[] = {
-		"WARNING: ", "BUG: ", "BUG ", "kernel BUG at ", "Oops", "UBSAN: ", "KASAN: ", "KCSAN: ",
-		"general protection fault", "invalid opcode: ", "stack segment: ", "double fault: ",
-		"int3: ", "traps: PANIC", "Kernel panic", "refcount_t: ", "list_add corruption",
-		"list_del corruption", "ODEBUG: ", "unchecked MSR access error",
-		"INFO: rcu_", "rcu: INFO: rcu_", "INFO: task ", "INFO: trying to register non-static key",
-		"INFO: lockdep is turned off", "watchdog: BUG: ", "NMI watchdog: Watchdog detected hard LOCKUP",
+		"WARNING: ", "BUG: ", "BUG ", "kernel BUG at ", "Oops", "UBSAN: ", "KASAN: ",
+		"KCSAN: ", "general protection fault", "invalid opcode: ", "stack segment: ",
+		"double fault: ", "int3: ", "traps: PANIC", "Kernel panic", "refcount_t: ",
+		"list_add corruption", "list_del corruption", "ODEBUG: ",
+		"unchecked MSR access error", "INFO: rcu_", "rcu: INFO: rcu_", "INFO: task ",
+		"INFO: trying to register non-static key", "INFO: lockdep is turned off",
+		"watchdog: BUG: ", "NMI watchdog: Watchdog detected hard LOCKUP",
 		"kmemleak: Cannot", "usercopy: ", "Corrupted low memory", "VFS: Busy inodes",
-		"unregister_netdevice: waiting", "Bad FPU state", "percpu ref ", "stack-protector: ",
+		"unregister_netdevice: waiting", "Bad FPU state", "percpu ref ",
+		"stack-protector: ",
 	};
 	static const char *const within[] = {
 		"] WARNING: ", "] BUG: ", "new suspected memory leaks", "blocked for more than",
@@ -77,7 +80,10 @@ static bool is_report(const char *s)
 	return false;
 }
 
-/* Reads what is new in the kernel log; one read gives one record "priority,sequence,time,flags;text". */
+/*
+ * Reads what is new in the kernel log; one read gives one record
+ * "priority,sequence,time,flags;text".
+ */
 static void watch_log(void)
 {
 	char buf[8192];
@@ -85,7 +91,8 @@ static void watch_log(void)
 	for (;;) {
 		ssize_t n = read(kmsg, buf, sizeof(buf) - 1);
 
-		if (n < 0 && errno == EPIPE)	/* the oldest records were overwritten: go on with the next */
+		/* the oldest records were overwritten: go on with the next */
+		if (n < 0 && errno == EPIPE)
 			continue;
 		if (n <= 0)
 			return;
@@ -122,7 +129,10 @@ static char *slurp(const char *path, size_t *size)
 	return p;
 }
 
-/* Runs argv with its output on the serial port, watching the log meanwhile; gives a shell's kind of status. */
+/*
+ * Runs argv with its output on the serial port, watching the log meanwhile;
+ * gives a shell's kind of status.
+ */
 static int run(char **argv)
 {
 	pid_t pid = fork();
@@ -142,7 +152,9 @@ static int run(char **argv)
 	int status;
 
 	for (;;) {
-		struct pollfd p[] = { { .fd = kmsg, .events = POLLIN }, { .fd = pidfd, .events = POLLIN } };
+		struct pollfd p[] = {
+			{ .fd = kmsg, .events = POLLIN }, { .fd = pidfd, .events = POLLIN },
+		};
 
 		poll(p, 2, pidfd < 0 ? 200 : -1);
 		watch_log();
@@ -226,7 +238,8 @@ int main(void)
 	argv[n] = NULL;
 	status = run(argv);
 
-	kill(-1, SIGKILL);	/* whatever it left behind; the first process and this one are spared */
+	/* whatever it left behind; the first process and this one are spared */
+	kill(-1, SIGKILL);
 	if (!strcmp(load[1], "wafer")) {
 		usleep(50000);
 		run((char *[]){ "/bin/sh", "-c", "/wafer/load none >/dev/null 2>&1", NULL });

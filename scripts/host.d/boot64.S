@@ -2,13 +2,14 @@
 /*
  * Stands where a bzImage has its decompressor: lays an unpacked kernel out in memory and enters it.
  *
- * Unpacking a distribution's kernel takes an emulator without a translator most of a minute. So scripts/lib/
- * unpacked.py does it beforehand and joins the kernel's own setup code, this stub at 1 MiB, and the segments.
- * Boot protocol: Documentation/x86/boot.rst of the kernel, "32-bit boot protocol" on the way in (ESI points to
- * boot_params) and "64-bit boot protocol" on the way out.
+ * Unpacking a distribution's kernel takes an emulator without a translator most of a minute. So
+ * scripts/lib/unpacked.py does it beforehand and joins the kernel's own setup code, this stub at
+ * 1 MiB, and the segments. Boot protocol: Documentation/x86/boot.rst of the kernel, "32-bit boot
+ * protocol" on the way in (ESI points to boot_params) and "64-bit boot protocol" on the way out.
  */
 #define BASE	0x100000
-#define HEADER	(BASE + 0x1000)	/* entry, number of segments, then source, destination, length of each */
+/* entry, number of segments, then source, destination, length of each */
+#define HEADER	(BASE + 0x1000)
 #define TABLES	(BASE + 0x2000)	/* PML4, PDPT, four page directories */
 
 	.code32

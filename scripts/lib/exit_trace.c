@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A plugin of QEMU's for scripts/trace-exit: which instructions run between one VMRUN and the next. A row of exitcost
- * goes the same way thousands of times, so the way of the length that came most often is the row's. One CPU only.
+ * A plugin of QEMU's for scripts/trace-exit: which instructions run between one VMRUN and the next.
+ * A row of exitcost goes the same way thousands of times, so the way of the length that came most
+ * often is the row's. One CPU only.
  *
- * Its header is in no package of Debian's, so that what is used of QEMU's plugin interface, version 1, is declared here.
+ * Its header is in no package of Debian's, so that what is used of QEMU's plugin
+ * interface, version 1, is declared here.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -18,9 +20,11 @@ struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb
 const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
 size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
 uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
-void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id, void (*cb)(uint64_t id, struct qemu_plugin_tb *tb));
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, void (*cb)(unsigned int cpu, void *data),
-					    int flags, void *data);
+void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id,
+					   void (*cb)(uint64_t id, struct qemu_plugin_tb *tb));
+void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn,
+					    void (*cb)(unsigned int cpu, void *data), int flags,
+					    void *data);
 
 #define LONGEST	(1 << 16)
 
