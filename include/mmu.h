@@ -128,6 +128,8 @@ struct wafer_dirty_ring {
  * @pages: table pages for use in the section; topped up where sleeping is allowed
  * @last_slot: index hint for slot lookups
  * @mmio_gfn: where a fault has found no slot, with @mmio_generation of the table
+ * @absent_gfn: where a section has found no page of the host's, or not the right to write; it
+ *	belonged to address @absent_hva then (0: nowhere)
  * @ring: dirty ring (mmu/ring.c)
  * @ran: [a] when its vCPU was last in a window, in jiffies
  * @stat_*: counters for statistics, written by the owner only
@@ -137,7 +139,8 @@ struct wafer_fault_ctx {
 	struct wafer_mmu *mmu;
 	unsigned int in_fault;
 	u32 last_slot;
-	gfn_t mmio_gfn;
+	gfn_t mmio_gfn, absent_gfn;
+	hva_t absent_hva;
 	u64 mmio_generation;
 	struct wafer_pt_pages pages;
 	struct wafer_dirty_ring ring;

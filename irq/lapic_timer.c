@@ -128,6 +128,7 @@ static void start(struct wafer_lapic *apic, u32 count)
 u32 wafer_lapic_timer_count(struct wafer_lapic *apic)
 {
 	u64 now, left, target = apic->timer.target, period = apic->timer.period;
+	u32 log2 = shift(apic);
 
 	if (target == WAFER_NEVER || has_mode(apic, APIC_LVT_TIMER_TSCDEADLINE))
 		return 0;
@@ -136,7 +137,7 @@ u32 wafer_lapic_timer_count(struct wafer_lapic *apic)
 		left = target - now;
 	else
 		left = period ? period - (now - target) % period : 0;
-	left = (left + (1u << shift(apic)) - 1) >> shift(apic);
+	left = (left + (1u << log2) - 1) >> log2;
 	return min_t(u64, left, wafer_apic_reg(apic, APIC_TMICT));
 }
 

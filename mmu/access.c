@@ -22,7 +22,8 @@ int wafer_host_fault_in(struct mm_struct *mm, hva_t hva, bool write)
 	bool unlocked = false;
 	long r;
 
-	if (mmap_read_lock_killable(mm))
+	/* the short way first: it does not offer the CPU to others */
+	if (!mmap_read_trylock(mm) && mmap_read_lock_killable(mm))
 		return -EINTR;
 	r = fixup_user_fault(mm, hva, write ? FAULT_FLAG_WRITE : 0, &unlocked);
 	mmap_read_unlock(mm);

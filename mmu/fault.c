@@ -121,8 +121,11 @@ static int in_section(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access, bool a
 	f.hva = wafer_slot_hva(f.slot, f.gfn);
 	f.open = wafer_open_level(f.mmu, f.hva);
 	if (!f.open || !wafer_host_walk(f.mmu, f.hva, any_key, &f.host) ||
-	    (write && !f.host.writable))
+	    (write && !f.host.writable)) {
+		ctx->absent_gfn = f.gfn;
+		ctx->absent_hva = f.hva;
 		return WAFER_FAULT_SLOW;
+	}
 	return install(&f);
 }
 
@@ -169,14 +172,19 @@ int wafer_mmu_fault(struct wafer_fault_ctx *ctx, gpa_t gpa, u32 access)
 {
 	struct wafer_mmu *mmu = ctx->mmu;
 	bool write = access & WAFER_FAULT_WRITE;
-	hva_t hva;
+	hva_t hva = ctx->absent_hva;
+	bool known = hva && ctx->absent_gfn == gpa >> PAGE_SHIFT;
 	int r;
 
-	for (unsigned int tries = 0; tries < SLOW_TRIES; tries++) {
-		if (wafer_gfn_hva(mmu, gpa >> PAGE_SHIFT, write, &ctx->last_slot, &hva))
+	ctx->absent_hva = 0;
+	for (unsigned int tries = 0; tries < SLOW_TRIES; tries++, known = false) {
+		if (!known && wafer_gfn_hva(mmu, gpa >> PAGE_SHIFT, write, &ctx->last_slot, &hva))
 			return WAFER_FAULT_MMIO;
 		r = wafer_host_fault_in(mmu->mm, hva, write) ?:
 		    wafer_pt_topup(&ctx->pages, mmu->pt.levels - 1);
+		/* It may be another slot's address by now: looked up, if nothing else is there. */
+		if (r == -EFAULT && known)
+			continue;
 		if (r)
 			return r;
 		local_irq_disable();

@@ -28,13 +28,13 @@
 bool wafer_host_walk(const struct wafer_mmu *mmu, hva_t hva, bool any_key,
 		     struct wafer_host_page *host)
 {
-	const u64 *table = (const u64 *)mmu->mm->pgd;
+	const u64 *at, *table = (const u64 *)mmu->mm->pgd;
 	unsigned int level = pgtable_l5_enabled() ? 5 : 4;
 	u64 e, uncached, mask, above = _PAGE_RW | _PAGE_USER;
 
 	for (;; level--) {
-		host->at = &table[wafer_pt_index(hva >> PAGE_SHIFT, level)];
-		e = READ_ONCE(*host->at);
+		at = &table[wafer_pt_index(hva >> PAGE_SHIFT, level)];
+		e = READ_ONCE(*at);
 		if (!(e & _PAGE_PRESENT))
 			return false;
 		if (level == 1 || (e & _PAGE_PSE))
@@ -46,6 +46,7 @@ bool wafer_host_walk(const struct wafer_mmu *mmu, hva_t hva, bool any_key,
 		return false;
 	uncached = _PAGE_PWT | _PAGE_PCD | (level == 1 ? _PAGE_PAT : _PAGE_PAT_LARGE);
 	mask = wafer_pt_span(level) - 1;
+	host->at = at;
 	host->entry = e;
 	host->above = above;
 	host->pfn = (((e & PTE_PFN_MASK) >> PAGE_SHIFT) & ~mask) + ((hva >> PAGE_SHIFT) & mask);

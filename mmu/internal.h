@@ -57,7 +57,23 @@ static inline unsigned int wafer_slot_level(const struct wafer_mmu *mmu,
 	return level;
 }
 
-const struct wafer_slot *wafer_slots_find(const struct wafer_slots *slots, gfn_t gfn, u32 *hint);
+const struct wafer_slot *wafer_slots_search(const struct wafer_slots *slots, gfn_t gfn, u32 *hint);
+
+/* As wafer_slots_search(), looking first where the last search with this hint has ended. */
+static inline const struct wafer_slot *wafer_slots_find(const struct wafer_slots *slots, gfn_t gfn,
+							u32 *hint)
+{
+	const struct wafer_slot *slot;
+
+	/* Pairs with publish(): the slots below nr are there. */
+	if (*hint < smp_load_acquire(&slots->nr)) {
+		slot = READ_ONCE(slots->slot[*hint]);
+		if (gfn - slot->gfn < slot->npages)
+			return slot;
+	}
+	return wafer_slots_search(slots, gfn, hint);
+}
+
 int wafer_slots_create(struct wafer_mmu *mmu);
 void wafer_slots_free(struct wafer_mmu *mmu);
 int wafer_gfn_hva(struct wafer_mmu *mmu, gfn_t gfn, bool write, u32 *hint, hva_t *hva);

@@ -19,51 +19,46 @@ static u32 position(const struct wafer_slots *slots, u32 nr, gfn_t gfn)
 }
 
 /**
- * wafer_slots_find() - the slot that @gfn is in
+ * wafer_slots_search() - the slot that @gfn is in
  * @slots: a slot table, under RCU
  * @gfn: any frame number
- * @hint: where the last search ended, or NULL
+ * @hint: where it was found, for wafer_slots_find()
  *
  * Changes in place (publish()) leave the order intact at every moment, so that a search that meets
  * one finds the slot as before or as after it.
  *
  * Return: the slot, or NULL.
  */
-const struct wafer_slot *wafer_slots_find(const struct wafer_slots *slots, gfn_t gfn, u32 *hint)
+const struct wafer_slot *wafer_slots_search(const struct wafer_slots *slots, gfn_t gfn, u32 *hint)
 {
-	const struct wafer_slot *slot;
 	/* Pairs with publish(): the slots below nr are there. */
-	u32 nr = smp_load_acquire(&slots->nr), i = hint ? *hint : nr;
+	u32 nr = smp_load_acquire(&slots->nr), i = position(slots, nr, gfn);
+	const struct wafer_slot *slot = i < nr ? READ_ONCE(slots->slot[i]) : NULL;
 
-	if (i < nr) {
-		slot = READ_ONCE(slots->slot[i]);
-		if (gfn - slot->gfn < slot->npages)
-			return slot;
-	}
-	i = position(slots, nr, gfn);
-	slot = i < nr ? READ_ONCE(slots->slot[i]) : NULL;
 	if (!slot || gfn - slot->gfn >= slot->npages)
 		return NULL;
-	if (hint)
-		*hint = i;
+	*hint = i;
 	return slot;
 }
 
 const struct wafer_slot *wafer_slot_find(struct wafer_mmu *mmu, gfn_t gfn)
 {
-	return wafer_slots_find(rcu_dereference_check(mmu->slots, rcu_read_lock_sched_held() ||
-						      lockdep_is_held(&mmu->slots_lock)),
-				gfn, NULL);
+	u32 hint;
+
+	return wafer_slots_search(rcu_dereference_check(mmu->slots, rcu_read_lock_sched_held() ||
+							lockdep_is_held(&mmu->slots_lock)),
+				  gfn, &hint);
 }
 
 /* Where sleeping is allowed. 0: *@hva is the address; -EFAULT: not memory, or not writable. */
 int wafer_gfn_hva(struct wafer_mmu *mmu, gfn_t gfn, bool write, u32 *hint, hva_t *hva)
 {
 	const struct wafer_slot *slot;
+	u32 none = ~0u;
 	int err = -EFAULT;
 
 	rcu_read_lock();
-	slot = wafer_slots_find(rcu_dereference(mmu->slots), gfn, hint);
+	slot = wafer_slots_find(rcu_dereference(mmu->slots), gfn, hint ?: &none);
 	if (slot && !(write && (slot->flags & KVM_MEM_READONLY))) {
 		*hva = wafer_slot_hva(slot, gfn);
 		err = 0;

@@ -267,6 +267,25 @@ static void check_bits(const unsigned long *map, unsigned int n, const unsigned 
 #define CHECK_BITS(map, ...) \
 	check_bits(map, 600, (const unsigned int[]){ __VA_ARGS__, ~0u }, __LINE__)
 
+/* Between the look in the window and the slow way a slot may get another address, or go. */
+TEST(moved_on_the_slow_way)
+{
+	begin(&wafer_npt_format, true);
+	CHECK_EQ(set_slot(1, G, PAGES, 16, 0), 0);	/* nothing can come there */
+	CHECK_EQ(wafer_mmu_fault_fast(&vcpus[0].ctx, G << 12, WAFER_FAULT_READ), WAFER_FAULT_SLOW);
+	CHECK_EQ(set_slot(1, G, 0, 0, 0), 0);
+	CHECK_EQ(set_slot(1, G, 300, 16, 0), 0);
+	CHECK_EQ(wafer_mmu_fault(&vcpus[0].ctx, G << 12, WAFER_FAULT_READ), WAFER_FAULT_FIXED);
+	CHECK(touch(G, false));
+	CHECK_EQ(set_slot(1, G, 0, 0, 0), 0);
+	CHECK_EQ(set_slot(1, G, PAGES, 16, 0), 0);
+	CHECK_EQ(wafer_mmu_fault(&vcpus[0].ctx, G << 12, WAFER_FAULT_READ), -EFAULT);
+	CHECK_EQ(wafer_mmu_fault_fast(&vcpus[0].ctx, G << 12, WAFER_FAULT_READ), WAFER_FAULT_SLOW);
+	CHECK_EQ(set_slot(1, G, 0, 0, 0), 0);
+	CHECK_EQ(wafer_mmu_fault(&vcpus[0].ctx, G << 12, WAFER_FAULT_READ), WAFER_FAULT_MMIO);
+	end();
+}
+
 TEST(classic_dirty_log)
 {
 	int ad;
