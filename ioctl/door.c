@@ -11,16 +11,19 @@
 
 int wafer_refuse(struct wafer_refusal *r, int err, const char *field, u64 value, const char *rule)
 {
+	u32 cmd;
+
 	if (!r)
 		return err;
+	cmd = READ_ONCE(r->ioctl);
 	pr_debug_ratelimited("ioctl 0x%x gives %d: %s is 0x%llx, the rule: %s\n",
-			     r->ioctl, err, field, value, rule);
+			     cmd, err, field, value, rule);
 	WRITE_ONCE(r->field, field);
 	WRITE_ONCE(r->rule, rule);
 	WRITE_ONCE(r->value, value);
 	WRITE_ONCE(r->err, -err);
-	WRITE_ONCE(r->refused, r->ioctl);
-	r->noted = true;
+	WRITE_ONCE(r->refused, cmd);
+	WRITE_ONCE(r->noted, true);
 	return err;
 }
 
@@ -79,7 +82,7 @@ static noinline long call_with_copy(const struct wafer_doors *d, u32 flags, u32 
 /* What the handler did not explain is noted by its number alone. @r, which is negative */
 long wafer_door_failed(struct wafer_refusal *refusal, long r, unsigned long arg)
 {
-	if (r != -EINTR && r != -EAGAIN && !refusal->noted)
+	if (r != -EINTR && r != -EAGAIN && !READ_ONCE(refusal->noted))
 		wafer_refuse(refusal, r, "", arg, "");
 	return r;
 }
@@ -103,8 +106,8 @@ long wafer_door(const struct wafer_doors *d, unsigned int cmd, unsigned long arg
 	flags = d->call(d->obj, cmd, NULL, arg, true);
 	if (flags < 0)
 		return flags;
-	refusal->ioctl = cmd;
-	refusal->noted = false;
+	WRITE_ONCE(refusal->ioctl, cmd);
+	WRITE_ONCE(refusal->noted, false);
 	if (flags & DOOR_NO_ARG && arg)
 		r = wafer_refuse(refusal, -EINVAL, "argument", arg, "is 0");
 	else if (flags & (DOOR_IN | DOOR_OUT))

@@ -142,8 +142,8 @@ static long run(struct wafer_vcpu *vcpu)
 
 	if (mutex_lock_killable(&vcpu->mutex))
 		return -EINTR;
-	vcpu->refusal.ioctl = KVM_RUN;
-	vcpu->refusal.noted = false;
+	WRITE_ONCE(vcpu->refusal.ioctl, KVM_RUN);
+	WRITE_ONCE(vcpu->refusal.noted, false);
 	r = wafer_vcpu_run(vcpu);
 	mutex_unlock(&vcpu->mutex);
 	return unlikely(r < 0) ? wafer_door_failed(&vcpu->refusal, r, 0) : r;
