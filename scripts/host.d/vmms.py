@@ -45,7 +45,7 @@ class Serial:
     """The guest's first serial port: what it said so far, and a shell behind it (guest.d/shell)."""
 
     def __init__(self, path):
-        self.text, self.mark, self.peer = "", 0, None
+        self.text, self.rest, self.mark, self.peer = "", "", 0, None
         self.door = socket.socket(socket.AF_UNIX)
         self.door.bind(path)
         self.door.listen(1)
@@ -58,8 +58,15 @@ class Serial:
                 self.peer, _ = self.door.accept()
                 with contextlib.suppress(ConnectionError):
                     while data := self.peer.recv(65536):
-                        self.text += data.decode(errors="replace").replace("\r", "")
+                        self._add(data.decode(errors="replace").replace("\r", ""))
                 self.peer = None
+
+    def _add(self, text):
+        """SeaBIOS moves the cursor when its clock ticks, in the middle of what somebody prints: escape sequences are left out."""
+        text = re.sub(r"\x1b(\[[\d;?]*)?[A-Za-z]", "", self.rest + text)
+        begun = re.search(r"\x1b(\[[\d;?]*)?$", text)
+        self.rest = begun[0] if begun else ""
+        self.text += text[:len(text) - len(self.rest)]
 
     def find(self, pattern):
         """The next match, beyond all that was found before."""
