@@ -365,6 +365,16 @@ def install(vm, line):
     vm.program(f"virt-install --connect {vm.uri} {line}", "", 240)
 
 
+def guestfish(vm, backend, pattern):
+    """libguestfs runs its guest, by QEMU directly or through libvirt, and works in it."""
+    if backend != "direct":
+        vm.ready(vm.uri)
+    home = "/vmm/guestfs"
+    vm.program(f"env PATH={home}:{os.environ['PATH']} LIBGUESTFS_BACKEND={backend} LIBGUESTFS_BACKEND_SETTINGS=force_kvm "
+               f"LIBGUESTFS_PATH={home}/appliance {home}/ld.so --library-path {home}/lib {home}/guestfish -f {RUN}/script",
+               pattern, 300)
+
+
 def button(vm, line):
     """What libvirt does through the power button of ACPI: the guest sees it and powers off."""
     vm.guest("modprobe button; modprobe evdev; for e in /dev/input/event*; do (head -c 24 $e > /tmp/event; poweroff -f) & done; "

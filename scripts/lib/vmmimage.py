@@ -38,18 +38,22 @@ def _loader(root):
                 if p.exists())
 
 
+def _with_libraries(root):
+    """What starts a program of unpacked packages: their loader, and where it looks."""
+    places = [root / d for d in ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib", "usr/lib"]]
+    return [_loader(root), "--library-path", ":".join(map(str, places))]
+
+
 def _program(root, program, to, more=()):
     """A program with its libraries: to/NAME, to/lib, to/ld.so."""
-    places = [root / d for d in ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib", "usr/lib"]]
-    loader = _loader(root)
     (to / "lib").mkdir(parents=True, exist_ok=True)
     for p in [program, *more]:
-        said = run([loader, "--library-path", ":".join(map(str, places)), "--list", p]).decode()
+        said = run([*_with_libraries(root), "--list", p]).decode()
         for path in re.findall(r"=> (/\S+)", said):
             shutil.copy(path, to / "lib")
     for lib in (to / "lib").iterdir():
         lib.chmod(0o755)
-    shutil.copy(loader, to / "ld.so")
+    shutil.copy(_loader(root), to / "ld.so")
     shutil.copy(program, to / program.name)
     run(["strip", to / program.name])
 
@@ -161,6 +165,51 @@ def libvirt():
         (to / "usr/bin/qemu-system-x86_64").write_text(QEMU)
         (to / "usr/bin/qemu-system-x86_64").chmod(0o755)
     return once(ROOT / "images" / f"libvirt-{digest(HERE)}", make) / "root"
+
+
+# what libguestfs's guest needs before it has its root file system, and what the daemon in it uses
+GUESTFS_MODULES = ["virtio_pci", "virtio_scsi", "sd_mod", "crc32c_generic", "ext4", "virtio_console", "virtio-rng", "dm_mod"]
+GUESTFS_INIT = f"""#!/bin/sh
+mount -t devtmpfs dev /dev
+mount -t proc proc /proc
+for m in {' '.join(GUESTFS_MODULES)}; do modprobe $m; done
+root=$(sed 's/.*root=\\([^ ]*\\).*/\\1/' /proc/cmdline)
+for i in $(seq 30); do mount -t ext4 "$(findfs $root)" /root && break; sleep 1; done
+umount /proc
+exec switch_root /root /init
+"""
+
+
+def guestfs():
+    """libguestfs's guestfish, and the appliance that it boots. Made beforehand, which it calls a fixed one: by itself it would
+    have supermin ask dpkg what is installed."""
+    def make(path):
+        root = _packages("guestfs", "both", lambda: debian.closure("both", "bookworm", [
+            "guestfsd", "udev", "e2fsprogs", "parted", "fdisk", "mount", "util-linux", "lvm2", "bash", "coreutils", "sed", "grep",
+            "findutils", "kmod", "libvirt0", "libfuse2", "libreadline8", "libconfig9", "qemu-utils"]) + ["guestfish", "libguestfs0"])
+        for name in ("guestfish", "qemu-img"):
+            _program(root, root / "usr/bin" / name, path)
+        tree, appliance = path / "tree", path / "appliance"
+        shutil.copytree(root, tree, symlinks=True, ignore=shutil.ignore_patterns(
+            "doc", "man", "locale", "info", "perl*", "zoneinfo", "gconv", "hwdb.d", "libvirt*", "qemu*", "gprofng*", "guestfish"))
+        for name in ("base", "daemon", "init", "udev-rules"):
+            run(["tar", "xzf", root / f"usr/lib/x86_64-linux-gnu/guestfs/supermin.d/{name}.tar.gz", "-C", tree])
+        (tree / "bin/sh").symlink_to("bash")
+        appliance.mkdir()
+        (appliance / "README.fixed").touch()
+        with open(appliance / "initrd", "wb") as f:
+            a = Archive(f)
+            for d in ("proc", "dev", "root"):
+                a.directory(d)
+            a.node("dev/console", 0o600, 5, 1)
+            guest.busybox(a)
+            guest.add_modules(a, kernels.get("debian"), GUESTFS_MODULES)
+            a.text("init", GUESTFS_INIT, 0o755)
+            a.end()
+        run([*_with_libraries(root), root / "sbin/mke2fs", "-q", "-d", tree, "-E", "root_owner=0:0", "-m", "0", appliance / "root",
+             "200M"])
+        shutil.rmtree(tree)
+    return once(ROOT / "images" / f"guestfs-{digest(kernels.get('debian').key, HERE)}", make)
 
 
 def boot():
@@ -356,6 +405,7 @@ FILES = {
     "/vmm/11.1": lambda: qemu("11.1"),
     "/vmm/gVisor": runsc,
     "/vmm/libvirt": libvirt,
+    "/vmm/guestfs": guestfs,
     "/vmm/vmlinuz": lambda: unpacked.image(kernels.get("debian").vmlinuz),
     "/vmm/vmlinuz-6.12": lambda: unpacked.image(kernels.get("6.12").vmlinuz),
     "/vmm/vmlinuz-7.2": lambda: unpacked.image(kernels.get("7.2").vmlinuz),

@@ -187,9 +187,9 @@ linux("pc memory hotplug", [*machine("pc", "on", 1, mem="192,slots=2,maxmem=1G")
                  f"echo grown by $(($({TOTAL}) - $(cat /tmp/before)))", r"grown by 1\d{5}$")])
 
 # -- libvirt: no QEMU of ours
-def libvirt(name, steps):
-    row(f"libvirt {name}", [], [*steps, ("virsh", "destroy domain"), ("until", "shut off")], "wafer.modules=",
-        before=[*EMPTY_QCOW, "[ -e /usr/sbin/libvirtd ] || { cp -a /vmm/libvirt/. /; ln -sf ../run /var/run; }"])
+def libvirt(name, steps, before=(), last=(("virsh", "destroy domain"), ("until", "shut off"))):
+    row(f"libvirt {name}", [], [*steps, *last], "wafer.modules=",
+        before=[*EMPTY_QCOW, *before, "[ -e /usr/sbin/libvirtd ] || { cp -a /vmm/libvirt/. /; ln -sf ../run /var/run; }"])
 
 
 MARK, MARKED = ("guest", "echo before > /tmp/mark"), ("guest", "cat /tmp/mark", "^before$")
@@ -205,12 +205,42 @@ libvirt("q35 host-model: reset, reboot, shutdown", [
     ("button", "reboot domain --mode acpi"), ("boot", 2), ("button", "shutdown domain"), ("until", "shut off"),
     ("virsh", "start domain"), ("boot", 2)])
 libvirt("q35: migrate --live to a second libvirtd and back", [("define", "q35", "host-passthrough", *KERNEL[1::2]), ("boot", 2), ("moved", 16)])
+INSTALL = ("--name domain --memory 192 --vcpus 2 --cpu host-passthrough --osinfo detect=off,require=off "
+           "--disk path={run}/state.qcow2,format=qcow2 --network none --graphics none --controller usb,model=none --memballoon none "
+           "--serial unix,source.mode=connect,source.path={place}/serial --noautoconsole ")
 libvirt("virt-install", [
     ("host", "virt-host-validate qemu; true", "/dev/kvm is accessible +: PASS"),
-    ("install", "--name domain --memory 192 --vcpus 2 --cpu host-passthrough --osinfo detect=off,require=off --import "
-     "--boot kernel=/vmm/vmlinuz,initrd=/vmm/initrd,kernel_args='{append}' --disk path={run}/state.qcow2,format=qcow2 "
-     "--network none --graphics none --controller usb,model=none --memballoon none "
-     "--serial unix,source.mode=connect,source.path={place}/serial --noautoconsole"), ("boot", 2)])
+    ("install", INSTALL + "--import --boot kernel=/vmm/vmlinuz,initrd=/vmm/initrd,kernel_args='{append}'"), ("boot", 2)])
+libvirt("virt-install from a CD", [
+    ("install", INSTALL + "--cdrom /vmm/isolinux.iso"), ("boot", 2),
+    ("guest", "modprobe ata_piix; modprobe sr_mod; sleep 2; dd if=/dev/sr0 bs=2k skip=16 count=1 | cut -c2-6", "CD001")])
+# libguestfs starts a guest of its own, which does this
+FISH = """
+set-memsize 384
+set-smp CPUS
+disk-create {run}/disk raw 64M
+add-drive {run}/disk format:raw
+run
+part-disk /dev/sda mbr
+pvcreate /dev/sda1
+vgcreate group /dev/sda1
+lvcreate volume group 40
+mkfs ext4 /dev/group/volume
+mount /dev/group/volume /
+write /one "written inside"
+cp /one /two
+umount-all
+fsck ext4 /dev/group/volume
+vfs-type /dev/group/volume
+mount-ro /dev/group/volume /
+checksum md5 /two
+debug sh "nproc; cat /sys/devices/system/clocksource/clocksource0/available_clocksource"
+"""
+for backend, cpus in (("direct", 1), ("libvirt:qemu:///system", 2)):
+    libvirt(f"guestfish, {backend.split(':')[0]}, {plural(cpus)}",
+            [("guestfish", backend, rf"^0\next4\ncc7db61cc22c02685f087c7433ca0ac4\n{cpus}\n.*kvm-clock")],
+            ["ln -sf /vmm/vmlinuz /vmm/guestfs/appliance/kernel",
+             "cat > {run}/script << END" + FISH.replace("CPUS", str(cpus)) + "END"], last=[])
 
 # -- gVisor: its kernel runs in the guest's ring 0 and in the host's ring 3 by turns. Its XSETBV makes no exit on QEMU 7.2's
 # TCG, so that XCR0 is lost: the host is one without XSAVE. An initramfs is no root that it could leave: it gets another
