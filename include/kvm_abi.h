@@ -19,6 +19,18 @@
 #endif
 
 /*
+ * The older structure comes first in KVM_SET_USER_MEMORY_REGION2's; the rest counts with a flag for
+ * guest_memfd that is not offered.
+ */
+struct wafer_memory_region2 {
+	struct kvm_userspace_memory_region region;
+	__u64 rest[16];
+};
+#ifndef KVM_SET_USER_MEMORY_REGION2
+#define KVM_SET_USER_MEMORY_REGION2	_IOW(KVMIO, 0x49, struct wafer_memory_region2)
+#endif
+
+/*
  * Newer headers give the field a name that warns in-kernel readers: user space writes it at any
  * time.
  */

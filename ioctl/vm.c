@@ -79,6 +79,7 @@ static long vm_call(void *obj, u32 cmd, void *data, unsigned long arg, bool look
 		return IOCTL(0, READ_ONCE(vm->mmu.ring_size) ?
 			     wafer_ring_reset(&vm->mmu) : -EINVAL);
 	case KVM_SET_USER_MEMORY_REGION:
+	case KVM_SET_USER_MEMORY_REGION2:
 		return IOCTL(DOOR_IN, wafer_set_memory_region(&vm->mmu, data, &vm->refusal));
 	case KVM_SET_GSI_ROUTING: return IOCTL(0, wafer_door_routing(vm, USER));
 	case KVM_IOEVENTFD: return IOCTL(DOOR_IN, wafer_ioeventfd(vm, data));
