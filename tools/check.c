@@ -59,7 +59,7 @@ static void check_kernel(struct report *r, bool loaded)
 		report_add(r, V_OK, "lockdown", "none");
 	}
 	if (read_line("/sys/kernel/realtime", line, sizeof(line)) && line[0] == '1')
-		report_add(r, V_WARN, "kernel", "PREEMPT_RT: guests were not tested on it");
+		report_add(r, V_OK, "kernel", "PREEMPT_RT");
 }
 
 /* Who else may have the CPU's virtualisation: one hypervisor at a time. */

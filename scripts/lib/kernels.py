@@ -15,8 +15,10 @@ BUILT = {
     "debug": (["bookworm"], "6.1", ["base", "debug"], 9),
     "kcsan": (["bookworm"], "6.1", ["base", "kcsan"], 7),
     "7.2": (["sid", "testing"], "7.2", ["base", "7.2"], 7),
+    "debug-rt": (["sid", "testing"], "7.2", ["base", "7.2", "rt"], 9),
 }
-PACKAGED = {"debian": "bookworm", "6.12": "backports"}
+# name: suites, Debian's name of the flavour
+PACKAGED = {"debian": ("bookworm", "amd64"), "6.12": ("backports", "amd64"), "rt": ("bookworm", "rt-amd64")}
 NAMES = [*PACKAGED, *BUILT]
 
 
@@ -44,13 +46,13 @@ def _cached(pattern):
 
 
 def _packaged(name, update):
-    suites = PACKAGED[name]
+    suites, flavour = PACKAGED[name]
     path = None if update else _cached(f"{name}-*")
     if not path:
         with lock(f"kernel-{name}"):
             path = None if update else _cached(f"{name}-*")
             if not path:
-                image = debian.depends(suites, "linux-image-amd64", r"linux-image-\d.*-amd64")
+                image = debian.depends(suites, f"linux-image-{flavour}", rf"linux-image-\d.*-{flavour}")
                 release = re.sub(r"^linux-image-", "", image)
                 path = ROOT / "kernels" / f"{name}-{release}"
                 once(path, lambda p: _fetch(name, suites, image, release, p))
@@ -64,7 +66,7 @@ def _packaged(name, update):
 def _fetch(name, suites, image, release, path):
     say(f"fetching Debian's kernel {release} and its headers, about 85 MB")
     headers = f"linux-headers-{release}"
-    common = debian.depends(suites, headers, r"linux-headers-.*-common")
+    common = debian.depends(suites, headers, r"linux-headers-.*-common(-rt)?")
     kbuild = debian.depends(suites, headers, r"linux-kbuild-.*")
     debian.unpack(suites, [image, headers, common, kbuild], path)
     # the headers name each other by absolute paths: make those point into the cache
