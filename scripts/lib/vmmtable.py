@@ -161,7 +161,7 @@ row("pc Xen, Linux as its dom0", [*machine("pc", "on", 2, mem=512), "-kernel", "
                                   "/vmm/vmlinux console=hvc0 loglevel=4 nokaslr wafer.modules= wafer.run=/shell,/vmm/initrd"],
     [("boot", 2, 300), ("guest", "cat /sys/hypervisor/type", "^xen$"), *OFF])
 row("pc GNU Mach", [*machine("pc", "on", 1, mem=128), "-kernel", "/vmm/gnumach", "-append", "console=com0"],
-    [("serial", "GNU Mach 1", 60), ("serial", "[Nn]o bootstrap", 30)])
+    [("serial", "GNU Mach 1", 60), ("serial", "[Nn]o bootstrap", 120)])
 row("pc Memtest86+", [*machine("pc", "on", 2, mem=64), "-kernel", "/vmm/memtest", "-append", "console=ttyS0,115200"],
     [("serial", r"Memtest86\+", 60), ("serial", r"Pass +[1-9]|\d+%", 120)])
 for bits in ("x86", "x86_64"):
