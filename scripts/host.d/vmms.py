@@ -733,7 +733,8 @@ def disk(vm, device="vda"):
 def _checksum(vm, command):
     """The guest's command must end with the checksum of the known contents."""
     want = hashlib.md5(open("/vmm/data", "rb").read()).hexdigest()
-    got = vm.guest(command, 60)
+    # a network card comes up in seconds of the host's, of which Bochs gets a twentieth
+    got = vm.guest(command, 200)
     if got.split()[-1:] != [want]:
         raise Bad(f"{command}: checksum {got}, not {want}")
 
