@@ -32,21 +32,28 @@ static noinline long send_ipis(struct wafer_vcpu *vcpu, unsigned int half)
 
 /*
  * Guests that were told of no such feature still may not be refused what old KVM gave them, unless
- * the VMM says so. The ABI of KVM: number in RAX, arguments in RBX, RCX, RDX, RSI.
+ * the VMM says so.
+ */
+static bool offered(struct wafer_vcpu *vcpu, unsigned int feature)
+{
+	return !vcpu->vm->enforce_pv || vcpu->pv_features & BIT(feature);
+}
+
+/*
+ * The ABI of KVM: number in RAX, arguments in RBX, RCX, RDX, RSI.
  */
 static long call(struct wafer_vcpu *vcpu, u64 nr, u32 apic_id, bool wide)
 {
-	u32 features = vcpu->vm->enforce_pv ? vcpu->pv_features : ~0u;
 	struct wafer_vcpu *target;
 
 	if (vcpu->exit.code & WAFER_CODE_CPL)
 		return -KVM_EPERM;
 	if (nr == KVM_HC_VAPIC_POLL_IRQ ||
-	    (nr == KVM_HC_SCHED_YIELD && features & BIT(KVM_FEATURE_PV_SCHED_YIELD)))
+	    (nr == KVM_HC_SCHED_YIELD && offered(vcpu, KVM_FEATURE_PV_SCHED_YIELD)))
 		return 0;
-	if (nr == KVM_HC_SEND_IPI && features & BIT(KVM_FEATURE_PV_SEND_IPI))
+	if (nr == KVM_HC_SEND_IPI && offered(vcpu, KVM_FEATURE_PV_SEND_IPI))
 		return send_ipis(vcpu, wide ? 64 : 32);
-	if (nr != KVM_HC_KICK_CPU || !(features & BIT(KVM_FEATURE_PV_UNHALT)))
+	if (nr != KVM_HC_KICK_CPU || !offered(vcpu, KVM_FEATURE_PV_UNHALT))
 		return -KVM_ENOSYS;
 	/* A CPU that waits in HLT for its lock is to go on. */
 	target = wafer_vcpu_by_id(vcpu->vm, apic_id);
