@@ -508,6 +508,31 @@ TEST_F(long64, hypercalls_of_both_vendors)
 	EXPECT_EQ(vcpu_regs(self->v).rax, -1000ull);
 }
 
+GUEST(kick, 64, "mov $5, %eax\n xor %ebx, %ebx\n xor %ecx, %ecx\n vmcall\n" DONE);
+
+/*
+ * KVM_HC_KICK_CPU of a guest that was told of no such feature is refused where the VMM
+ * has asked for that, and not before.
+ */
+TEST_F(long64, hypercalls_that_were_not_offered)
+{
+	struct { struct kvm_cpuid2 head; struct kvm_cpuid_entry2 e[256]; } c = { .head.nent = 256 };
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_ENFORCE_PV_FEATURE_CPUID, .args[0] = 1 };
+
+	vm_load(self->vm, kick);
+	ASSERT_EQ(ioctl(vm_sys(), KVM_GET_SUPPORTED_CPUID, &c), 0);
+	for (unsigned int i = 0; i < c.head.nent; i++)
+		if (c.e[i].function == 0x40000001)
+			c.e[i].eax &= ~(1u << 7);	/* PV_UNHALT */
+	ASSERT_EQ(ioctl(self->v->fd, KVM_SET_CPUID2, &c), 0);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ(vcpu_regs(self->v).rax, 0);
+	ASSERT_EQ(ioctl(self->v->fd, KVM_ENABLE_CAP, &cap), 0);
+	vcpu_mode(self->v, MODE_LONG);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ(vcpu_regs(self->v).rax, -1000ull);
+}
+
 /*
  * An IPI to CPU 0 (number 10) where no local APIC is in the kernel, which a
  * guest may ask for all the same.

@@ -83,6 +83,16 @@ static bool map_ring(struct ring *r, struct vcpu *v)
 	return r->entry != MAP_FAILED;
 }
 
+/* A vCPU that walks over pages, with its ring mapped; NULL: the ring can't be had. */
+static struct vcpu *walker(struct vm *vm, struct ring *r)
+{
+	struct vcpu *v = vcpu_new(vm, 0);
+
+	vcpu_mode(v, MODE_LONG);
+	vm_load(vm, walk);
+	return map_ring(r, v) ? v : NULL;
+}
+
 /*
  * A full ring keeps the vCPU out of the guest until there is room; the guest notices
  * nothing, the VMM misses nothing.
@@ -100,10 +110,8 @@ TEST(a_full_ring_stops_the_vcpu)
 
 	if (!r.size)
 		SKIP(return, "no dirty rings");
-	v = vcpu_new(vm, 0);
-	vcpu_mode(v, MODE_LONG);
-	vm_load(vm, walk);
-	ASSERT_TRUE(map_ring(&r, v));
+	v = walker(vm, &r);
+	ASSERT_NE(v, NULL);
 	/* What the hardware has logged at once can be of both. */
 	r.second = pages / 2 - 7;
 	vm_slot(vm, 1, BIG_GPA, r.second * PAGE, m, KVM_MEM_LOG_DIRTY_PAGES);
@@ -219,10 +227,8 @@ TEST(a_ring_that_is_full_before_the_guest_runs)
 
 	if (!r.size)
 		SKIP(return, "no dirty rings");
-	v = vcpu_new(vm, 0);
-	vcpu_mode(v, MODE_LONG);
-	vm_load(vm, walk);
-	ASSERT_TRUE(map_ring(&r, v));
+	v = walker(vm, &r);
+	ASSERT_NE(v, NULL);
 	vm_slot(vm, 1, BIG_GPA, pages * PAGE, m, 0);
 	/* mapped, so that there is no exit on the way later */
 	start(v, BIG_GPA, PAGE, pages, 0);
