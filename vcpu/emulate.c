@@ -36,28 +36,6 @@ static unsigned int stack_size(struct wafer_emu *emu)
 	return emu->ops->segment(emu, WAFER_SS)->attr & WAFER_SEG_DB ? 4 : 2;
 }
 
-/* The effective address of an operand of @size bytes, not yet cut to the address size. */
-u64 wafer_effective_address(const struct wafer_emu *emu, unsigned int size)
-{
-	const struct wafer_insn *insn = &emu->insn;
-	u64 ea = insn->disp;
-
-	if (insn->base >= 0)
-		ea += emu->gpr[insn->base];
-	if (insn->index >= 0)
-		ea += emu->gpr[insn->index] * insn->scale;
-	if (insn->rip_rel)
-		ea += emu->rip + insn->len;
-	/*
-	 * With the bit number in a register, the operand of BT and its kin is a bit string: the
-	 * number is signed and selects the word too (SDM vol. 2, BT and section 3.1.1.9).
-	 */
-	if (insn->form->op >= WAFER_OP_BT && insn->form->op <= WAFER_OP_BTC &&
-	    insn->form->src == WAFER_AT_REG)
-		ea += (wafer_sign_extend(emu->gpr[insn->reg], size) >> 3) & -(s64)size;
-	return ea;
-}
-
 /* Checks and translates an operand in memory. The source is first (slot 0). */
 static int locate(struct wafer_emu *emu, u8 at, bool dst, unsigned int size, u32 access)
 {
@@ -68,7 +46,14 @@ static int locate(struct wafer_emu *emu, u8 at, bool dst, unsigned int size, u32
 
 	switch (at) {
 	case WAFER_AT_MEM:
-		ea = wafer_effective_address(emu, size);
+		ea = wafer_effective_address(emu);
+		/*
+		 * With the bit number in a register, the operand of BT and its kin is a bit string:
+		 * the number is signed and selects the word too (SDM vol. 2, BT and 3.1.1.9).
+		 */
+		if (insn->form->op >= WAFER_OP_BT && insn->form->op <= WAFER_OP_BTC &&
+		    insn->form->src == WAFER_AT_REG)
+			ea += (wafer_sign_extend(emu->gpr[insn->reg], size) >> 3) & -(s64)size;
 		if (insn->form->flags & WAFER_F_ALIGN && size >= 16)
 			access |= WAFER_SPAN_ALIGNED;
 		break;

@@ -48,20 +48,28 @@ static long call(struct wafer_vcpu *vcpu, u64 nr, u32 apic_id, bool wide)
 
 	if (vcpu->exit.code & WAFER_CODE_CPL)
 		return -KVM_EPERM;
-	if (nr == KVM_HC_VAPIC_POLL_IRQ ||
-	    (nr == KVM_HC_SCHED_YIELD && offered(vcpu, KVM_FEATURE_PV_SCHED_YIELD)))
+	switch (nr) {
+	case KVM_HC_VAPIC_POLL_IRQ:
 		return 0;
-	if (nr == KVM_HC_SEND_IPI && offered(vcpu, KVM_FEATURE_PV_SEND_IPI))
+	case KVM_HC_KICK_CPU:		/* a CPU that waits in HLT for its lock is to go on */
+		if (!offered(vcpu, KVM_FEATURE_PV_UNHALT))
+			break;
+		target = wafer_vcpu_by_id(vcpu->vm, apic_id);
+		if (target) {
+			set_bit(WAFER_GOT_UNHALT, &target->init_sipi);
+			wafer_vcpu_raise(target, WAFER_H_KICK);
+		}
+		return 0;
+	case KVM_HC_SEND_IPI:
+		if (!offered(vcpu, KVM_FEATURE_PV_SEND_IPI))
+			break;
 		return send_ipis(vcpu, wide ? 64 : 32);
-	if (nr != KVM_HC_KICK_CPU || !offered(vcpu, KVM_FEATURE_PV_UNHALT))
-		return -KVM_ENOSYS;
-	/* A CPU that waits in HLT for its lock is to go on. */
-	target = wafer_vcpu_by_id(vcpu->vm, apic_id);
-	if (target) {
-		set_bit(WAFER_GOT_UNHALT, &target->init_sipi);
-		wafer_vcpu_raise(target, WAFER_H_KICK);
+	case KVM_HC_SCHED_YIELD:
+		if (!offered(vcpu, KVM_FEATURE_PV_SCHED_YIELD))
+			break;
+		return 0;
 	}
-	return 0;
+	return -KVM_ENOSYS;
 }
 
 int wafer_exit_hypercall(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)

@@ -113,9 +113,6 @@ extern const struct wafer_insn_form wafer_sse[][4];		/* no prefix, 66, F3, F2 */
 #define WAFER_FLAGS_ARITH	(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF |	\
 				 X86_EFLAGS_ZF | X86_EFLAGS_SF | X86_EFLAGS_OF)
 
-/* vcpu/emulate.c */
-u64 wafer_effective_address(const struct wafer_emu *emu, unsigned int size);
-
 /* vcpu/alu.c */
 u64 wafer_alu(enum wafer_op op, unsigned int size, u64 dst, u64 src, u64 fill, u64 *rflags);
 bool wafer_muldiv(unsigned int which, unsigned int size, u64 *lo, u64 *hi, u64 src, u64 *rflags);
@@ -137,6 +134,19 @@ int wafer_access(struct wafer_emu *emu, const struct wafer_operand *o, union waf
 int wafer_access_port(struct wafer_emu *emu, union wafer_value *val, unsigned int len, bool write);
 int wafer_write_locked(struct wafer_emu *emu, const struct wafer_operand *o,
 		       union wafer_value *val);
+
+/* base + index * scale + displacement, not yet cut to the address size */
+static inline u64 wafer_effective_address(const struct wafer_emu *emu)
+{
+	const struct wafer_insn *insn = &emu->insn;
+	u64 ea = insn->disp;
+
+	if (insn->base >= 0)
+		ea += emu->gpr[insn->base];
+	if (insn->index >= 0)
+		ea += emu->gpr[insn->index] * insn->scale;
+	return insn->rip_rel ? ea + emu->rip + insn->len : ea;
+}
 
 static inline u64 wafer_size_mask(unsigned int size)
 {

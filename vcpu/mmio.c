@@ -227,7 +227,10 @@ static void mov_loads(struct wafer_vcpu *vcpu, u64 val)
 {
 	const struct wafer_insn *insn = &vcpu->emu.insn;
 
-	wafer_put_gpr(&vcpu->emu, insn->reg, insn->op_size, val);
+	if (insn->op_size >= 4)		/* 32 bits clear the upper half */
+		vcpu->arch.gpr[insn->reg] = val;
+	else
+		wafer_put_gpr(&vcpu->emu, insn->reg, insn->op_size, val);
 	if (insn->reg == WAFER_RSP)
 		wafer_touch(vcpu, WAFER_G_RSP);
 }
@@ -256,7 +259,7 @@ static int plain_mov(struct wafer_vcpu *vcpu, gpa_t gpa)
 	emu->gpr = vcpu->arch.gpr;
 	emu->rip = vcpu->arch.rip;
 	/* Not over two pages, nor if the code has been changed since. */
-	if (((wafer_effective_address(emu, insn->size) ^ gpa) & ~PAGE_MASK) ||
+	if (((wafer_effective_address(emu) ^ gpa) & ~PAGE_MASK) ||
 	    (gpa & ~PAGE_MASK) + insn->size > PAGE_SIZE ||
 	    write != !!(vcpu->exit.fault.access & WAFER_FAULT_WRITE))
 		return -EOPNOTSUPP;

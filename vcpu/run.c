@@ -120,8 +120,12 @@ static int run_guest(struct wafer_vcpu *vcpu)
 				wafer_lapic_set_cr8(vcpu, vcpu->cr8);
 			r = handle_exit(vcpu, true);
 		} while (r == WAFER_GO_ON);
-		/* what everybody outside, or the VMM, asks for: fetched while it is cheap */
-		if (r != WAFER_REOPEN)
+		/*
+		 * What everybody outside, or the VMM, asks for: fetched while it is cheap. Who
+		 * brings a page in asks for none of it.
+		 */
+		if (r != WAFER_REOPEN &&
+		    !(r == WAFER_RETRY_SLOW && exit->kind == WAFER_EXIT_FAULT))
 			wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_BLOCK);
 		wafer_debug_put(vcpu);
 		wafer_window_close(vcpu);
