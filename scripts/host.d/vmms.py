@@ -517,11 +517,12 @@ def migrate(vm, how="file", megabytes=0):
         vm.end()
         other = Vm(vm.row, "b", ["-incoming", f"exec:cat {RUN}/state"])
     else:
-        other = Vm(vm.row, "b", ["-incoming", f"unix:{RUN}/migration"])
-        capabilities = ["postcopy-ram"] if how == "postcopy" else []
+        other = Vm(vm.row, "b", ["-incoming", "defer"])
+        capabilities = {"postcopy": ["postcopy-ram"], "live": []}.get(how, [how])
         for v in (vm, other):
             v.do("migrate-set-capabilities", capabilities=[{"capability": c, "state": True} for c in capabilities])
         vm.do("migrate-set-parameters", **{"downtime-limit": 1500, "max-bandwidth": 400 << 20})
+        other.do("migrate-incoming", uri=f"unix:{RUN}/migration")
         wait("socket", 20, lambda: os.path.exists(f"{RUN}/migration"))
         vm.do("migrate", uri=f"unix:{RUN}/migration")
         if how == "postcopy":

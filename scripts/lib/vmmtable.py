@@ -43,7 +43,7 @@ for qemu in ("7.2", "10.0", "11.1"):
                       machine(kind, irqchip, cpus, "host,-apic" if bare else "host"), cpus=cpus, qemu=qemu)
 
 # -- CPU models
-for cpu in ("max", "qemu64", "host,-x2apic"):
+for cpu in ("max", "qemu64", "host,-x2apic", "host,kvm=off"):
     linux(f"pc -cpu {cpu}", machine("pc", "on", 2, cpu), cpus=2)
 linux("pc -cpu EPYC", machine("pc", "on", 2, "EPYC"), cpus=2, backends=("svm",))
 linux("pc -cpu Skylake-Client", machine("pc", "on", 2, "Skylake-Client"), cpus=2, backends=("vmx",))
@@ -67,6 +67,11 @@ for qemu in ("7.2", "10.0", "11.1"):
     linux("pc: postcopy", machine("pc", "on", 2), [("migrate", "postcopy", 24)], cpus=2, qemu=qemu)
     linux("pc: gdb", machine("pc", "on", 1), [("gdb",)], qemu=qemu,
           kvm="QEMU's TCG arms no breakpoint at VMRUN and lets INT3 through")
+for capability, accel, more in (("multifd", "", []), ("background-snapshot", "", []), ("dirty-limit", ",dirty-ring-size=1024", []),
+                                ("x-ignore-shared", "", ["-object", "memory-backend-file,id=m,size=192M,mem-path={run}/ram,share=on",
+                                                         "-machine", "memory-backend=m"])):
+    linux(f"q35: live migration, {capability}", [*machine("q35", "on", 2, accel=accel), *more], [("migrate", capability, 24)],
+          cpus=2, qemu="10.0")
 
 # -- devices
 VIRTIO = "virtio_pci,virtio_blk,virtio_net"
@@ -95,6 +100,41 @@ for irqchip, options in (("split", ""), ("on", ",ioapic2=off")):
           [*machine("microvm", irqchip, options=options), *DISK, *NET, "-device", "virtio-blk-device,drive=d", "-device",
            "virtio-net-device,netdev=n"],
           [("disk",), ("network",)], "virtio_mmio,virtio_blk,virtio_net", before=COPY)
+
+# four devices on one line, level-triggered, through the I/O APIC or the PIC
+SHARED = [*DISK, *NET, "-device", "virtio-blk-pci,drive=d,vectors=0,addr=0x8", "-device", "virtio-net-pci,netdev=n,vectors=0,addr=0xc",
+          "-device", "virtio-rng-pci,vectors=0,addr=0x10", "-chardev", "null,id=x", "-device", "pci-serial,chardev=x,addr=0x14"]
+for irqchip, cpus, words in (("on", 2, ""), ("split", 1, " noapic"), ("off", 1, " noapic")):
+    linux(f"pc {irqchip} {plural(cpus)}{' PIC' if words else ''}, a line shared by four", [*machine("pc", irqchip, cpus), *SHARED],
+          [("disk",), ("network",), ("guest", "sum /dev/vda & dd if=/dev/hwrng bs=16 count=300 | wc -c; wait", "^4800$"),
+           ("irqs", f"{'XT-PIC' if words else 'IO-APIC'} .*virtio0, virtio1, virtio2")],
+          f"{VIRTIO},virtio-rng{words}", cpus=cpus, before=COPY)
+# interrupts that an IOMMU remaps, and an APIC id beyond 255 with an IOMMU and without
+for device, cpus, ids, more, pattern in (
+        ("intel-iommu,intremap=on,eim=on", 4, [], "host,+x2apic", "IR-PCI-MSI.*virtio"),
+        ("amd-iommu,intremap=on", 4, [], "host,+x2apic", "IR-PCI-MSI.*virtio"),
+        ("intel-iommu,intremap=on,eim=on", "1,maxcpus=288", [287], "host,+x2apic", "IR-PCI-MSI.*virtio"),
+        ("", "1,maxcpus=288", [287], "host,+x2apic,+kvm-msi-ext-dest-id", "PCI-MSI.*virtio")):
+    title = f"{device.split(',')[0]}{', ' if device and ids else ''}{'APIC id 287' if ids else ''}"
+    linux(f"q35 split {title}",
+          [*machine("q35", "split", cpus, more, mem=512), *(["-device", device] if device else []), *DISK, "-device", "virtio-blk-pci,drive=d",
+           *(w for n in ids for w in ("-device", f"host-x86_64-cpu,socket-id=0,core-id={n},thread-id=0"))],
+          [*([("guest", "grep apicid /proc/cpuinfo; for i in /proc/irq/*/smp_affinity; do echo 2 > $i; done 2>/dev/null; true", "287$")]
+             if ids else []), ("disk",), ("irqs", pattern)],
+          VIRTIO, cpus=2 if ids else cpus, qemu="10.0", before=COPY)
+
+# -- clocks and timers other than the local APIC's and kvmclock
+for title, kind, options, words, clock in (("HPET's timer and clock", "q35", "", "clocksource=hpet", "hpet"),
+                                           ("HPET's timer and clock, PIC", "pc", "", "clocksource=hpet noapic", "hpet"),
+                                           ("PIT's timer, ACPI's clock", "q35", ",hpet=off", "clocksource=acpi_pm", "acpi_pm")):
+    linux(f"{kind} {title}", machine(kind, "on", 2, options=options),
+          [("guest", "cat /sys/devices/system/clocksource/clocksource0/current_clocksource", f"^{clock}$"),
+           ("guest", "set -- $(date +%s; sleep 3; date +%s); echo slept $(($2 - $1))", "^slept [34]$")],
+          f"i6300esb {words} nolapic_timer", cpus=2, qemu="10.0")
+for irqchip, words in (("on", ""), ("split", "noapic")):
+    linux(f"pc {irqchip} RTC's alarm", machine("pc", irqchip, 1, options=",hpet=off"),
+          [("guest", "echo +2 > /sys/class/rtc/rtc0/wakealarm; sleep 4; grep rtc0 /proc/interrupts", "8: +[1-9]")],
+          f"i6300esb {words}", qemu="10.0")
 
 MEMFD = ["-object", "memory-backend-memfd,id=m,size=192M,share=on", "-machine", "memory-backend=m"]
 linux("q35 vhost-net", [*machine("q35", "on", 2), "-netdev", "tap,id=n,ifname=tap0,script=no,downscript=no,vhost=on", "-device",
