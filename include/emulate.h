@@ -167,6 +167,7 @@ struct wafer_emu_ops {
  * @nr_log: accesses in @log, finished or (the last one, after WAFER_EMU_USER) pending; cleared by
  *	the executor when a step is over
  * @next: executor-internal: which log entry the re-run is at
+ * @stop: go no further than to the end of the next REP step
  * @batch: executor-internal: REP steps done since WAFER_EMU_AGAIN or the beginning
  * @event: what to inject on WAFER_EMU_EVENT
  * @page: executor-internal: translations of the operands' pages. They are made before the first
@@ -177,7 +178,7 @@ struct wafer_emu_ops {
  * @log: the accesses of the current step
  *
  * Whoever fills it in for a new instruction sets @ops, @insn, @gpr, @rip, @rflags, @cr0, @va_bits,
- * @real and clears @nr_log and @batch; the rest need not be initialised.
+ * @real and clears @nr_log, @stop and @batch; the rest need not be initialised.
  */
 struct wafer_emu {
 	const struct wafer_emu_ops *ops;
@@ -185,7 +186,7 @@ struct wafer_emu {
 	u64 *gpr;
 	u64 rip, rflags, cr0;
 	u8 va_bits;
-	bool real;
+	bool real, stop;
 	u8 nr_log, next;
 	u32 batch;
 	struct wafer_event event;

@@ -245,6 +245,31 @@ TEST_F(modes, immediate_exit_completes)
 	v->run->immediate_exit = 0;
 }
 
+GUEST(outs_3, 64, "mov $3, %ecx\n mov $0x2000, %esi\n mov $0x300, %edx\n rep outsb\n" DONE);
+
+/* Of a repeated one, what the VMM was asked for and no more: it is complete between any two. */
+TEST(immediate_exit_completes_one_repetition)
+{
+	struct vm *vm = vm_new(2 << 20, 0);
+	struct vcpu *v = vcpu_new(vm, 0);
+
+	vm_load(vm, outs_3);
+	vcpu_mode(v, MODE_LONG);
+	for (unsigned int left = 3; left--;) {
+		v->run->immediate_exit = 0;
+		ASSERT_EQ(vcpu_run(v), KVM_EXIT_IO);
+		EXPECT_EQ(v->run->io.port, 0x300);
+		v->run->immediate_exit = 1;
+		EXPECT_EQ(ioctl(v->fd, KVM_RUN, 0), -1);
+		EXPECT_EQ(errno, EINTR);
+		EXPECT_EQ(vcpu_regs(v).rcx, left);
+		EXPECT_EQ(vcpu_regs(v).rsi, 0x2003 - left);
+	}
+	v->run->immediate_exit = 0;
+	EXPECT_TRUE(vcpu_run_done(v));
+	vm_free(vm);
+}
+
 /* ---- HLT without a local APIC in the kernel ---- */
 
 EACH(hlt, "hlt\n mov $7, %eax\n" DONE);

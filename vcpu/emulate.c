@@ -376,7 +376,8 @@ static int string(struct wafer_emu *emu, u64 *rflags)
 		    !(*rflags & X86_EFLAGS_ZF) == (insn->rep == 0xf3))
 			break;
 		emu->batch += helped ? STEP_USER : 1;
-		if (*count & mask && (emu->batch >= BATCH_STEPS || emu->rflags & X86_EFLAGS_TF)) {
+		if (*count & mask && (emu->stop || emu->batch >= BATCH_STEPS ||
+				      emu->rflags & X86_EFLAGS_TF)) {
 			emu->batch = 0;
 			return WAFER_EMU_AGAIN;
 		}

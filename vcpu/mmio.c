@@ -6,6 +6,7 @@
  * is re-run from its start each time, with what was done before taken from its log, so that no
  * device is read or written twice.
  */
+#include <linux/sched/signal.h>
 #include <uapi/asm/debugreg.h>
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
@@ -131,6 +132,8 @@ static int emu_complete(struct wafer_vcpu *vcpu)
 		memcpy(a->data, port ? vcpu->pio_data : (void *)vcpu->run->mmio.data, a->len);
 	if (port)
 		vcpu->pio.left = vcpu->pio.count - 1;	/* the rest of what INS asked for */
+	/* Who only wants it completed is not asked for the next repetition. */
+	vcpu->emu.stop = wafer_immediate_exit(vcpu->run) || signal_pending(current);
 	return run_emu(vcpu);
 }
 
@@ -216,6 +219,7 @@ int wafer_emu_run(struct wafer_vcpu *vcpu)
 	emu->va_bits = wafer_cr4(vcpu) & X86_CR4_LA57 ? 57 : 48;
 	emu->real = !(emu->cr0 & X86_CR0_PE) || emu->rflags & X86_EFLAGS_VM;
 	emu->nr_log = 0;
+	emu->stop = false;
 	emu->batch = 0;
 	vcpu->pio.left = 0;
 	return run_emu(vcpu);

@@ -165,6 +165,7 @@ static int run(struct wafer_emu *emu)
 
 	emu->ops = &ops;
 	emu->nr_log = 0;
+	emu->stop = false;
 	emu->batch = 0;
 	for (i = 0; i < 100000; i++) {
 		ret = wafer_emulate(emu);

@@ -185,6 +185,7 @@ static void start(enum wafer_code_mode mode, const char *hex)
 	emu.va_bits = 48;
 	emu.real = false;
 	emu.nr_log = 0;
+	emu.stop = false;
 	emu.batch = 0;
 	m.trace[0] = 0;
 	m.ask = true;
@@ -640,6 +641,15 @@ TEST(batches)
 	CHECK_EQ(trips, 200);
 	CHECK(again >= 5 && again <= 50);
 	CHECK_EQ(emu.rip, 0x1002);
+	/* the VMM wants it completed, and no more: the step that it has helped with */
+	start(WAFER_CODE64, "f3 aa");
+	gpr[WAFER_RCX] = 200;
+	gpr[WAFER_RDI] = DEV;
+	CHECK_EQ(wafer_emulate(&emu), WAFER_EMU_USER);
+	vmm();
+	emu.stop = true;
+	CHECK_EQ(wafer_emulate(&emu), WAFER_EMU_AGAIN);
+	CHECK_EQ(gpr[WAFER_RCX], 199);
 	/* single-stepped: one at a time */
 	start(WAFER_CODE64, "f3 a4");
 	emu.rflags |= X86_EFLAGS_TF;
