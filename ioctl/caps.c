@@ -124,7 +124,8 @@ static const struct switchable {
 	int (*fn)(struct wafer_vm *vm, u64 arg);
 	u32 offset, size;
 } switchables[] = {
-	{ KVM_CAP_DISABLE_QUIRKS, VALID_QUIRKS, KEEP(quirks_disabled) },
+	/* This one does not say which there are. */
+	{ KVM_CAP_DISABLE_QUIRKS, ~0ull, KEEP(quirks_disabled) },
 	{ KVM_CAP_DISABLE_QUIRKS2, VALID_QUIRKS, KEEP(quirks_disabled) },
 	{ KVM_CAP_MSR_PLATFORM_INFO, ~0ull, KEEP(platform_info_read) },
 	{ KVM_CAP_EXCEPTION_PAYLOAD, ~0ull, KEEP(exception_payload) },

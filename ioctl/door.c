@@ -119,7 +119,7 @@ long wafer_door(const struct wafer_doors *d, unsigned int cmd, unsigned long arg
 
 /**
  * wafer_new_file() - a descriptor and a file for an object, not yet installed
- * @name: as it shows in /proc/PID/fd
+ * @name: as it shows in /proc/PID/fd: KVM's, by which tools find VMs and their vCPUs
  * @fops: file operations
  * @obj: private data; the caller's reference goes to the file, which is given back by its release
  *	function

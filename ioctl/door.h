@@ -70,6 +70,7 @@ long wafer_vcpu_enable_cap(struct wafer_vcpu *vcpu, const struct kvm_enable_cap 
 /* Variable-size arguments (ioctl/lists.c). @vcpu NULL: from /dev/wafer */
 long wafer_door_get_cpuid(struct wafer_vcpu *vcpu, void __user *arg, bool emulated);
 long wafer_door_set_cpuid(struct wafer_vcpu *vcpu, void __user *arg);
+long wafer_door_set_old_cpuid(struct wafer_vcpu *vcpu, void __user *arg);
 long wafer_door_msr_list(void __user *arg, bool feature);
 long wafer_door_msrs(struct wafer_vcpu *vcpu, void __user *arg, bool set);
 long wafer_door_routing(struct wafer_vm *vm, void __user *arg);

@@ -55,6 +55,28 @@ long wafer_door_set_cpuid(struct wafer_vcpu *vcpu, void __user *arg)
 	return r;
 }
 
+/* KVM_SET_CPUID: the same without sub-leaves. */
+long wafer_door_set_old_cpuid(struct wafer_vcpu *vcpu, void __user *arg)
+{
+	u32 nent;
+	struct kvm_cpuid_entry *old = get_entries(arg, MAX_CPUID, sizeof(*old), &nent);
+	struct kvm_cpuid_entry2 *e;
+	long r;
+
+	if (IS_ERR(old))
+		return PTR_ERR(old);
+	e = kvcalloc(MAX_CPUID, sizeof(*e), GFP_KERNEL_ACCOUNT);
+	for (u32 i = 0; e && i < nent; i++)
+		e[i] = (struct kvm_cpuid_entry2){
+			.function = old[i].function, .eax = old[i].eax, .ebx = old[i].ebx,
+			.ecx = old[i].ecx, .edx = old[i].edx,
+		};
+	r = e ? wafer_set_cpuid(vcpu, e, nent) : -ENOMEM;
+	kvfree(e);
+	kvfree(old);
+	return r;
+}
+
 /* KVM_GET_MSR_INDEX_LIST, KVM_GET_MSR_FEATURE_INDEX_LIST: the number is told in any case. */
 long wafer_door_msr_list(void __user *arg, bool feature)
 {

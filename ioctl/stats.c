@@ -92,10 +92,14 @@ static const struct file_operations vm_fops = {
 /* @vcpu: NULL: the VM's */
 int wafer_stats_open(struct wafer_vm *vm, struct wafer_vcpu *vcpu)
 {
+	char name[NAME_SIZE] = "kvm-vm-stats";
 	struct file *file;
-	int fd = vcpu ? wafer_new_file("wafer-vcpu-stats", &vcpu_fops, vcpu, &file) :
-			wafer_new_file("wafer-vm-stats", &vm_fops, vm, &file);
+	int fd;
 
+	if (vcpu)
+		snprintf(name, sizeof(name), "kvm-vcpu-stats:%u", vcpu->id);
+	fd = vcpu ? wafer_new_file(name, &vcpu_fops, vcpu, &file) :
+		    wafer_new_file(name, &vm_fops, vm, &file);
 	if (fd < 0)
 		return fd;
 	wafer_vm_get(vm);

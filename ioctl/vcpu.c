@@ -100,6 +100,7 @@ static long vcpu_call(void *obj, u32 cmd, void *data, unsigned long arg, bool lo
 	case KVM_GET_FPU: return IOCTL(DOOR_OUT | DOOR_LOCK, wafer_get_fpu(vcpu, data));
 	case KVM_SET_FPU: return IOCTL(DOOR_IN | DOOR_LOCK, wafer_set_fpu(vcpu, data));
 	case KVM_NMI: return IOCTL(DOOR_LOCK, (wafer_vcpu_nmi(vcpu), 0));
+	case KVM_SET_CPUID: return IOCTL(DOOR_LOCK, wafer_door_set_old_cpuid(vcpu, USER));
 	case KVM_SET_CPUID2: return IOCTL(DOOR_LOCK, wafer_door_set_cpuid(vcpu, USER));
 	case KVM_GET_CPUID2: return IOCTL(DOOR_LOCK, wafer_door_get_cpuid(vcpu, USER, false));
 	case KVM_SET_GUEST_DEBUG:
@@ -215,6 +216,18 @@ static int may_create(struct wafer_vm *vm, u32 id)
 	return 0;
 }
 
+/* snprintf() would be a twentieth of what it costs to make a vCPU. */
+static void put_decimal(char *s, u32 number)
+{
+	u32 unit = 1;
+
+	while (number / unit >= 10)
+		unit *= 10;
+	for (; unit; unit /= 10)
+		*s++ = '0' + number / unit % 10;
+	*s = 0;
+}
+
 /**
  * wafer_vcpu_open() - KVM_CREATE_VCPU
  * @vm: the VM
@@ -226,15 +239,17 @@ static int may_create(struct wafer_vm *vm, u32 id)
  */
 int wafer_vcpu_open(struct wafer_vm *vm, u32 id)
 {
+	char name[] = "kvm-vcpu:4294967295";
 	struct wafer_vcpu *vcpu;
 	struct file *file;
 	int r;
 
+	put_decimal(name + strlen("kvm-vcpu:"), id);
 	if (mutex_lock_killable(&vm->lock))
 		return -EINTR;
 	r = may_create(vm, id);
 	vcpu = r ? ERR_PTR(r) : wafer_vcpu_create(vm, id);
-	r = PTR_ERR_OR_ZERO(vcpu) ?: wafer_new_file("wafer-vcpu", &vcpu_fops, vcpu, &file);
+	r = PTR_ERR_OR_ZERO(vcpu) ?: wafer_new_file(name, &vcpu_fops, vcpu, &file);
 	if (r >= 0) {
 		wafer_vm_get(vm);
 		vm->vcpus[vm->nr_vcpus] = vcpu;

@@ -165,7 +165,7 @@ long wafer_create_vm(struct wafer_refusal *refusal, unsigned long type)
 	if (IS_ERR(vm))
 		return PTR_ERR(vm);
 	vm->platform_info_read = true;
-	fd = anon_inode_getfd("wafer-vm", &vm_fops, vm, O_RDWR | O_CLOEXEC);
+	fd = anon_inode_getfd("kvm-vm", &vm_fops, vm, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		wafer_vm_put(vm);
 	return fd;

@@ -614,6 +614,54 @@ TEST_F(fds, the_rest_of_the_good)
 	close(fd);
 }
 
+/* Tools find the VMs of a process, and their vCPUs, by what /proc/PID/fd calls them. */
+TEST_F(fds, names_of_descriptors)
+{
+	int cpu = vcpu_new(self->vm, 120)->fd;
+	const struct { int fd; const char *name; } rows[] = {
+		{ self->vm->fd, "anon_inode:kvm-vm" }, { cpu, "anon_inode:kvm-vcpu:120" },
+		{ ioctl(self->vm->fd, KVM_GET_STATS_FD, 0), "anon_inode:kvm-vm-stats" },
+		{ ioctl(cpu, KVM_GET_STATS_FD, 0), "anon_inode:kvm-vcpu-stats:120" },
+	};
+
+	for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char path[32], name[64] = "";
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", rows[i].fd);
+		EXPECT_GT(readlink(path, name, sizeof(name) - 1), 0);
+		EXPECT_STREQ(name, rows[i].name);
+	}
+	close(rows[2].fd);
+	close(rows[3].fd);
+}
+
+/* The older of two forms knows no bits that would be unknown, or no sub-leaves. */
+TEST_F(fds, old_forms)
+{
+	struct { struct kvm_cpuid head; struct kvm_cpuid_entry e[2]; } old = {
+		{ .nent = 2 }, { { .function = 0, .eax = 1, .ebx = 5 },
+				 { .function = 1, .eax = 6, .ebx = 7, .ecx = 1, .edx = 1 } },
+	};
+	struct { struct kvm_cpuid2 head; struct kvm_cpuid_entry2 e[2]; } now = { { .nent = 2 } };
+	int cpu = self->fd[CPU];
+
+	EXPECT_EQ(ioctl(self->vm->fd, KVM_ENABLE_CAP, CAP(KVM_CAP_DISABLE_QUIRKS, ~0ull)), 0);
+	EXPECT_EQ(ioctl(cpu, KVM_SET_CPUID, &old), 0);
+	ASSERT_EQ(ioctl(cpu, KVM_GET_CPUID2, &now), 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		EXPECT_EQ(now.e[i].function, i);
+		EXPECT_EQ(now.e[i].index | now.e[i].flags, 0);
+		EXPECT_EQ(now.e[i].eax, old.e[i].eax);
+		EXPECT_EQ(now.e[i].ebx, old.e[i].ebx);
+	}
+	EXPECT_EQ(now.e[1].ecx, 1);
+	old.head.nent = 100000;
+	EXPECT_EQ(ioctl(cpu, KVM_SET_CPUID, &old), -1);
+	EXPECT_EQ(errno, E2BIG);
+	EXPECT_EQ(ioctl(cpu, KVM_SET_CPUID, 16), -1);
+	EXPECT_EQ(errno, EFAULT);
+}
+
 TEST_F(fds, the_boot_cpu_is_below_the_limit)
 {
 	struct kvm_enable_cap cap = { .cap = KVM_CAP_MAX_VCPU_ID, .args = { 3 } };
