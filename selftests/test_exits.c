@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Each kind of exit, in each mode of the processor: what the guest and the VMM see. */
+#include <stdlib.h>
+#include <time.h>
+
 #include "kselftest_harness.h"
 #include "vm.h"
 
@@ -556,6 +559,48 @@ TEST_F(long64, hypercalls_that_were_not_offered)
 	vcpu_mode(self->v, MODE_LONG);
 	ASSERT_TRUE(vcpu_run_done(self->v));
 	EXPECT_EQ(vcpu_regs(self->v).rax, -1000ull);
+}
+
+GUEST(pair_clocks, 64, "mov $9, %eax\n vmcall\n mov %rax, %r8\n rdtsc\n" DONE);
+
+/* KVM_HC_CLOCK_PAIRING of clock @type to @gpa: what the guest got. */
+static int64_t pair(struct vcpu *v, uint64_t gpa, uint64_t type)
+{
+	struct kvm_regs r;
+
+	vcpu_mode(v, MODE_LONG);
+	r = vcpu_regs(v);
+	r.rbx = gpa;
+	r.rcx = type;
+	vcpu_set_regs(v, &r);
+	return vcpu_run_done(v) ? vcpu_regs(v).r8 : 1;
+}
+
+/*
+ * The host's time of day and the guest's TSC at one moment, where the host trusts its TSC
+ * (Documentation/virt/kvm/x86/hypercalls.rst).
+ */
+TEST_F(long64, clock_pairing)
+{
+	struct { int64_t sec, nsec; uint64_t tsc; uint32_t flags, pad[9]; } *p =
+		(void *)(self->vm->mem + 0x3000);
+	int64_t result;
+	struct kvm_regs r;
+
+	vm_load(self->vm, pair_clocks);
+	EXPECT_EQ(pair(self->v, 0x3000, 1), -95);		/* KVM_EOPNOTSUPP */
+	memset(p, 0xee, sizeof(*p));
+	result = pair(self->v, 0x3000, 0);
+	if (result == -95)
+		SKIP(return, "the host's clock is not its TSC");
+	EXPECT_EQ(result, 0);
+	r = vcpu_regs(self->v);
+	EXPECT_GT(p->tsc, 0);
+	EXPECT_LT(p->tsc, r.rdx << 32 | r.rax);
+	EXPECT_LE(llabs(p->sec - time(NULL)), 60);
+	EXPECT_LT(p->nsec, 1000000000);
+	EXPECT_EQ(p->flags | p->pad[0] | p->pad[8], 0);
+	EXPECT_EQ(pair(self->v, 1ull << 30, 0), -14);		/* KVM_EFAULT: no memory */
 }
 
 /*

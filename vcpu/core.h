@@ -139,5 +139,6 @@ bool wafer_runnable(struct wafer_vcpu *vcpu);
 /* time.c: outside the window */
 void wafer_update_clock(struct wafer_vcpu *vcpu);
 void wafer_update_steal(struct wafer_vcpu *vcpu);
+long wafer_pair_clocks(struct wafer_vcpu *vcpu, gpa_t gpa);
 
 #endif

@@ -40,10 +40,11 @@ static bool offered(struct wafer_vcpu *vcpu, unsigned int feature)
 }
 
 /*
- * The ABI of KVM: number in RAX, arguments in RBX, RCX, RDX, RSI.
+ * The ABI of KVM: number in RAX, arguments in RBX, RCX, RDX, RSI. -EAGAIN: not in the window
  */
-static long call(struct wafer_vcpu *vcpu, u64 nr, u32 apic_id, bool wide)
+static long call(struct wafer_vcpu *vcpu, u64 nr, u32 rcx, bool wide)
 {
+	const u64 *gpr = vcpu->arch.gpr;
 	struct wafer_vcpu *target;
 
 	if (vcpu->exit.code & WAFER_CODE_CPL)
@@ -54,12 +55,15 @@ static long call(struct wafer_vcpu *vcpu, u64 nr, u32 apic_id, bool wide)
 	case KVM_HC_KICK_CPU:		/* a CPU that waits in HLT for its lock is to go on */
 		if (!offered(vcpu, KVM_FEATURE_PV_UNHALT))
 			break;
-		target = wafer_vcpu_by_id(vcpu->vm, apic_id);
+		target = wafer_vcpu_by_id(vcpu->vm, rcx);
 		if (target) {
 			set_bit(WAFER_GOT_UNHALT, &target->init_sipi);
 			wafer_vcpu_raise(target, WAFER_H_KICK);
 		}
 		return 0;
+	case KVM_HC_CLOCK_PAIRING:
+		return rcx != KVM_CLOCK_PAIRING_WALLCLOCK ? -KVM_EOPNOTSUPP :
+		       wafer_pair_clocks(vcpu, wide ? gpr[WAFER_RBX] : (u32)gpr[WAFER_RBX]);
 	case KVM_HC_SEND_IPI:
 		if (!offered(vcpu, KVM_FEATURE_PV_SEND_IPI))
 			break;
@@ -81,7 +85,8 @@ int wafer_exit_hypercall(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool 
 	wafer_need(vcpu, WAFER_G_CODE | WAFER_G_EFER);
 	wide = exit->code & WAFER_CODE_L && vcpu->arch.efer & WAFER_EFER_LMA;
 	r = call(vcpu, wide ? gpr[WAFER_RAX] : (u32)gpr[WAFER_RAX], gpr[WAFER_RCX], wide);
-
+	if (r == -EAGAIN)
+		return WAFER_RETRY_SLOW;
 	gpr[WAFER_RAX] = wide ? r : (u32)r;
 	return wafer_skip(vcpu);
 }

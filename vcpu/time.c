@@ -219,6 +219,27 @@ void wafer_write_wall_clock(struct wafer_vcpu *vcpu, gpa_t gpa)
 	publish(vcpu, gpa, &w, sizeof(w), &w.version);
 }
 
+/*
+ * KVM_HC_CLOCK_PAIRING: the time of day, and the guest's TSC at that moment. Window or not; 0 or
+ * what the guest gets.
+ */
+long wafer_pair_clocks(struct wafer_vcpu *vcpu, gpa_t gpa)
+{
+	struct kvm_clock_pairing pair = { };
+	struct timespec64 now;
+	unsigned long flags;
+
+	if (check_tsc_unstable())
+		return -KVM_EOPNOTSUPP;
+	local_irq_save(flags);		/* nothing comes in between */
+	pair.tsc = wafer_guest_tsc_now(vcpu);
+	ktime_get_real_ts64(&now);
+	local_irq_restore(flags);
+	pair.sec = now.tv_sec;
+	pair.nsec = now.tv_nsec;
+	return wafer_copy_guest(vcpu, gpa, &pair, sizeof(pair), true);
+}
+
 /* KVM_KVMCLOCK_CTRL: the guest's watchdogs are told that it was stopped. */
 int wafer_kvmclock_ctrl(struct wafer_vcpu *vcpu)
 {
