@@ -57,6 +57,10 @@ static void l1d_flush(struct wafer_hw *hw, struct vmx_cpu *c)
  * User-return MSRs. The kernel itself does not depend on them, only user space does (SYSCALL,
  * RDTSCP, RDPID): the host's values come back when some thread of this CPU returns there. Touched
  * with interrupts off. A CPU without TSC_AUX reads it as 0, and no guest on it gets another.
+ *
+ * Where the in-tree module may come to run beside us at any time (WAFER_VMX_PERSISTENT is 0) it
+ * does the same with these MSRs: it would take what it finds for the host's. So each window finds
+ * out what there is, and puts that back.
  */
 static const u32 ur_msr[VMX_NR_UR] = { MSR_STAR, MSR_LSTAR, MSR_SYSCALL_MASK, MSR_TSC_AUX };
 
@@ -97,7 +101,8 @@ void vmx_load_user_return(struct wafer_vcpu *vcpu)
 	const struct wafer_arch *a = &vcpu->arch;
 	struct vmx_cpu *c = this_cpu_ptr(&vmx_cpu);
 
-	if (unlikely(!c->notifier.on_user_return)) {
+	if (unlikely(WAFER_VMX_PERSISTENT ? !c->notifier.on_user_return :
+					    c->last_ur != vcpu->hw->id)) {
 		c->notifier.on_user_return = vmx_restore_user_return;
 		for (int i = 0; i < VMX_NR_UR; i++) {
 			c->host_ur[i] = vmx_rdmsr(ur_msr[i]);
@@ -115,6 +120,18 @@ void vmx_load_user_return(struct wafer_vcpu *vcpu)
 	if (vcpu->hw->secondary & SECONDARY_EXEC_ENABLE_RDTSCP)
 		load_msr(c, VMX_UR_TSC_AUX, a->tsc_aux);
 	vcpu->hw->tsc_aux = a->tsc_aux;
+}
+
+/* At the end of a window. The notifier stays, which l1d_flush() needs too. */
+void vmx_unload_user_return(void)
+{
+	struct vmx_cpu *c = this_cpu_ptr(&vmx_cpu);
+
+	if (!c->last_ur)
+		return;
+	for (int i = 0; i < VMX_NR_UR; i++)
+		load_msr(c, i, c->host_ur[i]);
+	c->last_ur = VMX_UR_NOBODY;
 }
 
 /* Host fields that are the same for all tasks: written when a vCPU comes to a CPU. */

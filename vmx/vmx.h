@@ -104,7 +104,8 @@ struct wafer_hw {
 	} host;
 };
 
-/* User-return MSRs: see host.c. */
+/* User-return MSRs: see host.c. NOBODY: in vmx_cpu.last_ur. */
+#define VMX_UR_NOBODY	(~0ull)
 enum { VMX_UR_STAR, VMX_UR_LSTAR, VMX_UR_FMASK, VMX_UR_TSC_AUX, VMX_NR_UR };
 
 /**
@@ -116,7 +117,7 @@ enum { VMX_UR_STAR, VMX_UR_LSTAR, VMX_UR_FMASK, VMX_UR_TSC_AUX, VMX_NR_UR };
  * @user_ran: some thread has returned to user space since the last entry
  * @current_hw: whose VMCS VMPTRLD has made current
  * @last_id: which vCPU entered last, for the indirect branch barrier
- * @last_ur: whose user-return MSRs are loaded (then @notifier is registered), 0: the host's
+ * @last_ur: whose user-return MSRs are loaded; 0: the host's, and @notifier is not registered
  * @active: VMCSs that are active here
  * @host_ur, @now_ur: user-return MSRs: the host's, and what is loaded
  */
@@ -173,6 +174,7 @@ void vmx_load_user_return(struct wafer_vcpu *vcpu);
 void vmx_restore_user_return(struct user_return_notifier *unused);
 
 /* state.c */
+void vmx_unload_user_return(void);
 void vmx_read_state(struct wafer_vcpu *vcpu, u32 mask);
 void vmx_write_state(struct wafer_vcpu *vcpu, u32 mask);
 void vmx_own_cr4(struct wafer_vcpu *vcpu, u64 owned);

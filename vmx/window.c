@@ -27,6 +27,9 @@ static void vmx_load(struct wafer_vcpu *vcpu)
 		if (hw->last_cpu < 0)
 			vmx_init_vmcs(hw);
 		vmx_host_constants();
+		/* What this CPU has of user-return MSRs from an earlier stay may be old. */
+		if (c->last_ur == hw->id)
+			c->last_ur = VMX_UR_NOBODY;
 		hw->todo |= VMX_FLUSH_EPT | VMX_FLUSH_VPID;
 		hw->last_cpu = cpu;
 	}
@@ -39,6 +42,7 @@ static void vmx_put(struct wafer_vcpu *vcpu)
 		vmx_swap_out(vcpu);
 	}
 	if (!WAFER_VMX_PERSISTENT) {
+		vmx_unload_user_return();
 		vmx_unbind(vcpu);
 		vmx_off_after_window(this_cpu_ptr(&vmx_cpu));
 	}
