@@ -15,8 +15,12 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
+
+#include <linux/membarrier.h>
 
 #include "kselftest_harness.h"
 #include "vm.h"
@@ -813,6 +817,106 @@ TEST(a_cpu_comes_after_the_vm)
 	ASSERT_EQ(put(CPU1, "1"), 0);
 	pin(1);
 	EXPECT_TRUE(a_new_vm_works());
+}
+
+/*
+ * Loads LSTAR and TSC_AUX (5:), once on each of two CPUs, and looks at them back on the first: RBP
+ * tells which address SYSCALL went to, RSI what RDTSCP found.
+ */
+GUEST(syscall_registers, 64,
+	"mov $0xc0000080, %ecx\n rdmsr\n or $1, %eax\n wrmsr\n"
+	"mov $0xc0000081, %ecx\n xor %eax, %eax\n mov $8, %edx\n wrmsr\n"
+	"lea 6f(%rip), %rax\n mov $1, %ebx\n call 5f\n sti\n"
+	"movb $1, 0x100000\n 1: cmpb $1, 0x100008\n jne 1b\n"
+	"lea 7f(%rip), %rax\n mov $2, %ebx\n call 5f\n"
+	"movb $2, 0x100000\n 2: cmpb $2, 0x100008\n jne 2b\n"
+	"cli\n rdtscp\n mov %ecx, %esi\n syscall\n"
+	"5: mov $0xc0000082, %ecx\n xor %edx, %edx\n wrmsr\n"
+	"mov $0xc0000103, %ecx\n mov %ebx, %eax\n wrmsr\n ret\n"
+	"6: mov $1, %ebp\n" DONE "7: mov $2, %ebp\n" DONE);
+
+static bool wait_for(volatile uint8_t *at, uint8_t val)
+{
+	int i;
+
+	for (i = 0; i < 10000 && *at != val; i++)
+		usleep(2000);
+	return *at == val;
+}
+
+/* The thread stays in KVM_RUN, and on the CPU that it leaves nobody returns to user space. */
+TEST(registers_that_were_loaded_on_another_cpu)
+{
+	struct vm *vm;
+	struct runner r;
+	struct kvm_regs regs;
+	cpu_set_t set;
+
+	if (access(CPU1, W_OK) || put(CPU1, "1"))
+		SKIP(return, "no second CPU");
+	vm = vm_quick(MODE_LONG, 0, syscall_registers, GUEST_SIZE(syscall_registers));
+	pin(1);
+	start(&r, &vm->cpu[0]);
+	pin(0);
+	EXPECT_TRUE(wait_for(vm->mem + GUEST_DATA, 1));
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	ASSERT_EQ(pthread_setaffinity_np(r.thread, sizeof(set), &set), 0);
+	usleep(100000);
+	vm->mem[GUEST_DATA + 8] = 1;
+	EXPECT_TRUE(wait_for(vm->mem + GUEST_DATA, 2));
+	CPU_ZERO(&set);
+	CPU_SET(1, &set);
+	ASSERT_EQ(pthread_setaffinity_np(r.thread, sizeof(set), &set), 0);
+	usleep(100000);
+	vm->mem[GUEST_DATA + 8] = 2;
+	pthread_join(r.thread, NULL);
+	EXPECT_TRUE(r.ok);
+	regs = vcpu_regs(&vm->cpu[0]);
+	EXPECT_EQ(regs.rbp, 2);
+	EXPECT_EQ(regs.rsi, 2);
+	vm_free(vm);
+}
+
+/* Milliseconds until every CPU has been seen to hold on to nothing; the shortest of some. */
+static unsigned int grace_period(void)
+{
+	struct timespec from, to;
+	unsigned int i, ms, shortest = -1;
+
+	for (i = 0; i < 6; i++) {
+		clock_gettime(CLOCK_MONOTONIC, &from);
+		if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
+			return 0;
+		clock_gettime(CLOCK_MONOTONIC, &to);
+		ms = (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000;
+		shortest = ms < shortest ? ms : shortest;
+	}
+	return shortest;
+}
+
+/* A guest that never exits by itself is as good as a process that computes. */
+TEST(a_busy_guest_holds_up_no_grace_period)
+{
+	unsigned int idle, busy;
+	struct runner r;
+	struct vm *vm;
+
+	if (access(CPU1, W_OK) || put(CPU1, "1"))
+		SKIP(return, "no second CPU");
+	pin(0);
+	idle = grace_period();
+	if (!idle)
+		SKIP(return, "no membarrier()");
+	vm = vm_quick(MODE_LONG, 0, count_up, GUEST_SIZE(count_up));
+	pin(1);
+	start(&r, &vm->cpu[0]);
+	pin(0);
+	EXPECT_TRUE(goes_on(vm));
+	busy = grace_period();
+	EXPECT_TRUE(stop(&r));
+	EXPECT_LE(busy, 2 * idle + 20);
+	vm_free(vm);
 }
 
 /* ---- suspend ---- */

@@ -128,6 +128,12 @@ static int run_guest(struct wafer_vcpu *vcpu)
 		    !(r == WAFER_RETRY_SLOW && exit->kind == WAFER_EXIT_FAULT))
 			wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_BLOCK);
 		wafer_debug_put(vcpu);
+		/*
+		 * A guest that leaves its CPU for the host's interrupts alone holds up no grace
+		 * period: nothing protected by RCU is used here between two runs.
+		 */
+		if (r == WAFER_REOPEN)
+			rcu_note_context_switch(false);
 		wafer_window_close(vcpu);
 	} while (r == WAFER_REOPEN && !thread_work_pending());
 	current->flags &= ~PF_VCPU;
