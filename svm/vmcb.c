@@ -149,6 +149,9 @@ void svm_intercept(struct wafer_vcpu *vcpu, u32 bits)
 	svm_icpt(hw, SVM_CR_WRITE + 8,
 		 bits & WAFER_ICPT_CR8 || vcpu->tpr_threshold || hw->vmcb->int_ctl & SVM_V_IRQ);
 	svm_watch(hw, SVM_WATCH_STEP, bits & WAFER_ICPT_STEP);
+	/* #UD where the guest's CPUID has them not; RDPID cannot be intercepted. */
+	svm_icpt(hw, SVM_RDTSCP, !wafer_guest_has(vcpu, X86_FEATURE_RDTSCP));
+	svm_icpt(hw, SVM_INVPCID, !wafer_guest_has(vcpu, X86_FEATURE_INVPCID));
 }
 
 void svm_set_tsc(struct wafer_vcpu *vcpu, u64 offset, u64 ratio)

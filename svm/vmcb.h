@@ -16,8 +16,8 @@
  * (appendix C).
  *
  * Those without a name are off, because they run natively or never happen: descriptor-table loads
- * and stores, PUSHF, POPF, INT n, INVLPG, ICEBP (its #DB exits), FERR_FREEZE, INVPCID, bus-lock
- * threshold, idle HLT (HLT exits), and the traps after writes of EFER and CRn (their writes exit
+ * and stores, PUSHF, POPF, INT n, INVLPG, ICEBP (its #DB exits), FERR_FREEZE, bus-lock threshold,
+ * idle HLT (HLT exits), and the traps after writes of EFER and CRn (their writes exit
  * before).
  */
 enum svm_icpt {
@@ -28,7 +28,7 @@ enum svm_icpt {
 	SVM_INVLPGA = 122, SVM_IOIO, SVM_MSR, SVM_TASK_SWITCH, SVM_SHUTDOWN = 127,
 	SVM_VMRUN, SVM_VMMCALL, SVM_VMLOAD, SVM_VMSAVE, SVM_STGI, SVM_CLGI, SVM_SKINIT, SVM_RDTSCP,
 	SVM_WBINVD = 137, SVM_MONITOR, SVM_MWAIT, SVM_MWAIT_ARMED, SVM_XSETBV, SVM_RDPRU,
-	SVM_INVLPGB = 160, SVM_INVLPGB_ILLEGAL, SVM_MCOMMIT = 163, SVM_TLBSYNC,
+	SVM_INVLPGB = 160, SVM_INVLPGB_ILLEGAL, SVM_INVPCID, SVM_MCOMMIT, SVM_TLBSYNC,
 	SVM_NR_ICPTS = 192,
 	/* Exit codes that are no intercepts. */
 	SVM_EXIT_NPF = 0x400,
