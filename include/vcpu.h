@@ -139,7 +139,6 @@ struct wafer_msr_state {
  * @id: [I] APIC id as user space gave it
  * @index: [I] position in vm->vcpus
  * @tsc_khz: virtual TSC and paravirtual clocks are vcpu/time.c's
- * @clock_version: of the kvmclock page
  * @pkru: the guest's; in the CPU only around the entry (fpu.h)
  * @host_pkru: [w]
  * @pv_features: CPUID 0x40000001 EAX of the guest
@@ -187,7 +186,7 @@ struct wafer_vcpu {
 	struct wafer_exit exit;
 	struct wafer_event reinject, pending;
 	atomic_t nmi_pending;
-	u32 windows, intercepts, mp_state, id, index, tsc_khz, clock_version, pkru, host_pkru;
+	u32 windows, intercepts, mp_state, id, index, tsc_khz, pkru, host_pkru;
 	u32 pv_features, guest_debug;
 	u64 apic_base, mcg_cap, guest_xcr0, tsc_offset, tsc_ratio, steal_last, guest_debug_dr[8];
 	gpa_t clock_gpa, steal_gpa;

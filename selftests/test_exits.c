@@ -525,6 +525,59 @@ TEST_F(long64, cpuid_faults_for_users_where_the_guest_asks_for_it)
 	EXPECT_EQ(where_cpuid_faults(self->v, 3, true), GUEST_CODE + 4);
 }
 
+GUEST(rdtscp, 64, "rdtscp\n" DONE);
+GUEST(invpcid, 64, "mov $2, %eax\n push $0\n push $0\n invpcid (%rsp), %rax\n" DONE);
+
+/* RDTSCP and INVPCID are there if the guest was told so, on either vendor's CPU. */
+TEST_F(long64, instructions_that_the_guest_was_not_told_of)
+{
+	struct { struct kvm_cpuid2 head; struct kvm_cpuid_entry2 e[256]; } c = { .head.nent = 256 };
+	struct vcpu *v, *told_less = vcpu_new(self->vm, 1);
+	bool has[2] = { false };
+
+	ASSERT_EQ(ioctl(vm_sys(), KVM_GET_SUPPORTED_CPUID, &c), 0);
+	for (unsigned int i = 0; i < c.head.nent; i++) {
+		if (c.e[i].function == 0x80000001) {
+			has[0] = c.e[i].edx & 1 << 27;
+			c.e[i].edx &= ~(1u << 27);
+		} else if (c.e[i].function == 7 && !c.e[i].index) {
+			has[1] = c.e[i].ebx & 1 << 10;
+			c.e[i].ebx &= ~(1u << 10);
+			c.e[i].ecx &= ~(1u << 22);	/* RDPID comes with RDTSCP */
+		}
+	}
+	ASSERT_EQ(ioctl(told_less->fd, KVM_SET_CPUID2, &c), 0);
+	for (unsigned int i = 0; i < 4; i++) {
+		v = i < 2 ? self->v : told_less;
+		if (i & 1)
+			vm_load(self->vm, invpcid);
+		else
+			vm_load(self->vm, rdtscp);
+		vcpu_mode(v, MODE_LONG);
+		vm_catch(v);
+		vm_caught(self->vm)->vector = ~0ull;
+		ASSERT_TRUE(vcpu_run_done(v));
+		EXPECT_EQ(vm_caught(self->vm)->vector, i < 2 && has[i] ? ~0ull : 6);
+	}
+}
+
+/* A restored guest may be in the midst of reading its clock: the version goes on from its own. */
+GUEST(starts_clock, 64, "mov $0x4b564d01, %ecx\n mov $0x100001, %eax\n xor %edx, %edx\n wrmsr\n"
+			"1: " DONE "jmp 1b\n");
+
+TEST_F(long64, the_version_of_the_clock_goes_on)
+{
+	volatile uint32_t *version = (void *)(self->vm->mem + GUEST_DATA);
+
+	vm_load(self->vm, starts_clock);
+	*version = 0x12340;
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ(*version & 1, 0);
+	EXPECT_GT(*version, 0x12340);
+	EXPECT_LT(*version, 0x12360);
+}
+
 GUEST(hypercall, 64, "mov $9999, %eax\n vmcall\n mov %rax, %rbx\n"
 		     "mov $9999, %eax\n vmmcall\n" DONE);
 

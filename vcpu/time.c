@@ -160,21 +160,21 @@ static u64 clock_now(struct wafer_vm *vm, u64 *tsc)
 
 /*
  * Writes a record that the guest reads without a lock: its @version is odd while the rest changes,
- * and other than before when it is whole. 0; 1: there is no memory
+ * and other than before when it is whole, which memory alone knows: the vCPU may be a restored one.
  */
-static int publish(struct wafer_vcpu *vcpu, gpa_t gpa, void *record, size_t size, u32 *version)
+static void publish(struct wafer_vcpu *vcpu, gpa_t gpa, void *record, size_t size, u32 *version)
 {
 	gpa_t at = gpa + ((void *)version - record);
 
+	if (wafer_copy_guest(vcpu, at, version, sizeof(*version), false))
+		return;
 	*version = (*version + 1) | 1;
-	if (wafer_copy_guest(vcpu, at, version, sizeof(*version), true))
-		return 1;
+	wafer_copy_guest(vcpu, at, version, sizeof(*version), true);
 	smp_wmb();	/* the odd version before the rest; pairs with the guest's read barriers */
 	wafer_copy_guest(vcpu, gpa, record, size, true);
 	smp_wmb();	/* the rest before the even version */
 	++*version;
 	wafer_copy_guest(vcpu, at, version, sizeof(*version), true);
-	return 0;
 }
 
 /*
@@ -183,7 +183,7 @@ static int publish(struct wafer_vcpu *vcpu, gpa_t gpa, void *record, size_t size
  */
 void wafer_update_clock(struct wafer_vcpu *vcpu)
 {
-	struct pvclock_vcpu_time_info t = { .version = vcpu->clock_version };
+	struct pvclock_vcpu_time_info t = { };
 	u64 tsc, hz;
 
 	if (!(vcpu->clock_gpa & 1))
@@ -203,8 +203,7 @@ void wafer_update_clock(struct wafer_vcpu *vcpu)
 	t.flags = (check_tsc_unstable() ? 0 : PVCLOCK_TSC_STABLE_BIT) |
 		  (vcpu->clock_stopped ? PVCLOCK_GUEST_STOPPED : 0);
 	vcpu->clock_stopped = false;
-	if (!publish(vcpu, vcpu->clock_gpa & ~1ull, &t, sizeof(t), &t.version))
-		vcpu->clock_version = t.version;
+	publish(vcpu, vcpu->clock_gpa & ~1ull, &t, sizeof(t), &t.version);
 }
 
 /* MSR_KVM_WALL_CLOCK: the time of day at which kvmclock was 0. Outside the window. */
@@ -213,7 +212,7 @@ void wafer_write_wall_clock(struct wafer_vcpu *vcpu, gpa_t gpa)
 	struct pvclock_wall_clock w;
 	u64 tsc;
 
-	if (!gpa || wafer_copy_guest(vcpu, gpa, &w, sizeof(w), false))
+	if (!gpa)
 		return;
 	w.sec = div_u64_rem(ktime_get_real_ns() - clock_now(vcpu->vm, &tsc), NSEC_PER_SEC, &w.nsec);
 	publish(vcpu, gpa, &w, sizeof(w), &w.version);
