@@ -173,18 +173,26 @@ TEST_F(events, an_injected_interrupt_comes_once)
 	EXPECT_TRUE(nothing_left(self->v));
 }
 
+/* It blocks others by itself: a state that says so already, as AMD's CPUs have it, is good too. */
 TEST_F(events, an_injected_nmi_comes_once)
 {
 	struct kvm_vcpu_events in = { .nmi = { .injected = 1 } }, ev;
+	unsigned int i;
 
-	ASSERT_EQ(set(self->v, in), 0);
-	ev = get(self->v);
-	EXPECT_EQ(ev.nmi.injected, 1);
-	EXPECT_EQ(ev.nmi.pending, 0);
-	ASSERT_TRUE(vcpu_run_done(self->v));
-	EXPECT_TRUE(came(self->v, 2, 2));
-	EXPECT_EQ(seen(self->v)->rip, GUEST_CODE);
-	EXPECT_TRUE(nothing_left(self->v));
+	for (i = 0; i < 2; i++) {
+		if (i && is_kvm() && !vm_is_amd())
+			break;		/* the entry is refused */
+		in.nmi.masked = i;
+		start(self->v);
+		ASSERT_EQ(set(self->v, in), 0);
+		ev = get(self->v);
+		EXPECT_EQ(ev.nmi.injected, 1);
+		EXPECT_EQ(ev.nmi.pending, 0);
+		ASSERT_TRUE(vcpu_run_done(self->v));
+		EXPECT_TRUE(came(self->v, 2, 2));
+		EXPECT_EQ(seen(self->v)->rip, GUEST_CODE);
+		EXPECT_TRUE(nothing_left(self->v));
+	}
 }
 
 /* A vector from the VMM's PIC, to a local APIC in the kernel: one at a time. */

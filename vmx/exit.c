@@ -20,6 +20,9 @@ void vmx_inject(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 {
 	u32 info = INTR_INFO_VALID_MASK | (u32)ev->kind << 8 | ev->vector;
 
+	/* It blocks NMIs by itself, and must find none blocked (§27.3.1.5). */
+	if (ev->kind == WAFER_EV_NMI && wafer_block(vcpu) & WAFER_BLOCK_NMI)
+		wafer_put_block(vcpu, vcpu->arch.block & ~WAFER_BLOCK_NMI);
 	if (ev->has_error && wafer_cr0(vcpu) & X86_CR0_PE) {
 		info |= INTR_INFO_DELIVER_CODE_MASK;
 		vmwrite(VM_ENTRY_EXCEPTION_ERROR_CODE, ev->error & 0xffff);
