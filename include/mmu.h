@@ -158,6 +158,7 @@ struct wafer_fault_ctx {
  * @slots: RCU; changed under slots_lock and zap_lock
  * @slots_lock: slot changes, dirty log
  * @pages: table pages in use
+ * @has_devices: guests have got at the host's devices: uncached memory was to be mapped
  *
  * Fields below "private" belong to mmu/ alone.
  * @pt: the nested table
@@ -184,6 +185,7 @@ struct wafer_mmu {
 	struct wafer_slots __rcu *slots;
 	struct mutex slots_lock;
 	atomic_long_t pages;
+	bool has_devices;
 	/* private */
 	struct wafer_pt pt;
 	struct mmu_notifier notifier;

@@ -25,8 +25,7 @@
  *
  * Return: whether user space can read the page.
  */
-bool wafer_host_walk(const struct wafer_mmu *mmu, hva_t hva, bool any_key,
-		     struct wafer_host_page *host)
+bool wafer_host_walk(struct wafer_mmu *mmu, hva_t hva, bool any_key, struct wafer_host_page *host)
 {
 	const u64 *at, *table = (const u64 *)mmu->mm->pgd;
 	unsigned int level = pgtable_l5_enabled() ? 5 : 4;
@@ -54,5 +53,7 @@ bool wafer_host_walk(const struct wafer_mmu *mmu, hva_t hva, bool any_key,
 	host->writable = e & above & _PAGE_RW;
 	host->bits = (e & uncached ? mmu->pt.f->uc : mmu->pt.f->wb) | (e & sme_me_mask) |
 		     (e & _PAGE_SPECIAL ? WAFER_PT_SPECIAL : 0);
+	if (unlikely(e & uncached))
+		WRITE_ONCE(mmu->has_devices, true);
 	return true;
 }

@@ -108,7 +108,7 @@ struct wafer_host_page {
 	(_PAGE_PRESENT | _PAGE_USER | _PAGE_PWT | _PAGE_PCD | _PAGE_PAT |	\
 	 _PAGE_SPECIAL | 0xfull << 59 | sme_me_mask)
 
-bool wafer_host_walk(const struct wafer_mmu *mmu, hva_t hva, bool any_key,
+bool wafer_host_walk(struct wafer_mmu *mmu, hva_t hva, bool any_key,
 		     struct wafer_host_page *host);
 int wafer_host_fault_in(struct mm_struct *mm, hva_t hva, bool write);
 

@@ -350,6 +350,7 @@ static void set_step(struct wafer_vcpu *vcpu, bool set)
 /* Invalidations come last, so that several requests cost one instruction each. */
 static noinline void before_entry(struct wafer_vcpu *vcpu)
 {
+	static const u16 selector = __KERNEL_DS;
 	struct wafer_hw *hw = vcpu->hw;
 
 	if (hw->todo & VMX_SWAP_IN)
@@ -362,7 +363,9 @@ static noinline void before_entry(struct wafer_vcpu *vcpu)
 		insn_invept(VMX_EPT_EXTENT_CONTEXT, hw->eptp);
 	if (hw->todo & VMX_FLUSH_VPID && hw->vpid)
 		insn_invvpid(VMX_VPID_EXTENT_SINGLE_CONTEXT, hw->vpid);
-	hw->todo &= VMX_STEP_TF;
+	hw->todo &= VMX_STEP_TF | VMX_VERW;
+	if (hw->todo & VMX_VERW)
+		asm volatile("verw %0" : : "m" (selector) : "cc");
 }
 
 /* Groups that a guest cannot change without an exit, or that were read back by now. */

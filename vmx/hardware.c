@@ -93,6 +93,9 @@ static void find_controls(void)
 	vmx_conf.secondary_can = vmx_rdmsr(MSR_IA32_VMX_PROCBASED_CTLS2) >> 32;
 	vmx_conf.l1d_flush = boot_cpu_has_bug(X86_BUG_L1TF) && !wafer_l1tf_off() &&
 		!(vmx_rdmsr(MSR_IA32_ARCH_CAPABILITIES) & ARCH_CAP_SKIP_VMENTRY_L1DFLUSH);
+	/* MMIO stale data, where enter.S does not guard from all of its kin at every entry. */
+	vmx_conf.verw_for_devices = boot_cpu_has_bug(X86_BUG_MMIO_STALE_DATA) &&
+		!boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF) && !cpu_mitigations_off();
 	if (!boot_cpu_has(X86_FEATURE_ARCH_PERFMON) || !(vmx_conf.exit & PERF_EXIT) ||
 	    !(vmx_conf.entry & PERF_ENTRY)) {
 		vmx_conf.exit &= ~PERF_EXIT;

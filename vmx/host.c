@@ -196,6 +196,8 @@ void vmx_swap_in(struct wafer_vcpu *vcpu)
 		vmx_load_user_return(vcpu);
 	if (vmx_conf.l1d_flush)
 		l1d_flush(hw, c);
+	if (vmx_conf.verw_for_devices && READ_ONCE(vcpu->fault.mmu->has_devices))
+		hw->todo |= VMX_VERW;
 	if (c->last_id != hw->id) {
 		/* What one guest has taught the branch predictors must not steer another. */
 		if (boot_cpu_has(X86_FEATURE_IBPB) && !cpu_mitigations_off())

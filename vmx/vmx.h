@@ -22,10 +22,11 @@
  * @primary_can, @secondary_can: controls that the CPU has at all
  * @ept_bits: low bits of the EPTP: memory type, levels, accessed and dirty bits
  * @l1d_flush: L1D to be flushed before a guest may read it
+ * @verw_for_devices: the CPU's buffers to be emptied for guests that reach devices
  */
 struct vmx_conf {
 	u32 pin, primary, secondary, exit, entry, primary_can, secondary_can, ept_bits;
-	bool l1d_flush;
+	bool l1d_flush, verw_for_devices;
 };
 extern struct vmx_conf vmx_conf;
 
@@ -41,10 +42,12 @@ extern void *vmx_pages;
 
 /*
  * hw->todo: due before the next entry. SWAP_IN is set but for the stretch from a window's first
- * entry to its end; STEP_TF stays: single steps by RFLAGS.TF, without a monitor trap flag.
+ * entry to its end. What stays: STEP_TF: single steps by RFLAGS.TF, without a monitor trap flag;
+ * VERW: see vmx_conf.verw_for_devices.
  */
 enum {
 	VMX_FLUSH_EPT = BIT(0), VMX_FLUSH_VPID = BIT(1), VMX_SWAP_IN = BIT(2), VMX_STEP_TF = BIT(3),
+	VMX_VERW = BIT(4),
 };
 
 /**
@@ -171,10 +174,10 @@ void vmx_host_constants(void);
 void vmx_swap_in(struct wafer_vcpu *vcpu);
 void vmx_swap_out(struct wafer_vcpu *vcpu);
 void vmx_load_user_return(struct wafer_vcpu *vcpu);
+void vmx_unload_user_return(void);
 void vmx_restore_user_return(struct user_return_notifier *unused);
 
 /* state.c */
-void vmx_unload_user_return(void);
 void vmx_read_state(struct wafer_vcpu *vcpu, u32 mask);
 void vmx_write_state(struct wafer_vcpu *vcpu, u32 mask);
 void vmx_own_cr4(struct wafer_vcpu *vcpu, u64 owned);
