@@ -549,6 +549,8 @@ TEST_F(long64, instructions_that_the_guest_was_not_told_of)
 	ASSERT_EQ(ioctl(told_less->fd, KVM_SET_CPUID2, &c), 0);
 	for (unsigned int i = 0; i < 4; i++) {
 		v = i < 2 ? self->v : told_less;
+		if (i == 2 && vm_host_is_tcg())
+			continue;		/* RDTSCP never exits there */
 		if (i & 1)
 			vm_load(self->vm, invpcid);
 		else
