@@ -132,7 +132,7 @@ struct wafer_exit {
 #define WAFER_CODE_NONE		(~0u)		/* no code's */
 
 #define WAFER_GPR_UNKNOWN 0xff	/* exit.len is 0, so that the core decodes the instruction */
-/* WAFER_CR_DECODE: MOV, LMSW, SMSW or CLTS of CR0, the CPU does not say which. */
+/* WAFER_CR_DECODE: MOV, LMSW, SMSW or CLTS, the CPU does not say which. */
 enum {
 	WAFER_CR_WRITE, WAFER_CR_READ, WAFER_CR_CLTS, WAFER_CR_LMSW, WAFER_CR_SMSW, WAFER_CR_DECODE,
 };

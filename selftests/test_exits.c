@@ -768,6 +768,31 @@ TEST_F(long64, paging_is_switched_off_under_a_load)
 }
 
 /*
+ * Each control register reads as itself, also while the module has to hide what CR0 is (a guest
+ * with CD and NW set does not switch the host's caches off).
+ */
+GUEST(read_crs, 64, "mov %cr0, %rax\n or $0x60000000, %eax\n mov %rax, %cr0\n"
+		    "mov $0x345678, %eax\n mov %rax, %cr2\n mov $5, %eax\n mov %rax, %cr8\n"
+		    "mov %cr0, %rbx\n mov %cr2, %rcx\n mov %cr3, %rdx\n mov %cr8, %rsi\n"
+		    "smsw %edi\n" DONE);
+
+TEST_F(long64, control_registers_read_as_themselves)
+{
+	struct kvm_sregs s;
+	struct kvm_regs r;
+
+	ASSERT_EQ(ioctl(self->v->fd, KVM_GET_SREGS, &s), 0);
+	vm_load(self->vm, read_crs);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	r = vcpu_regs(self->v);
+	EXPECT_EQ(r.rbx, s.cr0 | 0x60000000);
+	EXPECT_EQ(r.rcx, 0x345678);
+	EXPECT_EQ(r.rdx, s.cr3);
+	EXPECT_EQ(r.rsi, 5);
+	EXPECT_EQ((uint32_t)r.rdi, (uint32_t)s.cr0 | 0x60000000);
+}
+
+/*
  * What the guest writes to TSC_AUX is what it reads by RDTSCP and RDMSR, before
  * and after the VMM had its turn.
  */

@@ -97,19 +97,22 @@ static void decode_npf(const struct svm_vmcb *v, struct wafer_exit *exit)
 
 /*
  * CLTS, LMSW and SMSW exit with MOV CR0's codes. Only decode assists tell them apart, and then only
- * that it was one of these three: without a register the instruction has to be decoded.
+ * that it was one of these three: without a register the instruction has to be decoded, and is
+ * believed (there are emulators that give CR0's code for reading any register).
  */
 static void decode_cr(struct wafer_exit *exit)
 {
 	bool sel = exit->reason == SVM_CR0_SEL_WRITE;
-	bool known = svm_has(DECODE) && exit->info & INFO_MOV_CR;
 
-	exit->cr.nr = sel ? 0 : exit->reason & 0xf;
-	exit->cr.gpr = known ? exit->info & INFO_GPR : WAFER_GPR_UNKNOWN;
-	exit->cr.op = !exit->cr.nr && !known ? WAFER_CR_DECODE :
-		      sel || exit->reason >= SVM_CR_WRITE ? WAFER_CR_WRITE : WAFER_CR_READ;
-	if (!known)
+	if (!(svm_has(DECODE) && exit->info & INFO_MOV_CR)) {
+		exit->cr.op = WAFER_CR_DECODE;
+		exit->cr.gpr = WAFER_GPR_UNKNOWN;
 		exit->len = 0;
+		return;
+	}
+	exit->cr.nr = sel ? 0 : exit->reason & 0xf;
+	exit->cr.gpr = exit->info & INFO_GPR;
+	exit->cr.op = sel || exit->reason >= SVM_CR_WRITE ? WAFER_CR_WRITE : WAFER_CR_READ;
 }
 
 /*

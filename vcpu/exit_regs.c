@@ -109,8 +109,8 @@ static u64 moved(struct wafer_vcpu *vcpu, const u64 *gpr)
 	return wafer_code_mode(vcpu) == WAFER_CODE64 ? *gpr : (u32)*gpr;
 }
 
-/* An access to CR0 of which the CPU does not say what it was. */
-static int name_cr0_access(const struct wafer_insn *insn)
+/* An access to a control register of which the CPU does not say what it was. */
+static int name_cr_access(const struct wafer_insn *insn)
 {
 	switch (insn->opcode) {
 	case 0x106:
@@ -133,14 +133,16 @@ int wafer_exit_cr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 	};
 	const struct wafer_insn *insn = &vcpu->emu.insn;
 	u64 *gpr = operand(vcpu, exit->cr.gpr), cr0 = wafer_cr0(vcpu), val;
-	u8 nr = exit->cr.nr & 15, before = vcpu->cr8;
-	int r;
+	bool decoded = exit->cr.op == WAFER_CR_DECODE;
+	int r, op = decoded ? name_cr_access(insn) : exit->cr.op;
+	bool mov = op == WAFER_CR_READ || op == WAFER_CR_WRITE;
+	u8 nr = (!decoded ? exit->cr.nr : mov ? insn->reg : 0) & 15, before = vcpu->cr8;
 
-	if (exit->cr.op == WAFER_CR_DECODE && wafer_insn_uses(insn, WAFER_AT_MSW, WAFER_AT_MSW))
+	if (decoded && wafer_insn_uses(insn, WAFER_AT_MSW, WAFER_AT_MSW))
 		return window ? WAFER_RETRY_SLOW : wafer_emu_run(vcpu);
-	switch (exit->cr.op == WAFER_CR_DECODE ? name_cr0_access(insn) : exit->cr.op) {
+	switch (op) {
 	case WAFER_CR_READ:
-		*gpr = nr == 0 ? cr0 : nr == 3 ? wafer_cr3(vcpu) :
+		*gpr = nr == 0 ? cr0 : nr == 2 ? wafer_cr2(vcpu) : nr == 3 ? wafer_cr3(vcpu) :
 		       nr == 4 ? wafer_cr4(vcpu) : wafer_cr8(vcpu);
 		return wafer_skip(vcpu);
 	case WAFER_CR_SMSW:		/* stores as much as the operand holds */
@@ -155,7 +157,7 @@ int wafer_exit_cr(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
 	case WAFER_CR_LMSW:
 		/* sets the four low bits, but cannot clear PE (SDM vol. 2, LMSW) */
 		val = (cr0 & ~0xeull) |
-		      ((exit->cr.op == WAFER_CR_DECODE ? *gpr : exit->cr.msw) & 0xf);
+		      ((decoded ? *gpr : exit->cr.msw) & 0xf);
 		break;
 	default:
 		return wafer_emulation_failure(vcpu);

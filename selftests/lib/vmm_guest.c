@@ -170,8 +170,9 @@ GUEST(vmm_real, 16,
 	"mov $4, %al\n out %al, $0x21\n mov $2, %al\n out %al, $0xa1\n"
 	"mov $1, %al\n out %al, $0x21\n out %al, $0xa1\n"
 	"mov $0xde, %al\n out %al, $0x21\n mov $0xff, %al\n out %al, $0xa1\n"
-	"mov $0x34, %al\n out %al, $0x43\n mov $0xa9, %al\n"
-	"out %al, $0x40\n mov $4, %al\n out %al, $0x40\n"
+	/* 100 Hz: what a slow host owes of faster ticks would keep the device's line out for ever */
+	"mov $0x34, %al\n out %al, $0x43\n mov $0x9c, %al\n"
+	"out %al, $0x40\n mov $0x2e, %al\n out %al, $0x40\n"
 	"1: sti\n hlt\n cli\n cmpw $3, 0x6010\n jb 1b\n"
 	"mov $0x3f8, %dx\n mov $0x69, %al\n out %al, %dx\n"
 	"1: sti\n hlt\n cli\n cmpw $1, 0x6018\n jb 1b\n"
