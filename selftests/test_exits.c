@@ -59,7 +59,8 @@ TEST(global_pages_in_pae)
 	vcpu_mode(v, MODE_PAE);
 	vm_load(vm, pge32);
 	ASSERT_TRUE(vcpu_run_done(v));
-	EXPECT_EQ(vcpu_regs(v).rbx, 0x6a0);
+	/* from QEMU 10.0 on reading CR4 is not intercepted: the host's MCE shows */
+	EXPECT_EQ(vcpu_regs(v).rbx & (vm_host_is_tcg() ? ~0x40ull : ~0ull), 0x6a0);
 	vm_free(vm);
 }
 

@@ -45,10 +45,11 @@ class Qemu(Emulator):
     def prepare(self, kernel, images):
         o = self.options
         program = [shutil.which("qemu-system-x86_64")]
-        if o.icount and o.cpus > 1 and o.accel == "emulated":
-            # 7.2 gives one CPU all the time until the next timer, while it waits for another: the second never comes up
+        # 7.2 gives one CPU all the time until the next timer, while it waits for another: the second never comes up
+        version = os.environ.get("WAFER_QEMU") or ("10.0" if o.icount and o.cpus > 1 and o.accel == "emulated" else None)
+        if version:
             import vmmimage
-            newer = vmmimage.qemu("10.0")
+            newer = vmmimage.qemu(version)
             program = ["env", f"QEMU_MODULE_DIR={newer}", newer / "ld.so", "--library-path", newer / "lib", newer / "qemu", "-L", newer]
         elif not program[0]:
             raise Failure("qemu-system-x86_64: not installed; run scripts/install-deps as root")
@@ -79,7 +80,7 @@ class Qemu(Emulator):
             self.argv += ["-icount", "shift=0,sleep=off", "-rtc", "base=2024-01-01T00:00:00,clock=vm",
                           "-seed", "1"]
             append += " nokaslr"
-        elif o.cpus > 1:
+        elif o.cpus > 1 and not os.environ.get("WAFER_QEMU"):
             # QEMU 7.2 with one thread per CPU dies now and then of an assertion about its big lock
             self.argv += ["-accel", "tcg,thread=single"]
         self.argv += ["-cpu", cpu]
