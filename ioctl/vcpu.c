@@ -216,18 +216,6 @@ static int may_create(struct wafer_vm *vm, u32 id)
 	return 0;
 }
 
-/* snprintf() would be a twentieth of what it costs to make a vCPU. */
-static void put_decimal(char *s, u32 number)
-{
-	u32 unit = 1;
-
-	while (number / unit >= 10)
-		unit *= 10;
-	for (; unit; unit /= 10)
-		*s++ = '0' + number / unit % 10;
-	*s = 0;
-}
-
 /**
  * wafer_vcpu_open() - KVM_CREATE_VCPU
  * @vm: the VM
@@ -244,7 +232,7 @@ int wafer_vcpu_open(struct wafer_vm *vm, u32 id)
 	struct file *file;
 	int r;
 
-	put_decimal(name + strlen("kvm-vcpu:"), id);
+	snprintf(name, sizeof(name), "kvm-vcpu:%u", id);
 	if (mutex_lock_killable(&vm->lock))
 		return -EINTR;
 	r = may_create(vm, id);
