@@ -436,6 +436,8 @@ FILES = {
 def copies(text):
     """scripts/host's options for the files that are named in the text."""
     wanted = {p: make for p, make in FILES.items() if re.search(re.escape(p) + r"(?![\w.-])", text)}
+    if re.search(r'"(network|vsock)"', text):       # what these steps fetch
+        wanted["/vmm/data"] = data
     wanted["/vmm/python"] = python
     wanted["/vmm/drive"] = lambda: SCRIPTS / "host.d/vmms.py"
     return [f"{make()}:{path}" for path, make in wanted.items()]
