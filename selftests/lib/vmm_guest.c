@@ -170,7 +170,7 @@ GUEST(vmm_real, 16,
 	"mov $4, %al\n out %al, $0x21\n mov $2, %al\n out %al, $0xa1\n"
 	"mov $1, %al\n out %al, $0x21\n out %al, $0xa1\n"
 	"mov $0xde, %al\n out %al, $0x21\n mov $0xff, %al\n out %al, $0xa1\n"
-	/* 100 Hz: what a slow host owes of faster ticks would keep the device's line out for ever */
+	/* 100 Hz: faster ticks that a slow host owes would keep the device's line out */
 	"mov $0x34, %al\n out %al, $0x43\n mov $0x9c, %al\n"
 	"out %al, $0x40\n mov $0x2e, %al\n out %al, $0x40\n"
 	"1: sti\n hlt\n cli\n cmpw $3, 0x6010\n jb 1b\n"
