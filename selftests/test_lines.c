@@ -433,6 +433,32 @@ TEST(the_window_of_a_masked_lint0_stays_shut)
 	vm_free(vm);
 }
 
+/*
+ * The VMM asks while the guest has IF clear, and the guest then waits by STI and HLT: the shadow of
+ * STI covers HLT (SDM vol. 2, STI), so that the window opens when the CPU halts already.
+ */
+GUEST(window_in_hlt, 64, "mov $0xfee00000, %edi\n movl $0x1ff, 0xf0(%rdi)\n"
+			 "movl $0x700, 0x350(%rdi)\n cli\n out %al, $0x55\n"
+			 "sti\n hlt\n cli\n" DONE);
+
+TEST(the_window_opens_in_hlt)
+{
+	struct vm *vm = make(VM_SPLIT);
+	struct vcpu *v = &vm->cpu[0];
+	struct kvm_interrupt irq = { .irq = VECTOR };
+
+	vm_load(vm, window_in_hlt);
+	ASSERT_EQ(vcpu_run(v), KVM_EXIT_IO);
+	EXPECT_FALSE(v->run->ready_for_interrupt_injection);
+	v->run->request_interrupt_window = 1;
+	ASSERT_EQ(vcpu_run(v), KVM_EXIT_IRQ_WINDOW_OPEN);
+	v->run->request_interrupt_window = 0;
+	ASSERT_EQ(ioctl(v->fd, KVM_INTERRUPT, &irq), 0);
+	EXPECT_TRUE(vcpu_run_done(v));
+	EXPECT_EQ(COUNT(vm), 1);
+	vm_free(vm);
+}
+
 /* A VMM is killed while somebody else drives its irqfd and its guest writes to an ioeventfd. */
 GUEST(write_for_ever, 64, "sti\n mov $0xd0000000, %edi\n 1: movl $1, (%rdi)\n jmp 1b\n");
 

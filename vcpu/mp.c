@@ -67,12 +67,18 @@ bool wafer_runnable(struct wafer_vcpu *vcpu)
  * The waiter sets its state, then looks; who raises a hazard sets it, then looks for the waiter
  * (rcuwait). What ends HLT is looked for once in each turn: a kick is gone once it was seen.
  *
- * Return: WAFER_GO_ON, also for signals, which the outer loop looks for.
+ * Return: WAFER_GO_ON, also for signals, which the outer loop looks for; WAFER_TO_USER: the VMM can
+ * inject its interrupt.
  */
 int wafer_sleep(struct wafer_vcpu *vcpu)
 {
 	bool halted = vcpu->mp_state == KVM_MP_STATE_HALTED, wakes;
 
+	/* STI and HLT: the window that the VMM asked for has opened, and no entry will show it. */
+	if (vcpu->want_irq_window && wafer_ready_for_extint(vcpu)) {
+		vcpu->want_irq_window = false;
+		return wafer_to_user(vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
+	}
 	prepare_to_rcuwait(&vcpu->wait);
 	for (;;) {
 		set_current_state(TASK_INTERRUPTIBLE);
