@@ -334,6 +334,7 @@ void wafer_deliver_payload(struct wafer_vcpu *vcpu, struct wafer_event *ev);
 /* window; at WAFER_H_EVENT */
 int wafer_inject_events(struct wafer_vcpu *vcpu);
 bool wafer_ready_for_extint(struct wafer_vcpu *vcpu);
+bool wafer_irq_window_opens(struct wafer_vcpu *vcpu);
 
 /* ---- instructions (vcpu/insn.c) ---- */
 /* What the CPU does at the end of an instruction: the shadow ends, or is @shadow; TF traps. */

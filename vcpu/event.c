@@ -133,6 +133,17 @@ bool wafer_ready_for_extint(struct wafer_vcpu *vcpu)
 	return can_take_irq(vcpu) && vcpu->extint < 0 && wafer_irq_accepts_extint(vcpu);
 }
 
+/* Has the window that the VMM asked for opened? Then it is told, and asks anew. */
+bool wafer_irq_window_opens(struct wafer_vcpu *vcpu)
+{
+	if (!vcpu->want_irq_window || !wafer_ready_for_extint(vcpu))
+		return false;
+	vcpu->want_irq_window = false;
+	wafer_hazard_set(vcpu, WAFER_H_EVENT);
+	wafer_to_user(vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
+	return true;
+}
+
 /*
  * Chooses what the next entry delivers, by the CPU's priorities (SDM vol. 3 table 6-2). -EAGAIN:
  * the PIC was busy
@@ -206,11 +217,8 @@ int wafer_inject_events(struct wafer_vcpu *vcpu)
 	if (unlikely(atomic_read(&vcpu->nmi_pending) > 1) &&
 	    (wafer_block(vcpu) & WAFER_BLOCK_NMI || vcpu->reinject.kind == WAFER_EV_NMI))
 		atomic_set(&vcpu->nmi_pending, 1);
-	if (vcpu->want_irq_window && wafer_ready_for_extint(vcpu)) {
-		vcpu->want_irq_window = false;
-		wafer_hazard_set(vcpu, WAFER_H_EVENT);
-		return wafer_to_user(vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
-	}
+	if (wafer_irq_window_opens(vcpu))
+		return WAFER_TO_USER;
 	if (choose(vcpu)) {
 		wafer_hazard_set(vcpu, WAFER_H_EVENT);
 		return WAFER_LEAVE;

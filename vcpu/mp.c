@@ -74,11 +74,9 @@ int wafer_sleep(struct wafer_vcpu *vcpu)
 {
 	bool halted = vcpu->mp_state == KVM_MP_STATE_HALTED, wakes;
 
-	/* STI and HLT: the window that the VMM asked for has opened, and no entry will show it. */
-	if (vcpu->want_irq_window && wafer_ready_for_extint(vcpu)) {
-		vcpu->want_irq_window = false;
-		return wafer_to_user(vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
-	}
+	/* STI and HLT: no entry will show that the VMM's window is open. */
+	if (wafer_irq_window_opens(vcpu))
+		return WAFER_TO_USER;
 	prepare_to_rcuwait(&vcpu->wait);
 	for (;;) {
 		set_current_state(TASK_INTERRUPTIBLE);
