@@ -34,6 +34,7 @@ enum wafer_chip_mode { WAFER_CHIP_NONE, WAFER_CHIP_SPLIT, WAFER_CHIP_FULL };
  * @x2apic_32bit_ids: KVM_CAP_X2APIC_API flag 1: MSI addresses and KVM_SET_LAPIC carry 32-bit ids
  * @x2apic_no_broadcast_quirk: flag 2: destination 0xff is an id like any other in x2APIC mode
  * @ids_written: a guest has written an xAPIC's id: several may answer to one
+ * @pit: the PIT is there, or comes with @chips: its last place on the bus; under vm->lock
  * @split_pins: reserved I/O APIC routes of the split chip
  * @chips: [I] PIC, I/O APIC and PIT, once created
  * @routes: RCU; replaced as a whole under @lock
@@ -47,6 +48,7 @@ enum wafer_chip_mode { WAFER_CHIP_NONE, WAFER_CHIP_SPLIT, WAFER_CHIP_FULL };
 struct wafer_irq {
 	enum wafer_chip_mode mode;
 	bool x2apic_32bit_ids, x2apic_no_broadcast_quirk, ids_written;
+	u8 pit;
 	u16 split_pins;
 	struct wafer_chips *chips;
 	struct wafer_routes __rcu *routes;
@@ -71,7 +73,7 @@ void wafer_irq_free(struct wafer_vm *vm);
 /* -EEXIST twice, -EINVAL after a vCPU */
 int wafer_create_irqchip(struct wafer_vm *vm);
 int wafer_enable_split_irqchip(struct wafer_vm *vm, u64 pins);
-/* -EEXIST, -ENXIO without full chip */
+/* before the chip or after; -EEXIST, -ENXIO where no full chip can come */
 int wafer_create_pit(struct wafer_vm *vm, u32 flags);
 int wafer_irqchip_state(struct wafer_vm *vm, struct kvm_irqchip *chip, bool set);
 int wafer_pit_state(struct wafer_vm *vm, struct kvm_pit_state2 *ps, bool set);

@@ -175,7 +175,8 @@ int wafer_create_irqchip(struct wafer_vm *vm)
 	wafer_ioapic_init(c);
 	wafer_pit_init(c);
 	vm->irq.chips = c;
-	r = wafer_replace_routes(vm, NULL, WAFER_DEFAULT_ROUTES) ?: add_devs(c, 0, FIRST_PIT - 1);
+	r = wafer_replace_routes(vm, NULL, WAFER_DEFAULT_ROUTES) ?:
+	    add_devs(c, 0, vm->irq.pit ?: FIRST_PIT - 1);
 	if (r)
 		free_chips(vm);
 	else
@@ -208,7 +209,7 @@ static int needs_chips(struct wafer_vm *vm, bool pit)
 	const struct wafer_chips *c = vm->irq.chips;
 
 	return REFUSE_IF(!c, vm, -ENXIO, "irqchip", vm->irq.mode, "is complete") ?:
-	       REFUSE_IF(pit && !c->has_pit, vm, -ENXIO, "pit", 0, "is created");
+	       REFUSE_IF(pit && !vm->irq.pit, vm, -ENXIO, "pit", 0, "is created");
 }
 
 /**
@@ -253,22 +254,24 @@ int wafer_irqchip_state(struct wafer_vm *vm, struct kvm_irqchip *chip, bool set)
  * @vm: VM, its lock held
  * @flags: KVM_PIT_SPEAKER_DUMMY: port 61, too
  *
- * Return: 0; -EEXIST; -ENXIO: not with a split chip or none; -EINVAL: unknown flags; -ENOMEM.
+ * It may come before the chips, with which it is made then: StratoVirt and older kvmtools do so, as
+ * KVM lets them up to Linux 6.9.
+ *
+ * Return: 0; -EEXIST; -ENXIO: there is no full chip, and none can come; -EINVAL: unknown flags;
+ * -ENOMEM.
  */
 int wafer_create_pit(struct wafer_vm *vm, u32 flags)
 {
-	struct wafer_chips *c = vm->irq.chips;
-	int r = needs_chips(vm, false) ?:
-		REFUSE_IF(c->has_pit, vm, -EEXIST, "pit", 1, "is created once") ?:
-		RULE(flags & ~KVM_PIT_SPEAKER_DUMMY, vm, "flags", flags, "is 0 or 1");
+	bool early = vm->irq.mode == WAFER_CHIP_NONE && !vm->nr_vcpus;
+	unsigned int last = flags & KVM_PIT_SPEAKER_DUMMY ? SPEAKER : FIRST_PIT;
+	int r = (early ? 0 : needs_chips(vm, false)) ?:
+		REFUSE_IF(vm->irq.pit, vm, -EEXIST, "pit", 1, "is created once") ?:
+		RULE(flags & ~KVM_PIT_SPEAKER_DUMMY, vm, "flags", flags, "is 0 or 1") ?:
+		early ? 0 : add_devs(vm->irq.chips, FIRST_PIT, last);
 
-	if (r)
-		return r;
-	r = add_devs(c, FIRST_PIT, flags & KVM_PIT_SPEAKER_DUMMY ? SPEAKER : FIRST_PIT);
-	if (r)
-		return r;
-	c->has_pit = true;
-	return wafer_reinject_control(vm, true);
+	if (!r)
+		vm->irq.pit = last;
+	return r;
 }
 
 /* What the model computes with must be in range; the rest only decides which byte comes next. */

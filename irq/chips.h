@@ -106,7 +106,6 @@ enum { MASTER, SLAVE, IOAPIC };	/* KVM_IRQCHIP_* */
  *	asked for. No lock
  * @eois: level interrupts in a row that came back at their EOI
  * @storm: sends them later when there were too many
- * @has_pit: under vm->lock
  * @pit: registers as KVM_GET_PIT2 has them; count 1-65536
  * @tick: channel 0's timer
  * @due: when channel 0's output rises next, CLOCK_MONOTONIC ns; WAFER_NEVER
@@ -122,7 +121,7 @@ struct wafer_chips {
 	struct wafer_vm *vm;
 	u8 sources[KVM_NR_IRQCHIPS][KVM_IOAPIC_NUM_PINS];
 	struct kvm_pic_state pic[2];
-	bool intr, unblock, has_pit;
+	bool intr, unblock;
 	u16 acked, eois[KVM_IOAPIC_NUM_PINS];
 	struct kvm_ioapic_state ioapic;
 	u32 delivered, pit_pin;

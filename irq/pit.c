@@ -263,6 +263,7 @@ void wafer_pit_init(struct wafer_chips *c)
 {
 	c->next = IRQ_WORK_INIT_HARD(next_fn);
 	wafer_hrtimer_setup(&c->tick, timer_fn, CLOCK_MONOTONIC, HRTIMER_MODE_ABS_HARD);
+	atomic_set(&c->reinject, true);
 	for (unsigned int i = 0; i < ARRAY_SIZE(c->pit.channels); i++) {
 		c->pit.channels[i].mode = WAFER_PIT_UNSET;
 		c->pit.channels[i].gate = i != 2;

@@ -16,6 +16,7 @@ FIXTURE_VARIANT_ADD(vmm, kvmtool) { "kvmtool" };
 FIXTURE_VARIANT_ADD(vmm, firecracker) { "firecracker" };
 FIXTURE_VARIANT_ADD(vmm, cloud_hypervisor) { "cloud-hypervisor" };
 FIXTURE_VARIANT_ADD(vmm, crosvm) { "crosvm" };
+FIXTURE_VARIANT_ADD(vmm, stratovirt) { "stratovirt" };
 FIXTURE_VARIANT_ADD(vmm, qemu) { "qemu" };
 
 FIXTURE_SETUP(vmm)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The VMMs: the calls of each in its order. What stands here was read in their sources: kvmtool of
- * 2024-08, Firecracker 1.17, cloud-hypervisor 54, crosvm of 2025; QEMU 10.0's q35 with its irqchip
- * in the kernel.
+ * 2024-08, Firecracker 1.17, cloud-hypervisor 54, crosvm of 2025, StratoVirt of 2024; QEMU 10.0's
+ * q35 with its irqchip in the kernel.
  */
 #include "vmm.h"
 
@@ -167,6 +167,41 @@ STEPS(crosvm_restore) {
 	END_OF_STEPS
 };
 
+/* ---- StratoVirt: the PIT comes before the chip; what it has no values for is set to zeros ---- */
+
+STEPS(stratovirt_make) {
+	CALL(open_device, 0), CALL(create_vm, 0), CALL(identity_map, 0xfef0c000),
+	CALL(tss, 0xfef0d000), CALL(pit2, KVM_PIT_SPEAKER_DUMMY), CALL(ask_slots, 0),
+	CALL(memory, 0), CALL(irqchip, 0), CALL(chip_routes, 0), CALL(ask_msr_list, 256),
+	END_OF_STEPS
+};
+STEPS(stratovirt_cpu_make) {
+	CALL(create_vcpu, 0), CALL(ask_mmap_size, 0), CALL(map_vcpu, 0), CALL(ask_cpuid, 256),
+	CALL(ask_xsave_size, 0), END_OF_STEPS
+};
+STEPS(stratovirt_devices) {
+	CALL(assign_irqfd, 0), CALL(assign_notify, 0), END_OF_STEPS
+};
+STEPS(stratovirt_cpu_boot) {
+	CALL(put_cpuid, 0), GET(MP_STATE), SET(MP_STATE), CALL(boot_sregs, 0), CALL(boot_regs, 0),
+	SET(XSAVE), SET(XCRS), SET(DEBUGREGS), CALL(lint, 0), CALL(boot_msrs, 1), SET(EVENTS),
+	END_OF_STEPS
+};
+STEPS(stratovirt_cpu_save) {
+	GET(MP_STATE), GET(REGS), GET(SREGS), GET(FPU), GET(LAPIC), CALL(save_msrs, 0), GET(EVENTS),
+	GET(XSAVE), GET(XCRS), GET(DEBUGREGS), END_OF_STEPS
+};
+STEPS(stratovirt_save) {
+	GET(PIT2), GET(CLOCK), GET(CHIP0), GET(CHIP1), GET(CHIP2), END_OF_STEPS
+};
+STEPS(stratovirt_cpu_restore) {
+	CALL(put_cpuid, 0), SET(MP_STATE), SET(SREGS), SET(REGS), SET(XSAVE), SET(XCRS),
+	SET(DEBUGREGS), SET(LAPIC), CALL(restore_msrs, 0), SET(EVENTS), END_OF_STEPS
+};
+STEPS(stratovirt_restore) {
+	SET(PIT2), SET(CLOCK), SET(CHIP0), SET(CHIP1), SET(CHIP2), END_OF_STEPS
+};
+
 /* ---- QEMU: the same guest by its order of calls ---- */
 
 static const int qemu_needs[] = {
@@ -234,6 +269,9 @@ const struct vmm_kind vmm_kinds[] = {
 	  PHASES(clh), .pause = cpu_pause, SNAPSHOT(clh) },
 	{ .name = "crosvm", .entry = ENTRY_LONG, .guest = GUEST_IOAPIC, .mmio = 0xd0000000,
 	  PHASES(crosvm), .pause = cpu_pause, SNAPSHOT(crosvm), .restore_vm_first = true },
+	{ .name = "stratovirt", .entry = ENTRY_LONG, .guest = GUEST_IOAPIC | GUEST_SPEAKER,
+	  .mmio = 0xd0000000,
+	  PHASES(stratovirt), .pause = cpu_pause, SNAPSHOT(stratovirt), .restore_vm_first = true },
 	{ .name = "qemu", .entry = ENTRY_LONG, .guest = GUEST_IOAPIC, .mmio = 0xd0000000,
 	  PHASES(qemu), .pause = cpu_pause, SNAPSHOT(qemu), .restore_vm_first = true },
 };

@@ -57,6 +57,19 @@ TEST(creation)
 	CHECK_EQ(wafer_create_pit(&vm, 0), -EEXIST);
 	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x61, 1, &(u8){ 0 }, false), -EOPNOTSUPP);
 	free_vm();
+	make_vm(WAFER_CHIP_NONE, 1);		/* a chip can't come any more */
+	CHECK_EQ(wafer_create_pit(&vm, 0), -ENXIO);
+	free_vm();
+	make_vm(WAFER_CHIP_NONE, 0);
+	CHECK_EQ(wafer_create_pit(&vm, 2), -EINVAL);
+	CHECK_EQ(wafer_create_pit(&vm, KVM_PIT_SPEAKER_DUMMY), 0);
+	CHECK_EQ(wafer_create_pit(&vm, 0), -EEXIST);
+	CHECK_EQ(wafer_create_irqchip(&vm), 0);
+	CHECK_EQ(wafer_create_pit(&vm, 0), -EEXIST);
+	add_vcpu(0);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x40, 1, &(u8){ 0 }, false), 0);
+	CHECK_EQ(wafer_bus(cpu(0), WAFER_BUS_PIO, 0x61, 1, &(u8){ 0 }, false), 0);
+	free_vm();
 }
 
 TEST(counts)
@@ -393,7 +406,7 @@ TEST(fuzz)
 			CHECK_EQ(wafer_pit_state(&vm, &s, true), 0);
 		}
 		for (j = 0; j < 3; j++)
-			CHECK(vm.irq.chips->has_pit && count_of(j) <= 0xffff);
+			CHECK(vm.irq.pit && count_of(j) <= 0xffff);
 	}
 	free_vm();
 }
