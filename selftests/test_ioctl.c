@@ -780,6 +780,22 @@ TEST(feature_msrs)
 	EXPECT_TRUE(m.e[0].data & 1 << 6);	/* IA32_ARCH_CAPABILITIES.IF_PSCHANGE_MC_NO */
 }
 
+/*
+ * What a guest is told of its CPU's immunities is the VMM's choice: Firecracker's T2S tells of
+ * things that no host of these has all.
+ */
+TEST_F(fds, the_vmm_chooses_immunities)
+{
+	struct { struct kvm_msrs head; struct kvm_msr_entry e; } m = {
+		{ .nmsrs = 1 }, { .index = 0x10a, .data = 0xc4c },
+	};
+
+	ASSERT_EQ(ioctl(self->fd[CPU], KVM_SET_MSRS, &m), 1);
+	m.e.data = 0;
+	ASSERT_EQ(ioctl(self->fd[CPU], KVM_GET_MSRS, &m), 1);
+	EXPECT_EQ(m.e.data, 0xc4c);
+}
+
 /* A guest is told that it need not guard itself, whatever model its CPUID names. */
 TEST(immunities_of_the_host)
 {

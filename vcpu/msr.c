@@ -282,8 +282,7 @@ static struct wafer_msr msrs[] __ro_after_init = {
 	  .value = MSR_PLATFORM_INFO_CPUID_FAULT },
 	READS(0xfe, "IA32_MTRRCAP", 0x508),	/* write-combining, fixed ranges, 8 variable ones */
 	{ 0x10a, "IA32_ARCH_CAPABILITIES", M_SAVED | M_FEATURE | M_READONLY,
-	  STATE(arch_capabilities), .allowed = &wafer_msr_initial.arch_capabilities,
-	  GUEST(ARCH_CAPABILITIES) },
+	  STATE(arch_capabilities), GUEST(ARCH_CAPABILITIES) },
 	{ 0x10b, "IA32_FLUSH_CMD", M_WRITEONLY | M_DIRECT, SET(command), HOST(FLUSH_L1D),
 	  GUEST(FLUSH_L1D) },
 	EMPTY(0x119, "BBL_CR_CTL", 1),
