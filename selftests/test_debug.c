@@ -370,6 +370,39 @@ TEST_F(debug, single_steps)
 	EXPECT_EQ(vm_caught(self->vm)->vector, ~0ull);
 }
 
+/*
+ * kvmtool's gdb sets TF as well: there is one step all the same, and nothing comes to the guest.
+ */
+GUEST(traced, 64, "nop\n mov $1, %eax\n cpuid\n out %al, $0x80\n nop\n nop\n" DONE);
+
+TEST_F(debug, a_step_stands_for_the_guests_own)
+{
+	static const int len[] = { 1, 5, 2, 2, 1 };
+	uint64_t rip = GUEST_CODE;
+	struct kvm_regs r;
+	unsigned int i;
+
+	start(self->v, traced);
+	r = vcpu_regs(self->v);
+	r.rflags |= 0x100;
+	vcpu_set_regs(self->v, &r);
+	ASSERT_EQ(guest_debug(self->v, KVM_GUESTDBG_SINGLESTEP, 0, DR7_NONE), 0);
+	for (i = 0; i < sizeof(len) / sizeof(len[0]); i++) {
+		rip += len[i];
+		if (i == 3)
+			ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_IO);
+		ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_DEBUG);
+		EXPECT_EQ(self->v->run->debug.arch.pc, rip);
+		EXPECT_EQ(self->v->run->debug.arch.dr6, DR6_NONE | DR6_BS);
+	}
+	r = vcpu_regs(self->v);
+	r.rflags &= ~0x100ull;
+	vcpu_set_regs(self->v, &r);
+	ASSERT_EQ(guest_debug(self->v, 0, 0, 0), 0);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ(vm_caught(self->vm)->vector, ~0ull);
+}
+
 /* What was in DR0 when it was armed is in nobody's report when it is not. */
 TEST_F(debug, a_step_tells_nothing_of_breakpoints_before)
 {

@@ -208,6 +208,14 @@ static void exit_task(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 		restore_nmi_blocking(vcpu, INTR_INFO_UNBLOCK_NMI);
 }
 
+/*
+ * The trap of the guest's own TF is still pending (§28.3.4): the VMM's step stands for it.
+ */
+static void exit_step(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
+{
+	vmx_fix_pending_debug();
+}
+
 static void exit_pml(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 {
 	restore_nmi_blocking(vcpu, exit->info);
@@ -242,7 +250,7 @@ static const struct {
 	[17] = INSN(DENIED) /* RSM */, [18] = { WAFER_EXIT_HYPERCALL, KNOWN | LEN | CODE },
 	[19 ... 27] = INSN(DENIED) /* VMCLEAR to VMXON */, [28] = FILL(CR, LEN | QUAL, exit_cr),
 	[29] = FILL(DR, LEN | QUAL, exit_dr), [30] = FILL(IO, LEN | QUAL, exit_io),
-	[31] = INSN(RDMSR), [32] = INSN(WRMSR), [36] = INSN(MWAIT), [37] = EVENT(STEP),
+	[31] = INSN(RDMSR), [32] = INSN(WRMSR), [36] = INSN(MWAIT), [37] = FILL(STEP, 0, exit_step),
 	[39] = INSN(MONITOR), [40] = INSN(PAUSE), [43] = EVENT(TPR),
 	[46 ... 47] = INSN(DENIED) /* descriptor tables */,
 	[48] = FILL(FAULT, DELIVERY | QUAL, NULL) /* exit_ept_violation() */,
