@@ -112,6 +112,7 @@ enum wafer_group {
 #define WAFER_G_SEGS		0xffu
 #define WAFER_G_ALL		0x00ffffffu
 #define WAFER_G_CODE		BIT(24)	/* exit.code; to be read alone, not in WAFER_G_ALL */
+#define WAFER_G_TPR		BIT(25)	/* vcpu->cr8 was written; read at each exit */
 /* What finding the last code page again depends on besides memory (vcpu/fetch.h). */
 #define WAFER_WAY_GROUPS	(WAFER_G_RIP | WAFER_G_CODE | WAFER_G_CR3)
 /* What a plain MOV to or from a device asks for: in one call, if registers are not read yet. */

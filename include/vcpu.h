@@ -250,6 +250,14 @@ WAFER_REG(efer, efer, WAFER_G_EFER)
 WAFER_REG(block, block, WAFER_G_BLOCK)	/* wafer_block(), wafer_put_block() */
 #undef WAFER_REG
 
+/* CR8 as the hardware is to hold it. */
+static inline void wafer_put_tpr(struct wafer_vcpu *vcpu, u8 cr8)
+{
+	if (vcpu->cr8 != cr8)
+		vcpu->arch.dirty |= WAFER_G_TPR;
+	vcpu->cr8 = cr8;
+}
+
 static inline const struct wafer_segment *wafer_seg(struct wafer_vcpu *vcpu, enum wafer_seg_reg n)
 {
 	wafer_need(vcpu, WAFER_G_SEG(n));

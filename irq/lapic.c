@@ -153,8 +153,8 @@ static void look_again(struct wafer_lapic *apic)
 void wafer_lapic_set_tpr(struct wafer_lapic *apic, u8 tpr)
 {
 	wafer_apic_set_reg(apic, APIC_TASKPRI, tpr);
-	apic->vcpu->cr8 = tpr >> 4;
 	apic->vcpu->last_cr8 = tpr >> 4;
+	wafer_put_tpr(apic->vcpu, tpr >> 4);
 	look_again(apic);
 }
 

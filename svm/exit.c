@@ -39,7 +39,7 @@ static const u8 codes[SVM_NR_ICPTS] = {
 	[SVM_IOIO] = ON_MORE(IO),
 	[SVM_MSR] = ON_MORE(RDMSR), [SVM_TASK_SWITCH] = ON_MORE(TASK_SWITCH),
 	[SVM_SHUTDOWN] = ON(TRIPLE),	/* the save area is undefined (§15.14.3) */
-	[SVM_VMRUN] = ON(DENIED), [SVM_VMMCALL] = ON(HYPERCALL),
+	[SVM_VMRUN] = ON(DENIED), [SVM_VMMCALL] = ON_MORE(HYPERCALL),
 	[SVM_VMLOAD ... SVM_SKINIT] = ON(DENIED),
 	[SVM_RDTSCP] = MAY(DENIED), [SVM_WBINVD] = ON(WBINVD), [SVM_MONITOR] = ON(MONITOR),
 	[SVM_MWAIT] = ON(MWAIT), [SVM_MWAIT_ARMED] = ON(MWAIT), [SVM_XSETBV] = ON(XSETBV),
@@ -81,7 +81,6 @@ static void decode_npf(const struct svm_vmcb *v, struct wafer_exit *exit)
 
 	exit->info = info;
 	exit->kind = WAFER_EXIT_FAULT;
-	exit->len = 0;
 	exit->fault.gpa = v->info2;
 	exit->fault.access = (info & BIT(1) ? WAFER_FAULT_WRITE :
 			      info & BIT(4) ? WAFER_FAULT_FETCH : WAFER_FAULT_READ) |
@@ -126,7 +125,7 @@ static void decode_db(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	exit->event.has_payload = true;
 	exit->event.payload = wafer_db_payload(vcpu, hw->vmcb->dr6 ^ SVM_DR6_NONE);
 	hw->vmcb->dr6 = SVM_DR6_NONE;
-	hw->dirty |= SVM_DIRTY_DR;
+	hw->vmcb->clean &= ~SVM_CLEAN_DR;
 	asm volatile("mov %0, %%db6" : : "r" (SVM_DR6_NONE));
 	if (!(hw->watch & SVM_WATCH_TF))
 		return;
@@ -200,7 +199,7 @@ static void decode_refused(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	svm_write_state(vcpu, WAFER_G_ALL & ~vcpu->arch.missing);
 	exit->bad.field = exit->reason == SVM_EXIT_NONE ? "EFER.SVME of this CPU" :
 							  wafer_check_state(vcpu);
-	hw->dirty = SVM_DIRTY_ALL;
+	v->clean = 0;
 	if (v->event_inj & SVM_EVENT_VALID)
 		svm_found_in_delivery(vcpu, v->event_inj, v->event_error);
 	v->event_inj = 0;
@@ -234,13 +233,67 @@ static void decode_rarer(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 	}
 }
 
-/* What does not come with most exits; it may change what they are. */
-static noinline void decode_rest(struct wafer_vcpu *vcpu, struct wafer_exit *exit, u32 code)
+/*
+ * One bit stands for the shadows of STI and of MOV SS. Told apart as they matter to whoever takes
+ * the state over: STI's shadow without IF is a state that VMX refuses.
+ */
+static __always_inline void read_block(struct wafer_vcpu *vcpu, const struct svm_vmcb *v)
 {
+	u32 *block = &vcpu->arch.block;
+
+	*block &= WAFER_BLOCK_NMI;
+	if (svm_has(VNMI))
+		*block = v->int_ctl & SVM_V_NMI_BLOCKING ? WAFER_BLOCK_NMI : 0;
+	if (unlikely(v->int_state & SVM_INTERRUPT_SHADOW))
+		*block |= v->rflags & X86_EFLAGS_IF ? WAFER_BLOCK_STI : WAFER_BLOCK_MOVSS;
+}
+
+/* What comes across at every exit. */
+static __always_inline void read_hot(struct wafer_vcpu *vcpu, const struct wafer_hw *hw)
+{
+	struct wafer_arch *a = &vcpu->arch;
+	struct svm_vmcb *v = hw->vmcb;
+
+	v->clean = SVM_CLEAN_ALL;
+	v->tlb_control = SVM_TLB_KEEP;
+	a->rip = v->rip;
+	a->gpr[WAFER_RSP] = v->rsp;
+	a->gpr[WAFER_RAX] = v->rax;
+	a->rflags = v->rflags;
+	a->cr3 = v->cr3;
+	a->missing |= hw->guest_groups;
+	read_block(vcpu, v);
+	vcpu->cr8 = v->int_ctl & SVM_V_TPR;
+}
+
+/* MORE, and frequent; the result: 0, or @what where it was none of these. */
+static __always_inline u32 decode_often(struct wafer_vcpu *vcpu, const struct svm_vmcb *v,
+					u32 what)
+{
+	struct wafer_exit *exit = &vcpu->exit;
+
+	if (what == ON_MORE(RDMSR)) {
+		if (v->info1 & 1)
+			exit->kind = WAFER_EXIT_WRMSR;
+	} else if (what == ON_MORE(HYPERCALL)) {
+		vcpu->arch.missing &= ~WAFER_G_CODE;
+		svm_read_code(vcpu, v);
+	} else if (what == ON_MORE(IO)) {
+		decode_io(v, exit);
+	} else {
+		return what;
+	}
+	return 0;
+}
+
+/* What does not come with most exits; it may change what they are. */
+static noinline void decode_rest(struct wafer_vcpu *vcpu)
+{
+	struct wafer_exit *exit = &vcpu->exit;
 	struct svm_vmcb *v = vcpu->hw->vmcb;
 
 	exit->info = v->info1;
-	if (unlikely(code >= SVM_EXIT_NONE)) {
+	if (unlikely(exit->reason >= SVM_EXIT_NONE)) {
 		decode_refused(vcpu, exit);
 	} else {
 		if (v->exit_int_info & SVM_EVENT_VALID)
@@ -251,29 +304,18 @@ static noinline void decode_rest(struct wafer_vcpu *vcpu, struct wafer_exit *exi
 		svm_after_exit(vcpu, exit);
 }
 
-/*
- * One bit stands for the shadows of STI and of MOV SS. Told apart as they matter to whoever takes
- * the state over: STI's shadow without IF is a state that VMX refuses.
- */
-static __always_inline void read_block(struct wafer_vcpu *vcpu, const struct svm_vmcb *v)
-{
-	u32 *block = &vcpu->arch.block;
-
-	if (svm_has(VNMI))
-		*block = v->int_ctl & SVM_V_NMI_BLOCKING ? WAFER_BLOCK_NMI : 0;
-	else
-		*block &= WAFER_BLOCK_NMI;
-	if (unlikely(v->int_state & SVM_INTERRUPT_SHADOW))
-		*block |= v->rflags & X86_EFLAGS_IF ? WAFER_BLOCK_STI : WAFER_BLOCK_MOVSS;
-}
-
 /* What is not due at most entries. */
 static noinline void prepare_rest(struct wafer_vcpu *vcpu)
 {
 	struct wafer_hw *hw = vcpu->hw;
+	u32 dirty = vcpu->arch.dirty;
 
-	if (vcpu->arch.dirty & ~WAFER_G_RIP)
-		svm_write_state(vcpu, vcpu->arch.dirty & ~WAFER_G_RIP);
+	if (dirty & WAFER_G_TPR) {
+		hw->vmcb->int_ctl = (hw->vmcb->int_ctl & ~SVM_V_TPR) | vcpu->cr8;
+		hw->vmcb->clean &= ~SVM_CLEAN_INT_CTL;
+	}
+	if (dirty & ~(WAFER_G_RIP | WAFER_G_TPR))
+		svm_write_state(vcpu, dirty & ~WAFER_G_RIP);
 	if (hw->asid_due)
 		svm_new_asid(hw);
 	if (hw->watch)
@@ -282,16 +324,15 @@ static noinline void prepare_rest(struct wafer_vcpu *vcpu)
 
 /*
  * What is rare is one call at the end of each half: so no register has to be saved for it here, nor
- * one kept while the guest runs but @vcpu.
+ * one kept while the guest runs but @vcpu. Where the CPU tells lengths few exits ask for exit.code.
  */
 void svm_enter(struct wafer_vcpu *vcpu)
 {
 	struct wafer_arch *a = &vcpu->arch;
-	struct wafer_exit *exit;
 	struct svm_vmcb *v;
 	struct wafer_hw *hw;
-	u32 code, differ;
-	u8 what = 0;
+	unsigned long code;
+	u32 what;
 
 	if (unlikely(a->dirty & ~WAFER_G_RIP || vcpu->hw->asid_due || vcpu->hw->watch))
 		prepare_rest(vcpu);
@@ -300,54 +341,40 @@ void svm_enter(struct wafer_vcpu *vcpu)
 	a->dirty = 0;
 	v->rip = a->rip;
 	v->rax = a->gpr[WAFER_RAX];
-	differ = (v->int_ctl ^ vcpu->cr8) & SVM_V_TPR;
-	if (unlikely(differ)) {
-		v->int_ctl ^= differ;
-		hw->dirty |= SVM_DIRTY_INT_CTL;
-	}
-	v->clean = svm_has(CLEAN) ? (u32)~hw->dirty : 0;
-	hw->dirty = 0;
 	v->exit_code = SVM_EXIT_NONE;
 
 	wafer_svm_run(vcpu, hw);
 
-	exit = &vcpu->exit;
 	hw = vcpu->hw;
 	v = hw->vmcb;
 	vcpu->reinject.kind = WAFER_EV_NONE;
-	code = v->exit_code;	/* the upper half of "invalid" is not always set */
-	exit->reason = code;
-	if (unlikely(code >= SVM_EXIT_NONE)) {
-		decode_rest(vcpu, exit, code);
+	code = v->exit_code;
+	vcpu->exit.reason = code;
+	if (likely(code < SVM_NR_ICPTS)) {
+		read_hot(vcpu, hw);
+		what = codes[code];
+		vcpu->exit.kind = what & KIND;
+		if (svm_has(NRIPS)) {
+			vcpu->exit.len = insn_len(v, v->next_rip);
+		} else {
+			vcpu->exit.len = 0;
+			svm_read_code(vcpu, v);
+		}
+		if (what & MORE)
+			what = decode_often(vcpu, v, what);
+	} else if (code < SVM_EXIT_NONE) {
+		read_hot(vcpu, hw);
+		vcpu->arch.missing &= ~WAFER_G_CODE;
+		svm_read_code(vcpu, v);
+		what = WAFER_EXIT_UNKNOWN;
+		vcpu->exit.kind = what;
+		vcpu->exit.len = 0;
+		if (code == SVM_EXIT_NPF)
+			decode_npf(v, &vcpu->exit);
+	} else {
+		decode_rest(vcpu);
 		return;
 	}
-	a->rip = v->rip;
-	a->gpr[WAFER_RSP] = v->rsp;
-	a->gpr[WAFER_RAX] = v->rax;
-	a->rflags = v->rflags;
-	a->cr3 = v->cr3;
-	a->missing |= hw->guest_groups;
-	read_block(vcpu, v);
-	exit->code = v->seg[WAFER_CS].attr << 8 | v->cpl;
-	if (unlikely(v->seg[WAFER_CS].base))
-		exit->code |= WAFER_CODE_BASED;
-	v->tlb_control = SVM_TLB_KEEP;
-	vcpu->cr8 = v->int_ctl & SVM_V_TPR;
-	if (code == SVM_EXIT_NPF) {
-		decode_npf(v, exit);
-	} else {
-		what = code < SVM_NR_ICPTS ? codes[code] : WAFER_EXIT_UNKNOWN;
-		exit->kind = what & KIND;
-		exit->len = svm_has(NRIPS) ? insn_len(v, v->next_rip) : 0;
-		if (what & MORE && exit->kind == WAFER_EXIT_RDMSR) {
-			if (v->info1 & 1)
-				exit->kind = WAFER_EXIT_WRMSR;
-			what = 0;
-		} else if (what & MORE && exit->kind == WAFER_EXIT_IO) {
-			decode_io(v, exit);
-			what = 0;
-		}
-	}
 	if (unlikely(what & MORE || v->exit_int_info & SVM_EVENT_VALID || hw->watch))
-		decode_rest(vcpu, exit, code);
+		decode_rest(vcpu);
 }

@@ -210,7 +210,7 @@ void svm_new_asid(struct wafer_hw *hw)
 	}
 	hw->generation = c->generation;
 	hw->vmcb->asid = c->next_asid++;
-	hw->dirty |= SVM_DIRTY_ASID;
+	hw->vmcb->clean &= ~SVM_CLEAN_ASID;
 	hw->asid_due = false;
 }
 
@@ -252,7 +252,7 @@ static void svm_load(struct wafer_vcpu *vcpu)
 
 	if (hw->generation != c->generation) {
 		hw->asid_due = true;
-		hw->dirty = SVM_DIRTY_ALL;
+		hw->vmcb->clean = 0;
 	}
 	if (c->last_serial != hw->serial) {
 		c->last_serial = hw->serial;

@@ -28,7 +28,7 @@ void svm_write_block(struct wafer_vcpu *vcpu)
 	if (svm_has(VNMI)) {
 		v->int_ctl = (v->int_ctl & ~SVM_V_NMI_BLOCKING) |
 			     (block & WAFER_BLOCK_NMI ? SVM_V_NMI_BLOCKING : 0);
-		hw->dirty |= SVM_DIRTY_INT_CTL;
+		v->clean &= ~SVM_CLEAN_INT_CTL;
 	}
 	svm_watch(hw, SVM_WATCH_IRET, false);
 	update_iret_icpt(vcpu);
@@ -83,7 +83,7 @@ static bool inject_virq(struct wafer_vcpu *vcpu, const struct wafer_event *ev)
 		return false;
 	v->int_ctl |= V_IRQ_ANY_TPR;
 	v->int_vector = ev->vector;
-	hw->dirty |= SVM_DIRTY_INT_CTL;
+	v->clean &= ~SVM_CLEAN_INT_CTL;
 	hw->watch = SVM_WATCH_VIRQ;
 	return true;
 }
@@ -120,7 +120,7 @@ void svm_windows(struct wafer_vcpu *vcpu, u32 which, u8 tpr)
 
 	if (irq != !!(v->int_ctl & SVM_V_IRQ)) {
 		v->int_ctl = (v->int_ctl & ~V_IRQ_ANY_TPR) | (irq ? V_IRQ_ANY_TPR : 0);
-		hw->dirty |= SVM_DIRTY_INT_CTL;
+		hw->vmcb->clean &= ~SVM_CLEAN_INT_CTL;
 	}
 	svm_icpt(hw, SVM_VINTR, irq);
 	svm_watch(hw, SVM_WATCH_NMI, which & WAFER_WINDOW_NMI);
@@ -168,7 +168,7 @@ void svm_after_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 				.kind = WAFER_EV_EXTINT, .vector = hw->vmcb->int_vector,
 			};
 		hw->vmcb->int_ctl &= ~V_IRQ_ANY_TPR;
-		hw->dirty |= SVM_DIRTY_INT_CTL;
+		hw->vmcb->clean &= ~SVM_CLEAN_INT_CTL;
 	}
 	/*
 	 * IRET has loaded TF from the guest's stack; other instructions have left ours where it

@@ -23,19 +23,19 @@
 static const struct row {
 	u32 group;
 	u16 vmcb, arch;
-	u32 dirty;
+	u32 clean;
 	u64 flush;
 } rows[] = {
 	ROW(RSP, rsp, gpr[WAFER_RSP]), ROW(RFLAGS, rflags, rflags),
-	ROW(CR0, cr0, cr0, SVM_DIRTY_CR, X86_CR0_PG | X86_CR0_WP),
-	ROW(CR3, cr3, cr3, SVM_DIRTY_CR, ~0ull),
-	ROW(CR4, cr4, cr4, SVM_DIRTY_CR, X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PCIDE |
+	ROW(CR0, cr0, cr0, SVM_CLEAN_CR, X86_CR0_PG | X86_CR0_WP),
+	ROW(CR3, cr3, cr3, SVM_CLEAN_CR, ~0ull),
+	ROW(CR4, cr4, cr4, SVM_CLEAN_CR, X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PCIDE |
 					 X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_LA57),
-	ROW(EFER, efer, efer, SVM_DIRTY_CR, WAFER_EFER_NX | WAFER_EFER_LMA),
-	ROW(CR2, cr2, cr2, SVM_DIRTY_CR2), ROW(DR, dr7, hw_dr7, SVM_DIRTY_DR),
-	ROW(PAT, pat, pat, SVM_DIRTY_NP),
-	ROW(DT, seg[SVM_SEG_GDTR].base, gdt.base, SVM_DIRTY_DT),
-	ROW(DT, seg[SVM_SEG_IDTR].base, idt.base, SVM_DIRTY_DT),
+	ROW(EFER, efer, efer, SVM_CLEAN_CR, WAFER_EFER_NX | WAFER_EFER_LMA),
+	ROW(CR2, cr2, cr2, SVM_CLEAN_CR2), ROW(DR, dr7, hw_dr7, SVM_CLEAN_DR),
+	ROW(PAT, pat, pat, SVM_CLEAN_NP),
+	ROW(DT, seg[SVM_SEG_GDTR].base, gdt.base, SVM_CLEAN_DT),
+	ROW(DT, seg[SVM_SEG_IDTR].base, idt.base, SVM_CLEAN_DT),
 	ROW(SYSENTER, sysenter_cs, sysenter_cs), ROW(SYSENTER, sysenter_esp, sysenter_esp),
 	ROW(SYSENTER, sysenter_eip, sysenter_eip), ROW(SYSCALL, kernel_gs_base, kernel_gs_base),
 	ROW(SYSCALL, star, star), ROW(SYSCALL, lstar, lstar),
@@ -96,6 +96,8 @@ void svm_read_state(struct wafer_vcpu *vcpu, u32 mask)
 	for (const struct row *r = rows; r < rows + ARRAY_SIZE(rows); r++)
 		if (mask & r->group)
 			*(u64 *)((void *)a + r->arch) = *(u64 *)((void *)v + r->vmcb);
+	if (mask & WAFER_G_CODE)
+		svm_read_code(vcpu, v);
 	if (mask & WAFER_G_CR0)
 		a->cr0 |= vcpu->hw->cr0_hidden;
 	if (mask & WAFER_G_DT) {
@@ -136,7 +138,7 @@ void svm_write_state(struct wafer_vcpu *vcpu, u32 mask)
 	/* FS, GS, LDTR and TR are loaded by VMLOAD, which caches nothing. */
 	if (mask & (WAFER_G_SEG(WAFER_ES) | WAFER_G_SEG(WAFER_CS) |
 		    WAFER_G_SEG(WAFER_SS) | WAFER_G_SEG(WAFER_DS)))
-		hw->dirty |= SVM_DIRTY_SEG;
+		v->clean &= ~SVM_CLEAN_SEG;
 	for (const struct row *r = rows; r < rows + ARRAY_SIZE(rows); r++) {
 		if (!(mask & r->group))
 			continue;
@@ -145,7 +147,7 @@ void svm_write_state(struct wafer_vcpu *vcpu, u32 mask)
 		if ((*to ^ val) & r->flush)
 			svm_flush_tlb(vcpu);
 		*to = val;
-		hw->dirty |= r->dirty;
+		v->clean &= ~r->clean;
 	}
 	if (mask & WAFER_G_DT) {
 		v->seg[SVM_SEG_GDTR].limit = a->gdt.limit;

@@ -65,7 +65,6 @@ enum svm_watch {
  * @spec_open: direct access to SPEC_CTRL has been asked for
  * @asid_due: a new ASID must be taken before the next entry
  * @watch: SVM_WATCH_*
- * @dirty: SVM_DIRTY_*: what the CPU must not take from its cache at the next entry
  * @guest_groups: WAFER_G_* that the guest can change while it runs and that are read when asked for
  * @vmcb, @msrpm: [I]
  * @generation: svm_cpu.generation that @vmcb's ASID belongs to
@@ -82,7 +81,7 @@ struct wafer_hw {
 	u32 spec_guest, spec_host;
 	bool spec_direct, spec_open, asid_due;
 	u8 watch;
-	u32 dirty, guest_groups;
+	u32 guest_groups;
 	struct svm_vmcb *vmcb;
 	unsigned long *msrpm;
 	u64 generation, serial, iret_rip, soft_rip, soft_start, cr0_hidden, tsc_ratio;
@@ -140,12 +139,19 @@ static inline void svm_icpt(struct wafer_hw *hw, unsigned int nr, bool on)
 	if (!!(*word & bit) == on)
 		return;
 	*word ^= bit;
-	hw->dirty |= SVM_DIRTY_ICPT;
+	hw->vmcb->clean &= ~SVM_CLEAN_ICPT;
 }
 
 static inline void svm_watch(struct wafer_hw *hw, u8 what, bool on)
 {
 	hw->watch = on ? hw->watch | what : hw->watch & ~what;
+}
+
+static __always_inline void svm_read_code(struct wafer_vcpu *vcpu, const struct svm_vmcb *v)
+{
+	vcpu->exit.code = v->seg[WAFER_CS].attr << 8 | v->cpl;
+	if (unlikely(v->seg[WAFER_CS].base))
+		vcpu->exit.code |= WAFER_CODE_BASED;
 }
 
 /* enter.S: VMRUN and what belongs around it. vmcb->exit_code says whether it ran. */

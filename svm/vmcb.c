@@ -29,7 +29,7 @@ static void set_msrpm(struct wafer_hw *hw, u32 msr, bool read, bool write)
 
 	__assign_bit(bit, hw->msrpm, read || msr == MSR_IA32_PRED_CMD);
 	__assign_bit(bit + 1, hw->msrpm, write);
-	hw->dirty |= SVM_DIRTY_MAPS;
+	hw->vmcb->clean &= ~SVM_CLEAN_MAPS;
 }
 
 static void init_vmcb(struct wafer_vcpu *vcpu)
@@ -67,9 +67,9 @@ int svm_vcpu_create(struct wafer_vcpu *vcpu)
 	hw->vmcb_pa = __pa(hw->vmcb);
 	hw->serial = atomic64_inc_return(&serials);
 	hw->tsc_ratio = SVM_TSC_RATIO_ONE;
-	hw->dirty = SVM_DIRTY_ALL;
 	hw->guest_groups = WAFER_G_SEGS | WAFER_G_CR0 | WAFER_G_CR2 | WAFER_G_DT |
-			   WAFER_G_SYSENTER | WAFER_G_SYSCALL;
+			   WAFER_G_SYSENTER | WAFER_G_SYSCALL |
+			   (svm_has(NRIPS) ? WAFER_G_CODE : 0);
 	init_vmcb(vcpu);
 	return 0;
 }
@@ -87,7 +87,7 @@ void svm_vcpu_free(struct wafer_vcpu *vcpu)
 void svm_set_root(struct wafer_vcpu *vcpu, hpa_t root)
 {
 	vcpu->hw->vmcb->ncr3 = root;
-	vcpu->hw->dirty |= SVM_DIRTY_NP;
+	vcpu->hw->vmcb->clean &= ~SVM_CLEAN_NP;
 	svm_flush_tlb(vcpu);
 }
 
@@ -159,7 +159,7 @@ void svm_set_tsc(struct wafer_vcpu *vcpu, u64 offset, u64 ratio)
 	struct wafer_hw *hw = vcpu->hw;
 
 	hw->vmcb->tsc_offset = offset;
-	hw->dirty |= SVM_DIRTY_ICPT;
+	hw->vmcb->clean &= ~SVM_CLEAN_ICPT;
 	/* The upper 24 bits of the MSR are reserved. */
 	hw->tsc_ratio = ratio && !(ratio >> 40) ? ratio : SVM_TSC_RATIO_ONE;
 	svm_load_tsc_ratio(hw);

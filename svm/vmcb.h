@@ -63,17 +63,18 @@ enum { SVM_TLB_KEEP = 0, SVM_TLB_FLUSH_ALL = 1, SVM_TLB_FLUSH_ASID = 3 };
 #define SVM_EVENT_VALID		BIT(31)
 
 /*
- * Clean bits, offset c0h; kept inverted, as what has changed since the last entry (APM vol. 2
- * §15.15.3). ICPT: intercepts, TSC offset, pause filter; MAPS: IOPM and MSRPM; NP: nested CR3,
- * guest PAT; CR: CR0, CR3, CR4, EFER; SEG: CS, DS, SS, ES, CPL.
+ * Clean bits, offset c0h (APM vol. 2 §15.15.3): set behind each run, cleared for what is changed
+ * before the next. ICPT: intercepts, TSC offset, pause filter; MAPS: IOPM and MSRPM; NP: nested
+ * CR3, guest PAT; CR: CR0, CR3, CR4, EFER; SEG: CS, DS, SS, ES, CPL. A CPU that knows none of them
+ * looks at none.
  */
 enum {
-	SVM_DIRTY_ICPT = BIT(0), SVM_DIRTY_MAPS = BIT(1), SVM_DIRTY_ASID = BIT(2),
-	SVM_DIRTY_INT_CTL = BIT(3), SVM_DIRTY_NP = BIT(4), SVM_DIRTY_CR = BIT(5),
-	SVM_DIRTY_DR = BIT(6), SVM_DIRTY_DT = BIT(7), SVM_DIRTY_SEG = BIT(8),
-	SVM_DIRTY_CR2 = BIT(9),
+	SVM_CLEAN_ICPT = BIT(0), SVM_CLEAN_MAPS = BIT(1), SVM_CLEAN_ASID = BIT(2),
+	SVM_CLEAN_INT_CTL = BIT(3), SVM_CLEAN_NP = BIT(4), SVM_CLEAN_CR = BIT(5),
+	SVM_CLEAN_DR = BIT(6), SVM_CLEAN_DT = BIT(7), SVM_CLEAN_SEG = BIT(8),
+	SVM_CLEAN_CR2 = BIT(9),
 };
-#define SVM_DIRTY_ALL		0xffffffffu
+#define SVM_CLEAN_ALL		0xffffffffu
 
 /* A segment register: attributes are the descriptor's bits 40-47 and 52-55 in one piece. */
 struct svm_seg {
@@ -92,11 +93,15 @@ struct svm_vmcb {
 	u16 pause_threshold, pause_count;
 	u64 iopm, msrpm, tsc_offset;
 	u32 asid, tlb_control, int_ctl, int_vector;
-	u64 int_state, exit_code, info1, info2;
+	u64 int_state;
+	u32 exit_code, exit_code_high;	/* of "invalid" it is not always set */
+	u64 info1, info2;
 	u32 exit_int_info, exit_int_error;
 	u64 np_ctl, avic_bar, ghcb;
 	u32 event_inj, event_error;
-	u64 ncr3, lbr_ctl, clean, next_rip;
+	u64 ncr3, lbr_ctl;
+	u32 clean, reserved_0c4;
+	u64 next_rip;
 	u8 nr_bytes, bytes[15];
 	u8 reserved_0e0[0x320];
 	/* state save area */

@@ -197,7 +197,7 @@ int wafer_set_cr8(struct wafer_vcpu *vcpu, u64 val)
 	if (vcpu->lapic)
 		wafer_lapic_set_cr8(vcpu, val);
 	else
-		vcpu->cr8 = val;
+		wafer_put_tpr(vcpu, val);
 	return 0;
 }
 

@@ -70,10 +70,11 @@ static noinline void after_exit(struct wafer_vcpu *vcpu)
  * WAFER_GO_ON, WAFER_TO_USER, WAFER_RETRY_SLOW (only in the window), WAFER_REOPEN, WAFER_LEAVE or
  * -errno.
  */
-static __always_inline int handle_exit(struct wafer_vcpu *vcpu, bool window)
+static __always_inline int handle_exit(struct wafer_vcpu *vcpu, enum wafer_exit_kind kind,
+				       bool window)
 {
+	const struct wafer_exit_row *row = &wafer_exits[kind];
 	struct wafer_exit *exit = &vcpu->exit;
-	const struct wafer_exit_row *row = &wafer_exits[exit->kind];
 	int r;
 
 	if (!exit->len && row->needs_len && !(window && wafer_same_insn(vcpu))) {
@@ -90,7 +91,7 @@ static __always_inline int handle_exit(struct wafer_vcpu *vcpu, bool window)
  */
 static int run_guest(struct wafer_vcpu *vcpu)
 {
-	struct wafer_exit *exit = &vcpu->exit;
+	enum wafer_exit_kind kind;
 	int r;
 
 	wafer_fpu_load(vcpu);
@@ -113,19 +114,20 @@ static int run_guest(struct wafer_vcpu *vcpu)
 			static_call(wafer_enter)(vcpu);
 			wafer_pkru_leave(vcpu);
 			WRITE_ONCE(vcpu->mode, WAFER_OUTSIDE);
-			vcpu->stat_exits[exit->kind]++;
+			kind = vcpu->exit.kind;
+			vcpu->stat_exits[kind]++;
 			if (unlikely(vcpu->after_exit))
 				after_exit(vcpu);
 			if (unlikely(vcpu->lapic && vcpu->cr8 != vcpu->last_cr8))
 				wafer_lapic_set_cr8(vcpu, vcpu->cr8);
-			r = handle_exit(vcpu, true);
+			r = handle_exit(vcpu, kind, true);
 		} while (r == WAFER_GO_ON);
 		/*
 		 * What everybody outside, or the VMM, asks for: fetched while it is cheap. Who
 		 * brings a page in asks for none of it.
 		 */
 		if (r != WAFER_REOPEN &&
-		    !(r == WAFER_RETRY_SLOW && exit->kind == WAFER_EXIT_FAULT))
+		    !(r == WAFER_RETRY_SLOW && vcpu->exit.kind == WAFER_EXIT_FAULT))
 			wafer_need(vcpu, WAFER_G_RIP | WAFER_G_RFLAGS | WAFER_G_BLOCK);
 		wafer_debug_put(vcpu);
 		/*
@@ -139,7 +141,7 @@ static int run_guest(struct wafer_vcpu *vcpu)
 	current->flags &= ~PF_VCPU;
 	wafer_fpu_put(vcpu);
 	if (r == WAFER_RETRY_SLOW)
-		r = handle_exit(vcpu, false);
+		r = handle_exit(vcpu, vcpu->exit.kind, false);
 	return r;
 }
 
