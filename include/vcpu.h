@@ -143,6 +143,7 @@ struct wafer_msr_state {
  * @host_pkru: [w]
  * @pv_features: CPUID 0x40000001 EAX of the guest
  * @guest_debug: KVM_GUESTDBG_* (vcpu/debug.c)
+ * @stepping: the VMM steps, from @step_rip on; else under KVM_GUESTDBG_SINGLESTEP TF does
  * @apic_base: [v] IA32_APIC_BASE; kept without a local APIC too
  * @tsc_offset: guest TSC - scaled host TSC
  * @tsc_ratio: guest TSC / host TSC, with caps.tsc_frac_bits
@@ -180,7 +181,7 @@ struct wafer_vcpu {
 	struct wafer_cpuid *cpuid;
 	u8 cr8, last_cr8, tpr_threshold, after_exit, eoi_vector, sipi_vector;
 	bool loaded, fpu_loaded, dr_loaded, triple_fault, clock_stopped, has_pku, has_cpuid;
-	bool emu_busy, has_sigmask, want_irq_window, step_due, eoi_exit;
+	bool emu_busy, has_sigmask, want_irq_window, stepping, step_due, eoi_exit;
 	int mode, hw_cpu, guest_cpu, extint;
 	unsigned long hazards, init_sipi;
 	struct wafer_exit exit;
@@ -188,7 +189,8 @@ struct wafer_vcpu {
 	atomic_t nmi_pending;
 	u32 windows, intercepts, mp_state, id, index, tsc_khz, pkru, host_pkru;
 	u32 pv_features, guest_debug;
-	u64 apic_base, mcg_cap, guest_xcr0, tsc_offset, tsc_ratio, steal_last, guest_debug_dr[8];
+	u64 apic_base, mcg_cap, guest_xcr0, tsc_offset, tsc_ratio, steal_last, step_rip;
+	u64 guest_debug_dr[8];
 	gpa_t clock_gpa, steal_gpa;
 	struct wafer_msr_state msr;
 	struct wafer_fault_ctx fault;

@@ -403,6 +403,41 @@ TEST_F(debug, a_step_stands_for_the_guests_own)
 	EXPECT_EQ(vm_caught(self->vm)->vector, ~0ull);
 }
 
+/*
+ * KVM_GUESTDBG_SINGLESTEP is for where the vCPU stands. Snapchange leaves it on, sets RIP and runs;
+ * it steps when it sets TF, which it is not told again.
+ */
+TEST_F(debug, steps_end_when_rip_is_set)
+{
+	uint64_t rip = GUEST_CODE + 1;
+	struct kvm_regs r;
+	int i;
+
+	start(self->v, traced);
+	ASSERT_EQ(guest_debug(self->v, KVM_GUESTDBG_SINGLESTEP, 0, DR7_NONE), 0);
+	r = vcpu_regs(self->v);
+	r.rip = rip;
+	vcpu_set_regs(self->v, &r);
+	ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_IO);
+	EXPECT_EQ(vcpu_regs(self->v).rip, GUEST_CODE + 8);
+	ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_IO);		/* the guest's last */
+	r.rflags |= 0x100;
+	vcpu_set_regs(self->v, &r);
+	for (i = 0; i < 2; i++) {
+		rip += i ? 2 : 5;
+		ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_DEBUG);
+		EXPECT_EQ(self->v->run->debug.arch.pc, rip);
+		EXPECT_EQ(vcpu_regs(self->v).rip, rip);
+		EXPECT_EQ(vcpu_regs(self->v).rflags & 0x100, 0);
+	}
+	r = vcpu_regs(self->v);
+	vcpu_set_regs(self->v, &r);
+	ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_IO);
+	ASSERT_EQ(guest_debug(self->v, 0, 0, 0), 0);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ(vm_caught(self->vm)->vector, ~0ull);
+}
+
 /* What was in DR0 when it was armed is in nobody's report when it is not. */
 TEST_F(debug, a_step_tells_nothing_of_breakpoints_before)
 {

@@ -120,7 +120,7 @@ u32 wafer_wanted_intercepts(struct wafer_vcpu *vcpu)
 	       (off & KVM_X86_DISABLE_EXITS_HLT ? 0 : WAFER_ICPT_HLT) |
 	       (off & KVM_X86_DISABLE_EXITS_PAUSE ? 0 : WAFER_ICPT_PAUSE) |
 	       (debug & KVM_GUESTDBG_USE_SW_BP ? WAFER_ICPT_BP : 0) |
-	       (debug & KVM_GUESTDBG_SINGLESTEP ? WAFER_ICPT_STEP : 0);
+	       (vcpu->stepping ? WAFER_ICPT_STEP : 0);
 }
 
 /**
@@ -147,6 +147,8 @@ int wafer_set_guest_debug(struct wafer_vcpu *vcpu, const struct kvm_guest_debug 
 				      X86_TRAP_DB : X86_TRAP_BP, 0);
 	}
 	vcpu->guest_debug = d->control & KVM_GUESTDBG_ENABLE ? d->control : 0;
+	vcpu->stepping = vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP;
+	vcpu->step_rip = wafer_rip(vcpu);
 	if (vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP)
 		memcpy(vcpu->guest_debug_dr, d->arch.debugreg, sizeof(vcpu->guest_debug_dr));
 	wafer_hazards_set(vcpu, BIT(WAFER_H_INTERCEPT) | BIT(WAFER_H_EVENT));

@@ -131,14 +131,17 @@ int wafer_skip_slow(struct wafer_vcpu *vcpu, u64 rip)
  */
 void wafer_retired(struct wafer_vcpu *vcpu, u32 shadow)
 {
+	bool traps;
+
 	shadow |= wafer_block(vcpu) & WAFER_BLOCK_NMI;
 	if (shadow != vcpu->arch.block)
 		wafer_put_block(vcpu, shadow);
-	if (unlikely(vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP)) {
-		/* which stands for the guest's own, as in KVM */
+	traps = wafer_rflags(vcpu) & X86_EFLAGS_TF && !(shadow & WAFER_BLOCK_MOVSS);
+	if (vcpu->stepping || (traps && vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP)) {
+		/* the VMM's step stands for the guest's own, as in KVM */
 		vcpu->step_due = true;
 		wafer_hazard_set(vcpu, WAFER_H_EXIT);
-	} else if (unlikely(wafer_rflags(vcpu) & X86_EFLAGS_TF) && !(shadow & WAFER_BLOCK_MOVSS)) {
+	} else if (traps) {
 		wafer_queue_db(vcpu, DR_STEP);
 	}
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* State ioctls: general registers, run state, interrupts from the VMM, translation, sync regs. */
+#include <asm/processor-flags.h>
+
 #include "core.h"
 
 /* struct kvm_regs is RAX, RBX, RCX, RDX, RSI, RDI, RSP, RBP, R8-R15, RIP, RFLAGS. */
@@ -17,11 +19,14 @@ void wafer_get_regs(struct wafer_vcpu *vcpu, struct kvm_regs *r)
 		((u64 *)r)[i] = vcpu->arch.gpr[gpr_order[i]];
 	r->rip = vcpu->arch.rip;
 	r->rflags = vcpu->arch.rflags;
+	if (unlikely(vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP && !vcpu->stepping))
+		r->rflags &= ~(u64)X86_EFLAGS_TF;
 }
 
 /*
- * An exception that was waiting belonged to the old registers; one that is being delivered stays
- * (as in KVM).
+ * An exception that was waiting belonged to the old registers; one that is being delivered stays.
+ * Who steps and moves RIP steps by TF from there on, which is not told then. (As in KVM: Snapchange
+ * leaves KVM_GUESTDBG_SINGLESTEP on and steps when it sets TF.)
  */
 void wafer_set_regs(struct wafer_vcpu *vcpu, const struct kvm_regs *r)
 {
@@ -32,6 +37,10 @@ void wafer_set_regs(struct wafer_vcpu *vcpu, const struct kvm_regs *r)
 	wafer_touch(vcpu, WAFER_G_RIP | WAFER_G_RSP | WAFER_G_RFLAGS);
 	vcpu->pending.kind = WAFER_EV_NONE;
 	wafer_hazards_set(vcpu, BIT(WAFER_H_EVENT) | BIT(WAFER_H_CHECK));
+	if (unlikely(vcpu->stepping && r->rip != vcpu->step_rip)) {
+		vcpu->stepping = false;
+		wafer_hazard_set(vcpu, WAFER_H_INTERCEPT);
+	}
 }
 
 /*
