@@ -61,11 +61,14 @@ void boot_file_open(struct boot_file *f, const char *option, const char *path)
 	struct stat st;
 
 	f->path = path;
-	f->fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* a pipe that nobody writes to would be waited for otherwise */
+	f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (f->fd < 0 || fstat(f->fd, &st) < 0)
 		die(STATUS_USAGE, "%s %s: %s", option, path, strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		die(STATUS_USAGE, "%s %s: not a regular file", option, path);
+	if (!st.st_size)
+		die(STATUS_USAGE, "%s %s: an empty file", option, path);
 	f->size = st.st_size;
 }
 

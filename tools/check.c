@@ -17,6 +17,7 @@
 #include "cmd.h"
 
 #define MIN_FILES	64
+#define MOUNT_SYS	"mount -t sysfs sysfs /sys"
 #define VIRT_AT_LOAD	"/sys/module/kvm/parameters/enable_virt_at_load"
 
 /* The first line of a file, or false. */
@@ -69,6 +70,12 @@ static void check_rival(struct report *r)
 	struct finding *f;
 	char path[64], line[32];
 
+	if (!exists("/sys/module")) {
+		f = report_add(r, V_UNKNOWN, "other",
+			       "whether another hypervisor is loaded cannot be seen");
+		report_remedy(f, MOUNT_SYS);
+		return;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		snprintf(path, sizeof(path), "/sys/module/%s", names[i]);
 		if (!exists(path))
@@ -97,6 +104,11 @@ static bool check_module(struct report *r)
 		read_line("/sys/module/wafer/version", version, sizeof(version));
 		report_add(r, V_OK, "module", "wafer%s%s is loaded", *version ? " " : "", version);
 		return true;
+	}
+	if (!exists("/sys/module")) {
+		f = report_add(r, V_UNKNOWN, "module", "whether wafer is loaded cannot be seen");
+		report_remedy(f, MOUNT_SYS);
+		return false;
 	}
 	f = report_add(r, V_FAIL, "module", "wafer is not loaded");
 	report_remedy(f, "insmod wafer.ko, or modprobe wafer where it is installed; then dmesg");

@@ -67,7 +67,7 @@ static void check_intel(struct report *r)
 {
 	uint64_t control, proc2;
 	struct finding *f;
-	int ept, unrestricted;
+	int ept, unrestricted, listed = cpuinfo_has("flags", "vmx");
 
 	if (read_msr(MSR_FEATURE_CONTROL, &control)) {
 		if ((control & FC_LOCKED) && !(control & FC_VMX_OUTSIDE_SMX)) {
@@ -76,7 +76,11 @@ static void check_intel(struct report *r)
 			return;
 		}
 		report_add(r, V_OK, NAME_FIRMWARE, "VT-x may be used");
-	} else if (cpuinfo_has("flags", "vmx") == 0) {
+	} else if (listed < 0) {
+		f = report_add(r, V_UNKNOWN, NAME_FIRMWARE,
+			       "whether VT-x is switched off cannot be seen");
+		ask_for_msr(f);
+	} else if (!listed) {
 		f = report_add(r, V_FAIL, NAME_FIRMWARE,
 			       "the kernel says that VT-x is switched off");
 		report_remedy(f, ENABLE_VTX);

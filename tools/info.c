@@ -97,8 +97,9 @@ int cmd_info(int argc, char **argv)
 		die(STATUS_HOST, "%s: %s ('wafer check' tells what is missing)", o.device,
 		    strerror(errno));
 	if (ioctl(fd, WAFER_GET_INFO, &info) < 0)
-		die(STATUS_HOST, "%s: %s", o.device, errno == ENOTTY ?
-		    "a hypervisor, but not Wafer" : strerror(errno));
+		die(STATUS_HOST, "%s: %s", o.device,
+		    ioctl(fd, KVM_GET_API_VERSION, 0) < 0 ? "not a hypervisor's device" :
+		    "a hypervisor, but not Wafer");
 	close(fd);
 	info.version[sizeof(info.version) - 1] = '\0';
 	if (o.json)

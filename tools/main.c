@@ -2,6 +2,7 @@
 /*
  * wafer: runs virtual machines on /dev/wafer, and says what a host can do.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,14 +38,19 @@ static void usage(void)
 /* Otherwise the first file that is opened would become standard output. */
 static void fill_standard_descriptors(void)
 {
-	int fd;
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+			die(STATUS_HOST, "/dev/null: %s", strerror(errno));
+	}
+}
 
-	do {
-		fd = open("/dev/null", O_RDWR);
-		if (fd < 0)
-			exit(STATUS_HOST);
-	} while (fd <= STDERR_FILENO);
-	close(fd);
+/* A list that nobody got is no success. */
+static int flushed(int status)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	say("standard output: %s", strerror(errno));
+	return status == STATUS_OK ? STATUS_HOST : status;
 }
 
 int main(int argc, char **argv)
@@ -56,15 +62,15 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
 		usage();
-		return STATUS_OK;
+		return flushed(STATUS_OK);
 	}
 	if (!strcmp(argv[1], "--version")) {
 		printf("wafer %s\n", WAFER_VERSION);
-		return STATUS_OK;
+		return flushed(STATUS_OK);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (!strcmp(argv[1], commands[i].name))
-			return commands[i].run(argc - 1, argv + 1);
+			return flushed(commands[i].run(argc - 1, argv + 1));
 	}
 	say("no command '%s'; 'wafer --help' lists them", argv[1]);
 	return STATUS_USAGE;

@@ -55,16 +55,39 @@ void report_print(const struct report *r, const char *device)
 	       "virtual machines cannot run here yet");
 }
 
+/* Bytes of the character at @s: RFC 3629, table 3-7 of Unicode; 0 if it is none. */
+static unsigned int utf8_length(const unsigned char *s)
+{
+	unsigned int len = *s < 0x80 ? 1 : *s < 0xc2 ? 0 : *s < 0xe0 ? 2 : *s < 0xf0 ? 3 :
+			   *s < 0xf5 ? 4 : 0;
+
+	/* neither longer than needed, nor half of a pair, nor beyond the last */
+	if ((*s == 0xe0 && s[1] < 0xa0) || (*s == 0xed && s[1] > 0x9f) ||
+	    (*s == 0xf0 && s[1] < 0x90) || (*s == 0xf4 && s[1] > 0x8f))
+		return 0;
+	for (unsigned int i = 1; i < len; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	}
+	return len;
+}
+
+/* File names may hold any bytes, JSON may not: what is no character becomes U+FFFD. */
 void json_string(const char *s)
 {
 	putchar('"');
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
+	while (*s) {
+		unsigned int len = utf8_length((const unsigned char *)s);
+
+		if (!len)
+			printf("\\ufffd");
+		else if (*s == '"' || *s == '\\')
 			printf("\\%c", *s);
 		else if ((unsigned char)*s < 0x20)
 			printf("\\u%04x", *s);
 		else
-			putchar(*s);
+			fwrite(s, 1, len, stdout);
+		s += len ? len : 1;
 	}
 	putchar('"');
 }

@@ -115,9 +115,11 @@ static uint8_t clear_range(struct blk *blk, struct request *r, bool zero)
 	if (!d.num_sectors)
 		return VIRTIO_BLK_S_OK;
 	mode |= zero && !d.flags ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE;
-	if (fallocate(blk->fd, mode, d.sector << SECTOR_SHIFT,
-		      (uint64_t)d.num_sectors << SECTOR_SHIFT) == 0)
-		return VIRTIO_BLK_S_OK;
+	do {
+		if (fallocate(blk->fd, mode, d.sector << SECTOR_SHIFT,
+			      (uint64_t)d.num_sectors << SECTOR_SHIFT) == 0)
+			return VIRTIO_BLK_S_OK;
+	} while (errno == EINTR && !atomic_load(&blk->dev.vm->stop));
 	return errno == EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
 }
 
@@ -202,11 +204,14 @@ static void open_disk(struct blk *blk, const char *path)
 	struct stat st;
 	off_t size;
 
-	blk->fd = open(path, (blk->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-	if (blk->fd < 0 || fstat(blk->fd, &st) < 0)
+	if (stat(path, &st) < 0)
 		die(STATUS_USAGE, "--disk %s: %s", path, strerror(errno));
+	/* before it is opened, which waits for somebody at the other end of a pipe */
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		die(STATUS_USAGE, "--disk %s: neither a file nor a block device", path);
+	blk->fd = open(path, (blk->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	if (blk->fd < 0)
+		die(STATUS_USAGE, "--disk %s: %s", path, strerror(errno));
 	/* two writers would destroy a file system; several readers are fine */
 	if (flock(blk->fd, (blk->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0 &&
 	    errno == EWOULDBLOCK)

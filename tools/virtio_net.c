@@ -208,8 +208,8 @@ void net_create(struct vm *vm, struct loop *loop, struct pci_bus *bus, const cha
 			die(STATUS_USAGE, "--net: '%s' is not known", comma + 1);
 		mac = comma + 5;
 	}
-	open_tap(net, name);
 	set_mac(net, mac);
+	open_tap(net, name);
 	net->tap.ready = on_tap;
 	net->tap.dev = net;
 	net->dev.ops = &net_ops;
