@@ -47,7 +47,7 @@ struct machine {
 
 /* For the signal handler; there is one machine. */
 static struct machine machine;
-static volatile sig_atomic_t end_signal;
+static volatile sig_atomic_t end_signal, vcpus_gone;
 
 enum {
 	OPT_KERNEL = 256, OPT_INITRD, OPT_APPEND, OPT_CPUS, OPT_MEMORY, OPT_DISK, OPT_NET,
@@ -155,29 +155,37 @@ static void check_leftovers(int argc, char **argv)
 
 static void on_end_signal(int sig)
 {
-	end_signal = sig;
-	vm_end(&machine.vm, STATUS_SIGNAL + sig, NULL);
+	if (vm_end(&machine.vm, STATUS_SIGNAL + sig, NULL))
+		end_signal = sig;
 	/* the main thread itself may be waiting for a vCPU that waits for the terminal */
-	vcpus_kick(&machine.vm);
+	if (!vcpus_gone)
+		vcpus_kick(&machine.vm);
 }
 
 static void catch_signals(void)
 {
-	static const int ending[] = { SIGINT, SIGTERM, SIGHUP };
+	static const int ending[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 	struct sigaction end = { .sa_handler = on_end_signal };
-	struct sigaction ignore = { .sa_handler = SIG_IGN };
+	struct sigaction ignore = { .sa_handler = SIG_IGN }, now;
 
-	for (size_t i = 0; i < ARRAY_SIZE(ending); i++)
-		sigaction(ending[i], &end, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(ending); i++) {
+		/* nohup's wish */
+		if (sigaction(ending[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+			sigaction(ending[i], &end, NULL);
+	}
 	sigaction(SIGPIPE, &ignore, NULL);
+	/* a disk's file that reaches a limit is an error of that disk */
+	sigaction(SIGXFSZ, &ignore, NULL);
 }
 
-static void hold_signals(void)
+static void hold_signals(bool hold)
 {
-	sigset_t all;
+	sigset_t set;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, NULL);
+	sigemptyset(&set);
+	if (hold)
+		sigfillset(&set);
+	pthread_sigmask(SIG_SETMASK, &set, NULL);
 }
 
 static void on_end(struct watch *w)
@@ -233,11 +241,15 @@ static int run(struct machine *m)
 	while (!atomic_load(&vm->ending))
 		loop_turn(&m->loop);
 
-	hold_signals();		/* their handler may no longer kick what is joined here */
+	hold_signals(true);	/* their handler may no longer kick what is joined here */
 	vcpus_kick(vm);
-	vcpus_join(vm);
-	serial_flush(&m->serial);
+	vcpus_gone = vcpus_join(vm);
 	term_restore();
+	/* a thread that hangs has the lock; and whoever reads no more must not keep us for ever */
+	if (vcpus_gone) {
+		hold_signals(false);
+		serial_flush(&m->serial);
+	}
 	if (end_signal)
 		say("ended by signal %d", end_signal);
 	return vm->status;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <asm/termbits.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
@@ -31,7 +32,7 @@ static bool no_seccomp;
 static const unsigned int common_calls[] = {
 	SYS_write, SYS_futex, SYS_timerfd_settime, SYS_rt_sigreturn, SYS_rt_sigprocmask,
 	SYS_restart_syscall, SYS_getpid, SYS_gettid, SYS_exit, SYS_exit_group, SYS_madvise,
-	SYS_munmap, SYS_clock_gettime, SYS_epoll_ctl,
+	SYS_munmap, SYS_clock_gettime, SYS_epoll_ctl, SYS_poll,
 };
 
 /* KVM's calls beside KVM_RUN: lines, message interrupts, notifications, the last words. */
@@ -47,7 +48,8 @@ static const unsigned int main_calls[] = {
 	SYS_clock_nanosleep,
 };
 
-static const unsigned int main_ioctls[] = { TCSETS, TCGETS };
+/* C libraries from glibc 2.42 on ask for a terminal's settings in the second form. */
+static const unsigned int main_ioctls[] = { TCSETS, TCGETS, TCSETS2, TCGETS2 };
 
 static void emit(struct program *p, uint16_t code, uint32_t k, uint8_t jt, uint8_t jf)
 {

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <linux/serial_reg.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -23,6 +24,7 @@
 
 static void write_out(struct serial *s)
 {
+	struct pollfd room = { .fd = STDOUT_FILENO, .events = POLLOUT };
 	unsigned int done = 0;
 
 	while (done < s->tx_len) {
@@ -30,6 +32,11 @@ static void write_out(struct serial *s)
 
 		if (n < 0 && errno == EINTR && !atomic_load(&s->vm->stop))
 			continue;
+		/* made non-blocking by somebody who shares it; in turns, for @stop is no event */
+		if (n < 0 && errno == EAGAIN && !atomic_load(&s->vm->stop)) {
+			poll(&room, 1, 1000);
+			continue;
+		}
 		if (n <= 0)
 			break;		/* nobody reads it any more; the guest goes on */
 		done += n;

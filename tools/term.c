@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <termios.h>
 #include <unistd.h>
@@ -7,8 +9,8 @@
 
 #define CTRL_A	0x01
 
-static struct termios original;
-static bool is_raw;
+static struct termios original, raw;
+static volatile sig_atomic_t is_raw;
 static bool escaped;
 
 void term_restore(void)
@@ -18,10 +20,33 @@ void term_restore(void)
 	is_raw = false;
 }
 
+/* Stopped by somebody else: meanwhile the shell has its terminal as it was. */
+static void on_suspend(int sig)
+{
+	int error = errno;
+
+	(void)sig;
+	tcsetattr(STDIN_FILENO, TCSANOW, &original);
+	raise(SIGSTOP);
+	errno = error;
+}
+
+/* After that, or after a SIGSTOP, which nobody sees coming. */
+static void on_continue(int sig)
+{
+	int error = errno;
+
+	(void)sig;
+	if (is_raw)
+		tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+	errno = error;
+}
+
 /* Only a terminal is changed, and only in a terminal does Ctrl-A mean anything here. */
 void term_setup(void)
 {
-	struct termios raw;
+	struct sigaction suspend = { .sa_handler = on_suspend, .sa_flags = SA_RESTART };
+	struct sigaction resume = { .sa_handler = on_continue, .sa_flags = SA_RESTART };
 
 	if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &original) < 0)
 		return;
@@ -32,6 +57,8 @@ void term_setup(void)
 		return;
 	is_raw = true;
 	atexit(term_restore);
+	sigaction(SIGTSTP, &suspend, NULL);
+	sigaction(SIGCONT, &resume, NULL);
 }
 
 static void help(void)

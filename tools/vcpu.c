@@ -137,13 +137,15 @@ void vcpus_kick(struct vm *vm)
 	}
 }
 
-/* A thread that hangs for longer, in a write to a dead terminal, is left to exit(). */
-void vcpus_join(struct vm *vm)
+/* A thread that hangs for longer, in a write to a dead terminal, is left to exit(): false. */
+bool vcpus_join(struct vm *vm)
 {
 	struct timespec deadline;
+	bool all = true;
 
 	clock_gettime(CLOCK_REALTIME, &deadline);
 	deadline.tv_sec += 2;
 	for (unsigned int i = 0; i < vm->nr_vcpus; i++)
-		pthread_timedjoin_np(vm->vcpus[i].thread, NULL, &deadline);
+		all &= !pthread_timedjoin_np(vm->vcpus[i].thread, NULL, &deadline);
+	return all;
 }

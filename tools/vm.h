@@ -102,7 +102,7 @@ void *ram_ptr(const struct guest_ram *ram, uint64_t gpa, uint64_t len);
 void vcpus_create(struct vm *vm);
 void vcpus_start(struct vm *vm);
 void vcpus_kick(struct vm *vm);
-void vcpus_join(struct vm *vm);
+bool vcpus_join(struct vm *vm);
 void vcpu_dump(struct vcpu *vcpu);
 
 /* cpuid.c */
