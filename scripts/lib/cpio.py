@@ -5,6 +5,8 @@ import pathlib
 import stat
 import subprocess
 
+from cache import Failure
+
 
 class Archive:
     """The kernel unpacks several of these behind each other, so one can be kept and one made per run."""
@@ -16,7 +18,9 @@ class Archive:
 
     def _entry(self, name, mode, data=b"", rdev=(0, 0)):
         self.ino += 1
-        name = name.strip("/").encode() + b"\0"
+        name = os.fsencode(name.strip("/")) + b"\0"
+        if len(data) >> 32:
+            raise Failure(f"{os.fsdecode(name[:-1])}: 4 GiB or more, which an initramfs has no room for")
         fields = [self.ino, mode, 0, 0, 1, 0, len(data), 0, 0, rdev[0], rdev[1], len(name), 0]
         head = b"070701" + b"".join(b"%08X" % v for v in fields) + name
         self.f.write(head + bytes(-len(head) % 4))

@@ -80,8 +80,11 @@ def _copy(archive, text):
     source, _, target = text.rpartition(":")
     if not source or not target.startswith("/"):
         raise Failure(f"--copy {text}: wants SRC:DST, with an absolute path in the host as DST")
-    if not pathlib.Path(source).exists():
-        raise Failure(f"--copy {text}: {source} does not exist")
+    if not (pathlib.Path(source).is_file() or pathlib.Path(source).is_dir()):
+        raise Failure(f"--copy {text}: {source} " + ("is neither a file nor a directory" if os.path.exists(source)
+                                                     else "does not exist"))
+    if target.split("/")[1] in ("dev", "proc", "sys"):
+        raise Failure(f"--copy {text}: what is put there would be hidden under /{target.split('/')[1]}'s own file system")
     if target.endswith("/"):
         target += pathlib.Path(source).resolve().name
     archive.tree(source, target)
