@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,20 @@ import time
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 SCRIPTS = TOP / "scripts"
-ROOT = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "wafer"
+
+
+def _root():
+    # the XDG specification: what is not absolute counts as not set
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    root = (pathlib.Path(base) if base.startswith("/") else pathlib.Path.home() / ".cache") / "wafer"
+    if re.search(r"[\s:]", str(root)):
+        print(f"{root}: modules are built in this cache, and the kernel's rules take no blank and no colon in a path; "
+              "set XDG_CACHE_HOME to another one", file=sys.stderr)
+        sys.exit(2)
+    return root
+
+
+ROOT = _root()
 
 
 class Failure(Exception):

@@ -53,7 +53,8 @@ def _mirror(target, keep):
 
 
 def _copy_of_tree(part):
-    return ROOT / "trees" / f"{SOURCE.name}-{digest(str(SOURCE))}" / part
+    # a checkout's name may have blanks, a path that modules are built in may not
+    return ROOT / "trees" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', SOURCE.name)}-{digest(str(SOURCE))}" / part
 
 
 def _kbuild(kernel, path, *more, part=None):
