@@ -29,7 +29,8 @@
 /* mov $port, %edx; mov $value, %al; out %al, (%dx) */
 #define OUT8(port, value) 0xba, (port) & 0xff, (port) >> 8, 0, 0, 0xb0, value, 0xee
 #define POWER_OFF	OUT8(0x600, 0x34)
-#define STAY		0xeb, 0xfe
+/* hlt; jmp: a guest that spins without IF stops Bochs (Documentation/emulator-bugs.md) */
+#define STAY		0xf4, 0xeb, 0xfd
 
 static const unsigned char powers_off[] = { POWER_OFF, STAY };
 static const unsigned char resets[] = { OUT8(0xcf9, 6), STAY };
