@@ -33,6 +33,7 @@
  * @max_vcpus: vCPUs in one VM
  * @max_vcpu_id: vCPU ids are below this
  * @max_slots: memory slots in one VM
+ * @pad: zero
  * @version: the module's version, NUL-terminated
  * @reserved: zero
  */
