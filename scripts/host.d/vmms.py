@@ -496,6 +496,35 @@ def snapshot(vm):
     vm.tick()
 
 
+def suspend(vm, times=1):
+    """Suspended to RAM by itself, the guest stays so until it is woken from outside."""
+    for _ in range(times):
+        vm.serial.mark = len(vm.serial.text)
+        vm.serial.send("echo mem > /sys/power/state\n")
+        wait("suspended guest", 60, lambda: vm.do("query-status")["status"] == "suspended")
+        vm.do("system_wakeup")
+        vm.see("^=0=$", 60)
+
+
+def interrupted(vm, what, times, cpus):
+    """The guest is reset, or saved and loaded, again and again at any moment of its way up, and comes up all the same."""
+    vm.do("query-status")
+    for n in range(times):
+        # in steps that fit nothing else, the same in each run
+        time.sleep((0.1 + n * 7 % 13 * 0.05) * SLOW)
+        if what == "reset":
+            vm.do("system_reset")
+        elif said := vm.hmp("savevm one") + vm.hmp("loadvm one"):
+            raise Bad(said.strip())
+        else:
+            vm.do("cont")
+        if what != "reset" and "userspace" in vm.serial.text:
+            break
+    if what == "reset":
+        vm.serial.mark = len(vm.serial.text)
+    boot(vm, cpus)
+
+
 def _migrated(vm, seconds=120):
     def look():
         got = vm.do("query-migrate")

@@ -67,6 +67,12 @@ for qemu in ("7.2", "10.0", "11.1"):
     linux("pc: postcopy", machine("pc", "on", 2), [("migrate", "postcopy", 24)], cpus=2, qemu=qemu)
     linux("pc: gdb", machine("pc", "on", 1), [("gdb",)], qemu=qemu,
           kvm="QEMU's TCG arms no breakpoint at VMRUN and lets INT3 through")
+linux("pc: suspended to RAM three times", machine("pc", "on", 2), [("suspend", 3)], cpus=2)
+# pc: QEMU's q35 keeps its PAM registers over a reset
+for qemu, kind, irqchip, what in (("7.2", "pc", "on", "reset"), ("10.0", "q35", "split", "saved and loaded")):
+    row(f"{kind} {irqchip} 2 CPUs: {what} while it boots",
+        [*machine(kind, irqchip, 2, mem=128), *QCOW, "-kernel", "/vmm/packed", "-initrd", "/vmm/initrd"],
+        [("interrupted", what, 20, 2), *OFF], "wafer.modules=", qemu=qemu, before=EMPTY_QCOW)
 for capability, accel, more in (("multifd", "", []), ("background-snapshot", "", []), ("dirty-limit", ",dirty-ring-size=1024", []),
                                 ("x-ignore-shared", "", ["-object", "memory-backend-file,id=m,size=192M,mem-path={run}/ram,share=on",
                                                          "-machine", "memory-backend=m"])):
