@@ -307,6 +307,41 @@ TEST(no_mask_keeps_sigkill_out)
 	EXPECT_TRUE(WIFSIGNALED(status));
 }
 
+/* SIGUSR1 is blocked but for KVM_RUN, which it ends; without a handler it would kill. */
+static void run_let_in(int ready)
+{
+	struct { struct kvm_signal_mask head; uint8_t set[8]; } mask = { .head = { .len = 8 } };
+	struct vm *vm = vm_quick(MODE_LONG, 0, count_up, GUEST_SIZE(count_up));
+	struct timespec now = { };
+	sigset_t usr1;
+
+	sigemptyset(&usr1);
+	sigaddset(&usr1, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &usr1, NULL);
+	if (ioctl(vm->cpu[0].fd, KVM_SET_SIGNAL_MASK, &mask) || write(ready, "", 1) != 1)
+		_exit(1);
+	if (ioctl(vm->cpu[0].fd, KVM_RUN, 0) != -1 || errno != EINTR)
+		_exit(2);
+	_exit(sigtimedwait(&usr1, NULL, &now) == SIGUSR1 ? 0 : 3);
+}
+
+TEST(a_signal_that_the_mask_lets_in_waits_for_the_vmm)
+{
+	int ready[2], status = 0;
+	pid_t child;
+	char c;
+
+	ASSERT_EQ(pipe(ready), 0);
+	child = fork();
+	if (!child)
+		run_let_in(ready[1]);
+	ASSERT_EQ(read(ready[0], &c, 1), 1);
+	usleep(300000);
+	kill(child, SIGUSR1);
+	ASSERT_EQ(waitpid(child, &status, 0), child);
+	EXPECT_EQ(status, 0);
+}
+
 GUEST(count_it, 64, "push %rdx\n lock incq 0x100000\n mov $0xfee000b0, %edx\n"
 		    "movl $0, (%rdx)\n pop %rdx\n iretq\n");
 /* LINT0, where the PIC's interrupts come in, is masked. */

@@ -272,11 +272,14 @@ static void report(struct wafer_vcpu *vcpu)
 int wafer_vcpu_run(struct wafer_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
-	sigset_t old;
 	int r;
 
+	/*
+	 * What the thread blocks is kept where the kernel looks for it when a signal is sent: one
+	 * that the mask lets in ends KVM_RUN and is still the VMM's to take, even if it would kill.
+	 */
 	if (unlikely(vcpu->has_sigmask))
-		sigprocmask(SIG_SETMASK, &vcpu->sigmask, &old);
+		sigprocmask(SIG_SETMASK, &vcpu->sigmask, &current->real_blocked);
 	run->flags = 0;
 	/* immediate_exit leaves the last exit's reason as it is: VMMs look at it again */
 	r = prepare(vcpu);
@@ -288,7 +291,9 @@ int wafer_vcpu_run(struct wafer_vcpu *vcpu)
 	}
 	vcpu->stat_user++;
 	report(vcpu);
-	if (unlikely(vcpu->has_sigmask))
-		sigprocmask(SIG_SETMASK, &old, NULL);
+	if (unlikely(vcpu->has_sigmask)) {
+		sigprocmask(SIG_SETMASK, &current->real_blocked, NULL);
+		sigemptyset(&current->real_blocked);
+	}
 	return r;
 }
