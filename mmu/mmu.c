@@ -77,12 +77,11 @@ void wafer_mmu_quiesce(struct wafer_mmu *mmu)
 	wafer_shrink_del(mmu);
 	WRITE_ONCE(mmu->quiet, true);
 	/*
-	 * Pairs with wafer_op_finish(): a flush is counted before it looks at this. None takes long
-	 * without a guest.
+	 * Pairs with wafer_op_finish(): a flush is counted before it looks at this. It may be of a
+	 * thread that this one keeps from its CPU: so no spinning.
 	 */
 	smp_mb();
-	while (atomic_read_acquire(&mmu->flushes))
-		cpu_relax();
+	wait_var_event(&mmu->flushes, !atomic_read_acquire(&mmu->flushes));
 	spin_lock(&mmu->zap_lock);
 	wafer_range_op(mmu, &op, true);
 	spin_unlock(&mmu->zap_lock);

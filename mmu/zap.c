@@ -109,7 +109,9 @@ void wafer_op_finish(struct wafer_mmu *mmu, struct wafer_pt_op *op)
 			mmu->flush(mmu);
 		/* Two of these may cross; the smaller number costs one flush too many. */
 		smp_store_release(&mmu->flushed_seq, seq);
-		atomic_dec_return_release(&mmu->flushes);
+		/* Fully ordered: pairs with the waiter, who says quiet before it looks. */
+		if (!atomic_dec_return(&mmu->flushes) && READ_ONCE(mmu->quiet))
+			wake_up_var(&mmu->flushes);
 	}
 	/*
 	 * Faults were kept out of their range, the CPUs have dropped them: nobody is left inside.
