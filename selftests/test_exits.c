@@ -162,6 +162,25 @@ TEST_F(modes, port_io)
 	EXPECT_EQ(vcpu_regs(v).rax, 0xcafef00d);
 }
 
+EACH(out_in_in, "mov $0x5a5a5a5a, %eax\n mov $0x1234, %dx\n out %eax, %dx\n in %dx, %ax\n"
+		"mov %eax, %ebx\n mov $0x5a5a5a5a, %eax\n out %eax, %dx\n"
+		"mov $0x9100, %edi\n mov $2, %ecx\n cld\n rep insw\n" DONE);
+
+/* A VMM that knows no such port and does nothing gives 0, not what was put out before. */
+TEST_F(modes, unanswered_input_is_zero)
+{
+	struct vcpu *v = &self->vm->cpu[0];
+
+	LOAD(out_in_in);
+	memset(self->vm->mem + 0x9100, 0xff, 4);
+	while (vcpu_run(v) == KVM_EXIT_IO && v->run->io.port == 0x1234)
+		;
+	ASSERT_EQ(v->run->exit_reason, KVM_EXIT_IO);
+	ASSERT_EQ(v->run->io.port, GUEST_DONE);
+	EXPECT_EQ((uint32_t)vcpu_regs(v).rbx, 0x5a5a0000);
+	EXPECT_EQ(*(uint32_t *)(self->vm->mem + 0x9100), 0);
+}
+
 EACH(outs_ins, "mov $0x9000, %esi\n mov $4, %ecx\n mov $0x55, %dx\n cld\n rep outsb\n"
 	       "mov $0x9100, %edi\n mov $3, %ecx\n rep insw\n" DONE);
 

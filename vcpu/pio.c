@@ -30,6 +30,8 @@ static int to_user(struct wafer_vcpu *vcpu, u32 count, int (*complete)(struct wa
 	run->io.port = exit->io.port;
 	run->io.count = count;
 	run->io.data_offset = PAGE_SIZE;
+	if (exit->io.in)	/* what a VMM that knows no such port leaves, and the guest gets */
+		memset(vcpu->pio_data, 0, exit->io.size * count);
 	vcpu->complete = complete;
 	vcpu->pio.count = count;
 	vcpu->emu.rip = wafer_rip(vcpu);
