@@ -375,6 +375,7 @@ bool wafer_pae_paging(u64 cr0, u64 cr4, u64 efer);			/* PAE without long mode */
 bool wafer_pdptrs_valid(struct wafer_vcpu *vcpu, const u64 *pdptr);
 /* by host and, once set, the guest's CPUID */
 bool wafer_cr4_valid(struct wafer_vcpu *vcpu, u64 cr4);
+bool wafer_cr4_runs(struct wafer_vcpu *vcpu, u64 cr4);
 /* by the guest's CPUID, set or not */
 u64 wafer_guest_cr4(struct wafer_vcpu *vcpu);
 u64 wafer_efer_allowed(void);

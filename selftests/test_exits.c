@@ -924,6 +924,36 @@ TEST_F(long64, cpuid_stays_after_a_run)
 	EXPECT_EQ(errno, EINVAL);
 }
 
+/* Registers may come before CPUID: a CPUID without the feature leaves the bit as it was set. */
+TEST_F(long64, a_bit_of_cr4_that_cpuid_takes_back)
+{
+	struct { struct kvm_cpuid2 head; struct kvm_cpuid_entry2 e[256]; } c = { .head.nent = 256 };
+	const uint64_t fsgsbase = 1 << 16;
+	bool has = false;
+	struct kvm_sregs s;
+
+	ASSERT_EQ(ioctl(vm_sys(), KVM_GET_SUPPORTED_CPUID, &c), 0);
+	for (unsigned int i = 0; i < c.head.nent; i++) {
+		if (c.e[i].function == 7 && !c.e[i].index) {
+			has = c.e[i].ebx & 1;
+			c.e[i].ebx &= ~1u;
+		}
+	}
+	if (!has)
+		SKIP(return, "the host has no FSGSBASE");
+	ASSERT_EQ(ioctl(self->v->fd, KVM_GET_SREGS, &s), 0);
+	s.cr4 |= fsgsbase;
+	ASSERT_EQ(ioctl(self->v->fd, KVM_SET_SREGS, &s), 0);
+	ASSERT_EQ(ioctl(self->v->fd, KVM_SET_CPUID2, &c), 0);
+	EXPECT_EQ(ioctl(self->v->fd, KVM_SET_SREGS, &s), -1);
+	EXPECT_EQ(errno, EINVAL);
+	vm_load(self->vm, add64);
+	ASSERT_TRUE(vcpu_run_done(self->v));
+	EXPECT_EQ(vcpu_regs(self->v).rax, 42);
+	ASSERT_EQ(ioctl(self->v->fd, KVM_GET_SREGS, &s), 0);
+	EXPECT_EQ(s.cr4 & fsgsbase, fsgsbase);
+}
+
 /*
  * KVM_FEATURE_PV_UNHALT says that a call ends HLT: not where HLT makes no exit. The
  * same may be set again, as above.

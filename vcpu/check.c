@@ -94,7 +94,7 @@ static const char *first_bad(struct wafer_vcpu *vcpu, const struct wafer_arch *a
 	const struct { bool bad; const char *name; } rules[] = {
 		/* §27.3.1.1, §27.3.1.3, §27.3.1.6 */
 		{ !wafer_cr0_valid(a->cr0), "CR0" },
-		{ !wafer_cr4_valid(vcpu, a->cr4) ||
+		{ !wafer_cr4_runs(vcpu, a->cr4) ||
 		  (lm ? !(a->cr4 & X86_CR4_PAE) : a->cr4 & X86_CR4_PCIDE), "CR4" },
 		{ lm && a->cr3 >> wafer_guest_phys_bits(vcpu), "CR3" },
 		{ (a->efer & WAFER_EFER_LME && paging) != lm ||

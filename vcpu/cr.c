@@ -48,6 +48,12 @@ bool wafer_cr4_valid(struct wafer_vcpu *vcpu, u64 cr4)
 	return !(cr4 & ~cr4_allowed(vcpu, vcpu->has_cpuid, false));
 }
 
+/* As it is set already: a CPUID that comes later, without the features, takes no bit back. */
+bool wafer_cr4_runs(struct wafer_vcpu *vcpu, u64 cr4)
+{
+	return !(cr4 & ~cr4_allowed(vcpu, false, false));
+}
+
 /* The bits whose features the guest's CPUID has. */
 u64 wafer_guest_cr4(struct wafer_vcpu *vcpu)
 {
