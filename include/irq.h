@@ -103,6 +103,9 @@ struct wafer_bus { struct wafer_bus_table __rcu *table; };
  */
 int wafer_bus_find(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len,
 		   void *val, bool write);
+/* The same; sooner done where most often nobody is found, as with ports. */
+int wafer_bus_search(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr,
+		     unsigned int len, void *val, bool write);
 
 /* ---- the CPU's side: what the run loop asks (irq/deliver.c) ---- */
 /*

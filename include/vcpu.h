@@ -161,6 +161,7 @@ struct wafer_msr_state {
  * @mutex: held by the thread that runs or changes the vCPU
  * @fetch: [w] WAFER_FETCHES of them, the last one first
  * @fetch_victim: [w] which of the others gives its place to what was first
+ * @bus_place: [v] where a device was found last on each bus (irq/bus.c)
  * @emu: memory-mapped I/O in progress (vcpu/mmio.c)
  * @pio: port I/O in progress (vcpu/pio.c)
  * @sigmask: for the time of KVM_RUN
@@ -198,7 +199,7 @@ struct wafer_vcpu {
 	struct rcuwait wait;
 	struct mutex mutex;
 	struct wafer_fetch *fetch;
-	u32 fetch_victim;
+	u32 fetch_victim, bus_place[WAFER_NR_BUSES];
 	struct wafer_emu emu;
 	struct {
 		/* elements that the VMM was asked for; that INS has yet to store */

@@ -102,7 +102,8 @@ static inline int wafer_bus(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, g
 {
 	if (!rcu_access_pointer(vcpu->vm->bus[kind].table))
 		return -EOPNOTSUPP;
-	return wafer_bus_find(vcpu, kind, addr, len, val, write);
+	return kind == WAFER_BUS_PIO ? wafer_bus_search(vcpu, kind, addr, len, val, write) :
+				       wafer_bus_find(vcpu, kind, addr, len, val, write);
 }
 
 /* Time of the VM as a whole (vcpu/time.c). */

@@ -19,7 +19,8 @@
  * @rcu: for kvfree_rcu()
  * @nr: number of devices
  * @slot: sorted by address; @end is the highest end (exclusive) of this and all before, so that a
- *	search backwards knows when nothing can cover an address any more
+ *	search backwards knows when nothing can cover an address any more; @alone: no other covers
+ *	@addr
  */
 struct wafer_bus_table {
 	struct rcu_head rcu;
@@ -28,6 +29,7 @@ struct wafer_bus_table {
 		gpa_t addr;
 		u64 end;
 		struct wafer_bus_dev *dev;
+		bool alone;
 	} slot[];
 };
 
@@ -61,8 +63,8 @@ static bool covers(const struct wafer_bus_dev *dev, gpa_t addr, unsigned int len
 	return at < dev->len && ((write && dev->len == 1) || len <= dev->len - at);
 }
 
-int wafer_bus_find(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len,
-		   void *val, bool write)
+int wafer_bus_search(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr,
+		     unsigned int len, void *val, bool write)
 {
 	const struct wafer_bus_table *t;
 	struct wafer_bus_dev *dev;
@@ -75,12 +77,38 @@ int wafer_bus_find(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr
 	t = rcu_dereference_check(vcpu->vm->bus[kind].table, rcu_read_lock_sched_held());
 	for (i = upper_bound(t, addr); i-- && t->slot[i].end > addr && r == -EOPNOTSUPP;) {
 		dev = READ_ONCE(t->slot[i].dev);
-		if (covers(dev, addr, len, write))
-			r = dev->ops->access(vcpu, dev, addr, len, val, write);
+		if (!covers(dev, addr, len, write))
+			continue;
+		r = dev->ops->access(vcpu, dev, addr, len, val, write);
+		vcpu->bus_place[kind] = i;
 	}
 	if (!vcpu->loaded)
 		rcu_read_unlock();
 	return r;
+}
+
+/*
+ * A guest that writes to a doorbell does so again: the place where a device was found is looked at
+ * first. It will do if the device begins at @addr and covers the access (see covers(); an empty
+ * place has no length), and no other does.
+ */
+int wafer_bus_find(struct wafer_vcpu *vcpu, enum wafer_bus_kind kind, gpa_t addr, unsigned int len,
+		   void *val, bool write)
+{
+	const struct wafer_bus_table *t;
+	unsigned int i = vcpu->bus_place[kind];
+	struct wafer_bus_dev *dev;
+
+	if (!vcpu->loaded)
+		return wafer_bus_search(vcpu, kind, addr, len, val, write);
+	/* In the window, as above. */
+	t = rcu_dereference_check(vcpu->vm->bus[kind].table, rcu_read_lock_sched_held());
+	if (i < t->nr && t->slot[i].addr == addr && t->slot[i].alone) {
+		dev = READ_ONCE(t->slot[i].dev);
+		if (len <= dev->len || (write && dev->len == 1))
+			return dev->ops->access(vcpu, dev, addr, len, val, write);
+	}
+	return wafer_bus_search(vcpu, kind, addr, len, val, write);
 }
 
 static struct wafer_bus_table *table(struct wafer_vm *vm, enum wafer_bus_kind kind)
@@ -114,9 +142,13 @@ int wafer_bus_add(struct wafer_vm *vm, struct wafer_bus_dev *dev)
 		new->slot[i] = new->slot[i - 1];
 	new->slot[i].addr = dev->addr;
 	new->slot[i].dev = dev;
-	for (i = 0; i < new->nr; i++)
-		new->slot[i].end = max(i ? new->slot[i - 1].end : 0,
-				       new->slot[i].addr + new->slot[i].dev->len);
+	for (i = 0; i < new->nr; i++) {
+		u64 before = i ? new->slot[i - 1].end : 0;
+
+		new->slot[i].end = max(before, new->slot[i].addr + new->slot[i].dev->len);
+		new->slot[i].alone = before <= new->slot[i].addr && (i + 1 == new->nr ||
+				     new->slot[i + 1].addr > new->slot[i].addr);
+	}
 	rcu_assign_pointer(vm->bus[dev->kind].table, new);
 	kvfree_rcu(old, rcu);
 	return 0;

@@ -388,6 +388,8 @@ TEST_F(irq, ioeventfds_match_address_length_and_data)
 	ASSERT_EQ(ioctl(self->vm->fd, KVM_IOEVENTFD, &pio), 0);
 	ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_MMIO);		/* 8 does not match */
 	EXPECT_EQ(self->v->run->mmio.data[0], 8);
+	/* a store is over when the VMM is told of it: 5 bytes for MOV to EDI, 6 for each store */
+	EXPECT_EQ(vcpu_regs(self->v).rip, GUEST_CODE + 5 + 6 + 6);
 	ASSERT_EQ(vcpu_run(self->v), KVM_EXIT_MMIO);		/* nor do two bytes */
 	EXPECT_EQ(self->v->run->mmio.len, 2);
 	ASSERT_TRUE(vcpu_run_done(self->v));
@@ -401,6 +403,79 @@ TEST_F(irq, ioeventfds_match_address_length_and_data)
 	EXPECT_EQ(errno, ENOENT);
 	close(mmio.fd);
 	close(pio.fd);
+}
+
+/* A device that was there once may be gone, have got company, or not want this value. */
+GUEST(doorbell, 64, "mov $0xd0000000, %edi\n 1: in $0x99, %eax\n mov %eax, (%rdi)\n jmp 1b\n");
+
+/* Writes @val, the vCPU being at IN. True: no one took it, and the VMM was told. */
+static bool rings(struct vcpu *v, uint32_t val)
+{
+	bool told;
+
+	*(uint32_t *)((void *)v->run + v->run->io.data_offset) = val;
+	told = vcpu_run(v) == KVM_EXIT_MMIO;
+	return told && v->run->mmio.phys_addr == GUEST_MMIO && vcpu_run(v) == KVM_EXIT_IO;
+}
+
+static int assign(struct vm *vm, int fd, int len, int match, bool take_off)
+{
+	struct kvm_ioeventfd e = {
+		.addr = GUEST_MMIO, .len = len, .fd = fd, .datamatch = match,
+		.flags = (match ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0) |
+			 (take_off ? KVM_IOEVENTFD_FLAG_DEASSIGN : 0),
+	};
+
+	return ioctl(vm->fd, KVM_IOEVENTFD, &e);
+}
+
+static uint64_t signals(int fd)
+{
+	uint64_t n = 0;
+
+	return read(fd, &n, sizeof(n)) == sizeof(n) ? n : 0;
+}
+
+TEST_F(irq, a_doorbell_is_looked_for_anew)
+{
+	struct kvm_coalesced_mmio_zone zone = { .addr = GUEST_MMIO - 16, .size = 32 };
+	int fd = eventfd(0, EFD_NONBLOCK), other = eventfd(0, EFD_NONBLOCK);
+	struct vcpu *v = self->v;
+
+	vm_load(self->vm, doorbell);
+	ASSERT_EQ(vcpu_run(v), KVM_EXIT_IO);
+	ASSERT_EQ(assign(self->vm, fd, 4, 0, false), 0);
+	EXPECT_FALSE(rings(v, 7));
+	EXPECT_FALSE(rings(v, 8));
+	EXPECT_EQ(signals(fd), 2);
+	ASSERT_EQ(assign(self->vm, fd, 4, 0, true), 0);
+	EXPECT_TRUE(rings(v, 7));				/* gone */
+	ASSERT_EQ(assign(self->vm, fd, 4, 7, false), 0);
+	EXPECT_FALSE(rings(v, 7));
+	EXPECT_TRUE(rings(v, 8));				/* not its value */
+	ASSERT_EQ(assign(self->vm, other, 4, 8, false), 0);
+	EXPECT_FALSE(rings(v, 7));				/* both are there */
+	EXPECT_FALSE(rings(v, 8));
+	EXPECT_FALSE(rings(v, 7));
+	EXPECT_EQ(signals(fd), 3);
+	EXPECT_EQ(signals(other), 1);
+	ASSERT_EQ(assign(self->vm, other, 4, 8, true), 0);
+	ASSERT_EQ(ioctl(self->vm->fd, KVM_REGISTER_COALESCED_MMIO, &zone), 0);
+	EXPECT_FALSE(rings(v, 7));
+	EXPECT_FALSE(rings(v, 9));				/* the zone behind it */
+	EXPECT_EQ(signals(fd), 1);
+	ASSERT_EQ(ioctl(self->vm->fd, KVM_UNREGISTER_COALESCED_MMIO, &zone), 0);
+	EXPECT_TRUE(rings(v, 9));
+	ASSERT_EQ(assign(self->vm, fd, 4, 7, true), 0);
+	ASSERT_EQ(assign(self->vm, fd, 8, 0, false), 0);
+	EXPECT_TRUE(rings(v, 7));				/* too short */
+	ASSERT_EQ(assign(self->vm, fd, 8, 0, true), 0);
+	ASSERT_EQ(assign(self->vm, fd, 0, 0, false), 0);	/* any length */
+	EXPECT_FALSE(rings(v, 7));
+	EXPECT_FALSE(rings(v, 7));
+	EXPECT_EQ(signals(fd), 2);
+	close(fd);
+	close(other);
 }
 
 /* ---- several CPUs: INIT, SIPI, IPIs ---- */

@@ -61,15 +61,22 @@ bool wafer_is_memory(struct wafer_vcpu *vcpu, gpa_t gpa, bool write)
 	return is;
 }
 
-/* 0; 1: the VMM must do it; -EAGAIN: not in the window. */
-static int device_access(struct wafer_vcpu *vcpu, gpa_t gpa, void *data, unsigned int len,
-			 bool write)
+/* Behind the page of a local APIC that is off nobody else is asked. */
+static noinline int apic_access(struct wafer_vcpu *vcpu, gpa_t gpa, void *data, unsigned int len,
+				bool write)
 {
-	int r = -EOPNOTSUPP;
+	return wafer_lapic_mmio(vcpu, gpa & ~PAGE_MASK, len, data, write, vcpu->loaded);
+}
+
+/* 0; 1: the VMM must do it; -EAGAIN: not in the window. */
+static __always_inline int device_access(struct wafer_vcpu *vcpu, gpa_t gpa, void *data,
+					 unsigned int len, bool write)
+{
+	int r;
 
 	if (vcpu->lapic && !((gpa ^ vcpu->apic_base) & PAGE_MASK))
-		r = wafer_lapic_mmio(vcpu, gpa & ~PAGE_MASK, len, data, write, vcpu->loaded);
-	if (r == -EOPNOTSUPP)
+		r = apic_access(vcpu, gpa, data, len, write);
+	else
 		r = wafer_bus(vcpu, WAFER_BUS_MMIO, gpa, len, data, write);
 	return r == -EOPNOTSUPP ? 1 : r;
 }
@@ -239,15 +246,12 @@ static void mov_loads(struct wafer_vcpu *vcpu, u64 val)
 		wafer_touch(vcpu, WAFER_G_RSP);
 }
 
-static int complete_mov(struct wafer_vcpu *vcpu)
+static int complete_load(struct wafer_vcpu *vcpu)
 {
-	const struct wafer_insn *insn = &vcpu->emu.insn;
 	u64 val = 0;
 
-	if (insn->plain == WAFER_PLAIN_LOAD) {
-		memcpy(&val, vcpu->run->mmio.data, insn->size);
-		mov_loads(vcpu, val);
-	}
+	memcpy(&val, vcpu->run->mmio.data, vcpu->emu.insn.size);
+	mov_loads(vcpu, val);
 	return wafer_skip(vcpu);
 }
 
@@ -271,13 +275,17 @@ static int plain_mov(struct wafer_vcpu *vcpu, gpa_t gpa)
 		val = insn->size > 1 ? emu->gpr[insn->reg] : wafer_get_gpr(emu, insn->reg, 1);
 	vcpu->exit.len = insn->len;
 	r = device_access(vcpu, gpa, &val, insn->size, write);
-	if (r == 1)
-		return mmio_to_user(vcpu, gpa, &val, insn->size, write, complete_mov);
-	if (r)
+	if (likely(!r)) {
+		if (!write)
+			mov_loads(vcpu, val);
+		return wafer_skip(vcpu);
+	}
+	if (r != 1)
 		return -EOPNOTSUPP;
-	if (!write)
-		mov_loads(vcpu, val);
-	return wafer_skip(vcpu);
+	/* A store is over when the VMM is told of it, as in KVM: it may never come back. */
+	if (write)
+		wafer_skip(vcpu);
+	return mmio_to_user(vcpu, gpa, &val, insn->size, write, write ? NULL : complete_load);
 }
 
 static int emulate_access(struct wafer_vcpu *vcpu, struct wafer_exit *exit, bool window)
