@@ -30,8 +30,11 @@ static int to_user(struct wafer_vcpu *vcpu, u32 count, int (*complete)(struct wa
 	run->io.port = exit->io.port;
 	run->io.count = count;
 	run->io.data_offset = PAGE_SIZE;
-	if (exit->io.in)	/* what a VMM that knows no such port leaves, and the guest gets */
+	/* What a VMM that knows no such port leaves, and the guest gets. */
+	if (exit->io.in && count > 1)
 		memset(vcpu->pio_data, 0, exit->io.size * count);
+	else if (exit->io.in)
+		*(u32 *)vcpu->pio_data = 0;
 	vcpu->complete = complete;
 	vcpu->pio.count = count;
 	vcpu->emu.rip = wafer_rip(vcpu);
