@@ -232,10 +232,11 @@ static_assert(WAFER_FAULT_READ == EPT_VIOLATION_ACC_READ && WAFER_TASK_CALL == 0
 #define DELIVERY	BIT(2)	/* can come in the middle of delivering an event */
 #define QUAL		BIT(3)	/* has a qualification */
 #define CODE		BIT(4)	/* whose code it was in matters */
+#define MORE		BIT(5)	/* a function fills in the rest */
 
 #define EVENT(k)	{ WAFER_EXIT_##k, KNOWN }
 #define INSN(k)		{ WAFER_EXIT_##k, KNOWN | LEN }
-#define FILL(k, f, fn)	{ WAFER_EXIT_##k, KNOWN | (f), fn }
+#define FILL(k, f, fn)	{ WAFER_EXIT_##k, KNOWN | MORE | (f), fn }
 
 /* By App. C's numbers. @fill: reads what else the kind needs. */
 static const struct {
@@ -296,7 +297,7 @@ static void fill_exit(struct wafer_vcpu *vcpu, struct wafer_exit *exit)
 		a->efer = vmread(GUEST_IA32_EFER);
 		a->missing &= ~(WAFER_G_CODE | WAFER_G_EFER);
 	}
-	if (!(flags & (DELIVERY | QUAL)))
+	if (!(flags & MORE))
 		return;
 	if (likely(reason == EXIT_REASON_EPT_VIOLATION))
 		exit_ept_violation(vcpu, exit);
